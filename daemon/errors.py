@@ -1,0 +1,49 @@
+"""Every error that presaged raises on purpose.
+
+PresagedError
+├── ConfigError              the configuration or the environment cannot work: exit code 2
+├── StateError               a database is unusable, foreign or from a newer version
+├── CollectorError           a source failed: counted, the tick goes on
+│   └── NotAvailable         the source does not exist on this host: neither failure nor alarm
+├── DeadlineExceeded         blocking work overran its deadline and was abandoned
+├── Overloaded               every lane for blocking work is stuck
+└── WorkerError              the child failed: counted, the previous model serves
+"""
+
+
+class PresagedError(Exception):
+    """Root of the tree: its text is one readable sentence for an operator."""
+
+
+class ConfigError(PresagedError):
+    """One or more problems that must be mended before a start; `problems` has one line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        count = len(problems)
+        head = "1 problem:" if count == 1 else f"{count} problems:"
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in problems)]))
+
+
+class StateError(PresagedError):
+    """A database or the state folder cannot be used."""
+
+
+class CollectorError(PresagedError):
+    """A source could not be read; the signals it gives are missing for this tick."""
+
+
+class NotAvailable(CollectorError):
+    """The source does not exist on this host, by kernel, hardware or permission."""
+
+
+class DeadlineExceeded(PresagedError):
+    """Blocking work did not end in time. Its thread is left to it and replaced."""
+
+
+class Overloaded(PresagedError):
+    """No lane is free for blocking work; the caller goes without it."""
+
+
+class WorkerError(PresagedError):
+    """A job of the child failed, was killed or gave something unusable."""
