@@ -97,8 +97,11 @@ class Lane:
         waiting = list(calls)
         while waiting:
             stuck = self.stuck
-            for call in [call for call in waiting if call.key in stuck]:
-                outcomes.append(Outcome(call.key, None, DeadlineExceeded(f"{call.key} is still stuck"), 0.0))
+            outcomes += [
+                Outcome(call.key, None, DeadlineExceeded(f"{call.key} is still stuck"), 0.0)
+                for call in waiting
+                if call.key in stuck
+            ]
             waiting = [call for call in waiting if call.key not in stuck]
             if not waiting:
                 break
