@@ -1,0 +1,189 @@
+"""The anomaly detector: a model of what is usual, and the score of one sample or a month of them.
+
+Enters: signal values by row, NaN = missing. Leaves: a raw score (comparable over time within one
+model), its parts, and the evidence. The aggregate serves from the first samples; once a network has
+been trained, the mean of both decides. The same rows give the same score one by one and in a batch.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import learner
+from detectors.architectures import ANOMALY
+from detectors.features import (
+    SPAN,
+    WINDOW,
+    Context,
+    aggregate,
+    fit_context,
+    network_inputs,
+    signal_surprise,
+    surprise,
+)
+from detectors.network import Network
+
+Float32 = NDArray[np.float32]
+Hours = NDArray[np.int64]
+
+MINIMUM_ROWS = 4 * SPAN  # two halves that each have rows left once the first 15 have been looked back on
+_SCALES = (1, 3, 15)  # samples: smoothing alone loses short spikes, none alone loses faint long faults
+_TAIL = 0.995
+_KEPT_SCORES = 20_160  # a week at 30 s
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """Where quiet rows lie: median and high quantile of aggregate and logit, high quantile of each mean (3,)."""
+
+    aggregate: tuple[float, float]
+    logit: tuple[float, float]
+    means: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyModel:
+    """All that a score depends on. `signal_ids` (S,) name the columns; `network` is None before it is trained.
+
+    `quiet_scores`: what rows of the reference score when their half has not been learned from; the
+    first threshold comes from them.
+    """
+
+    signal_ids: tuple[int, ...]
+    context: Context
+    network: Network | None
+    scales: Scales
+    quiet_scores: Float32
+
+
+@dataclass(frozen=True, slots=True)
+class RowScores:
+    """Scores of T rows: `raw` decides; `aggregate` and `logit` are its parts; `surprise` (T, S) the evidence."""
+
+    raw: Float32
+    aggregate: Float32
+    logit: Float32
+    surprise: Float32
+
+
+def fit_model(
+    values: Float32,
+    hours: Hours,
+    signal_ids: Sequence[int],
+    floor: NDArray[np.float64],
+    *,
+    with_network: bool,
+    seed: int = 0,
+    progress: learner.Progress = lambda _share, _text: None,
+) -> AnomalyModel:
+    """Learn from `values` (T, S), T >= 60, a NaN row at each gap, `hours` (T,) and scale floors (S,).
+
+    Each half is scored in the context of the other (cross-fitting): scores of rows that were learned
+    from are too low to set a threshold or train a network by.
+    """
+    if len(values) < MINIMUM_ROWS:
+        raise ValueError(f"{len(values)} samples are too few to learn from: {MINIMUM_ROWS} are needed")
+    progress(0.0, "learning what is usual")
+    half = len(values) // 2
+    parts = []
+    for learn, judge in ((slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))):
+        context = fit_context(values[learn], hours[learn], floor)
+        parts.append(network_inputs(surprise(context, values[judge], hours[judge])))
+    inputs = np.concatenate([parts[1], parts[0]])
+    present = _present(values)
+    present = np.concatenate([present[SPAN:half], present[half + SPAN :]])
+    network = None
+    logit = np.zeros(len(inputs), np.float32)
+    if with_network:
+        network = learner.train(inputs[present], len(signal_ids), ANOMALY, seed, progress)
+        logit = network.logits(inputs)[:, 0]
+    simple = aggregate(inputs, len(signal_ids))
+    scales = Scales(_range(simple[present]), _range(logit[present]), (1.0,) * len(_SCALES))
+    raw = _combine(scales, simple, logit, has_network=network is not None)
+    means = _trailing_means(raw, ~present)
+    scales = Scales(
+        scales.aggregate,
+        scales.logit,
+        tuple(max(float(np.quantile(column[present], _TAIL)), 1e-3) for column in means),
+    )
+    scores = _fold(scales, means)[present][-_KEPT_SCORES:]
+    return AnomalyModel(tuple(signal_ids), fit_context(values, hours, floor), network, scales, scores)
+
+
+def score_rows(model: AnomalyModel, values: Float32, hours: Hours) -> RowScores:
+    """Score the rows 15... of `values` (T, S); a row with nothing in it scores NaN and starts the means anew."""
+    features = surprise(model.context, values, hours)
+    simple, logit = _parts(model, features)
+    raw = _combine(model.scales, simple, logit, has_network=model.network is not None)
+    absent = ~_present(values[SPAN:])
+    score = _fold(model.scales, _trailing_means(raw, absent))
+    return RowScores(np.where(absent, np.nan, score).astype(np.float32), simple, logit, signal_surprise(features))
+
+
+class LiveScorer:
+    """Scores one sample at a time. It remembers 15 numbers; everything else is in the model and the window."""
+
+    def __init__(self, model: AnomalyModel) -> None:
+        self.model = model
+        self._raw: deque[float] = deque(maxlen=_SCALES[-1])
+
+    def restart(self) -> None:
+        """Forget the last scores: time has a gap here."""
+        self._raw.clear()
+
+    def score(self, window: Float32, hour: int) -> RowScores:
+        """Score the last row of `window` (16, S); all arrays of the answer have one row."""
+        features = surprise(self.model.context, window, np.full(WINDOW, hour))
+        simple, logit = _parts(self.model, features)
+        raw = _combine(self.model.scales, simple, logit, has_network=self.model.network is not None)
+        self._raw.append(float(raw[0]))
+        recent = np.array(self._raw, np.float64)
+        means = [np.array([recent[-span:].mean()]) for span in _SCALES]
+        return RowScores(_fold(self.model.scales, means), simple, logit, signal_surprise(features))
+
+
+def _present(values: Float32) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(values).any(axis=1))
+
+
+def _parts(model: AnomalyModel, features: Float32) -> tuple[Float32, Float32]:
+    inputs = network_inputs(features)
+    simple = aggregate(inputs, len(model.signal_ids))
+    logit = model.network.logits(inputs)[:, 0] if model.network is not None else np.zeros_like(simple)
+    return simple, logit
+
+
+def _range(values: Float32) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.5, _TAIL])
+    return float(low), float(max(high, low + 1e-3))
+
+
+def _combine(scales: Scales, simple: Float32, logit: Float32, *, has_network: bool) -> NDArray[np.float64]:
+    def relative(values: Float32, where: tuple[float, float]) -> NDArray[np.float64]:
+        return (values.astype(np.float64) - where[0]) / (where[1] - where[0])
+
+    raw = relative(simple, scales.aggregate)
+    if has_network:
+        raw = 0.5 * (raw + relative(logit, scales.logit))
+    return np.maximum(raw, 0.0)
+
+
+def _trailing_means(raw: NDArray[np.float64], absent: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+    """Means over the last 1, 3 and 15 rows, never across an absent row."""
+    rows = np.arange(len(raw))
+    start = np.maximum.accumulate(np.where(absent, rows + 1, 0))
+    total = np.concatenate([[0.0], np.cumsum(raw)])
+    out = []
+    for span in _SCALES:
+        first = np.minimum(np.maximum(start, rows - span + 1), rows)
+        out.append((total[rows + 1] - total[first]) / (rows + 1 - first))
+    return out
+
+
+def _fold(scales: Scales, means: Sequence[NDArray[np.float64]]) -> Float32:
+    columns = np.stack([column / high for column, high in zip(means, scales.means, strict=True)])
+    out: Float32 = columns.max(axis=0).astype(np.float32)
+    return out

@@ -1,0 +1,240 @@
+"""Samples to surprise: how far every signal is from what is usual for it here, in eight unsigned ways.
+
+Enters: rows of signal values (T, S), NaN = missing, one NaN row wherever time has a gap. Leaves:
+surprise (T, S, 8), 0 = usual, and the anomaly network's inputs (T, 256). Every feature of a row
+needs that row and the 15 before it, nothing else, so one row at a time and a month at once give the
+same numbers. Nothing here knows a label or a clock.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+FEATURES = ("shift", "slope", "difference", "volatility", "season", "factors", "autoregression", "flat")
+SPAN = 15  # samples that slope, volatility and flatness look at
+WINDOW = SPAN + 1
+TOP_SIGNALS = 31
+INPUTS = TOP_SIGNALS * len(FEATURES) + len(FEATURES)
+
+_HOURS = 168
+_FACTORS_MAXIMUM = 8
+_CLIP = 8.0  # standardised values beyond this pull no factor and no regression
+_CHUNK = 2048  # rows a batch computes at once: bounds memory, not results
+_REFERENCE_ROWS = 20_000
+_SLOPE = (np.arange(SPAN) - (SPAN - 1) / 2) * (SPAN / (((np.arange(SPAN) - (SPAN - 1) / 2) ** 2).sum()))
+
+
+def _robust(values: Float64, floor: Float64 | float) -> tuple[Float64, Float64]:
+    """Return centre and scale of each column, NaN ignored: median, and the wider of IQR and a quarter of the std.
+
+    The IQR alone is zero for a signal that rests most of the time; `floor` keeps a constant one from
+    dividing by nothing (netdata#12967).
+    """
+    seen = np.isfinite(values).any(axis=0)
+    safe = np.where(seen, values, 0.0)
+    low, centre, high = np.nanquantile(safe, [0.25, 0.5, 0.75], axis=0)
+    scale = np.maximum((high - low) / 1.349, 0.25 * np.nanstd(safe, axis=0))
+    return centre, np.maximum(scale, floor)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What is usual on this host, for S signals; fitted once, then only read.
+
+    `floor` (S,): the smallest scale that matters, in the signal's unit. `centre`, `scale` (8, S):
+    of each feature's raw statistic. `season` (168, S): mean by local hour of the week, NaN where
+    not seen enough. `loadings` (S, K): principal directions of standardised values. `own`, `cross`
+    (S,), (K, S): a first-order vector autoregression on own past and factors. `low`, `high` (S,):
+    the range that 96 % of the reference lie in.
+    """
+
+    floor: Float64
+    centre: Float64
+    scale: Float64
+    season: Float64
+    loadings: Float64
+    own: Float64
+    cross: Float64
+    low: Float64
+    high: Float64
+
+    @property
+    def signals(self) -> int:
+        """Number of signals."""
+        return len(self.floor)
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return every array by name, for a model file."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def fit_context(values: Float32, hours: NDArray[np.int64], floor: Float64) -> Context:
+    """Learn what is usual from `values` (T, S), `hours` (T,) of the local week, and the scale floors (S,)."""
+    table = values.astype(np.float64)
+    signals = table.shape[1]
+    statistics = _reference_statistics(values)
+    centre, scale = np.zeros((len(FEATURES), signals)), np.ones((len(FEATURES), signals))
+    floors = (floor, floor, floor, 0.25, floor, 0.25, 0.25, 1.0)
+    names = FEATURES.index
+    for feature in ("shift", "slope", "difference", "volatility", "flat"):
+        at = names(feature)
+        centre[at], scale[at] = _robust(statistics[:, :, at], floors[at])
+    season = _season(table, hours)
+    residual = table - season[hours]
+    at = names("season")
+    if np.isfinite(residual).any():
+        centre[at], scale[at] = _robust(residual, floors[at])
+    standard = _standardise(table, centre[0], scale[0])
+    loadings = _loadings(standard)
+    own, cross = _autoregression(standard, loadings)
+    low, high = np.nanquantile(np.where(np.isfinite(table).any(axis=0), table, 0.0), [0.02, 0.98], axis=0)
+    context = Context(floor, centre, scale, season, loadings, own, cross, low, high)
+    residuals = _factor_residuals(context, standard[1:], standard[:-1])
+    for feature, values_of in zip(("factors", "autoregression"), residuals, strict=True):
+        at = names(feature)
+        missing = ~np.isfinite(table[1:]) | ~np.isfinite(table[:-1])
+        centre[at], scale[at] = _robust(np.where(missing, np.nan, values_of), floors[at])
+    return context
+
+
+def surprise(context: Context, values: Float32, hours: NDArray[np.int64]) -> Float32:
+    """Return the surprise (T - 15, S, 8) of the rows 15... of `values` (T, S): signed log of the deviation, absolute.
+
+    What cannot be known (missing value, gap, no season yet) is 0: it neither raises nor hides anything.
+    """
+    rows = len(values) - SPAN
+    if rows <= 0:
+        return np.zeros((0, context.signals, len(FEATURES)), np.float32)
+    parts = []
+    for start in range(0, rows, _CHUNK):
+        part = values[start : min(start + _CHUNK, rows) + SPAN]
+        parts.append(_surprise_chunk(context, part, hours[start + SPAN : start + len(part)]))
+    return np.concatenate(parts)
+
+
+def _surprise_chunk(context: Context, values: Float32, hours: NDArray[np.int64]) -> Float32:
+    raw = _level_statistics(values)
+    now, before = values[SPAN:].astype(np.float64), values[SPAN - 1 : -1].astype(np.float64)
+    raw[:, :, FEATURES.index("season")] = now - context.season[hours]
+    centre, scale = context.centre[0], context.scale[0]
+    residuals = _factor_residuals(context, _standardise(now, centre, scale), _standardise(before, centre, scale))
+    pair_missing = ~np.isfinite(now) | ~np.isfinite(before)
+    for feature, values_of in zip(("factors", "autoregression"), residuals, strict=True):
+        raw[:, :, FEATURES.index(feature)] = np.where(pair_missing, np.nan, values_of)
+    deviation = (raw - context.centre.T) / context.scale.T
+    flat = FEATURES.index("flat")
+    deviation[:, :, flat] = np.maximum(deviation[:, :, flat], 0.0)  # moving again is no surprise
+    return np.nan_to_num(np.log1p(np.abs(deviation)), nan=0.0, posinf=0.0).astype(np.float32)
+
+
+def _level_statistics(values: Float32) -> Float64:
+    """Return raw shift, slope, difference, volatility, flatness (T - 15, S, 8) of the rows 15...; the rest is NaN."""
+    rows = len(values) - SPAN
+    out = np.full((max(rows, 0), values.shape[1], len(FEATURES)), np.nan)
+    if rows <= 0:
+        return out
+    table = values.astype(np.float64)
+    windows = sliding_window_view(table[1:], SPAN, axis=0)  # (rows, S, 15)
+    names = FEATURES.index
+    out[:, :, names("shift")] = table[SPAN:]
+    out[:, :, names("slope")] = windows @ _SLOPE
+    out[:, :, names("difference")] = table[SPAN:] - table[SPAN - 1 : -1]
+    out[:, :, names("volatility")] = np.log(windows.std(axis=-1) + 1e-9 + 1e-6 * np.abs(windows.mean(axis=-1)))
+    moved = np.where(windows == windows[:, :, -1:], 0, np.arange(1, SPAN + 1))  # 1-based place of each change
+    out[:, :, names("flat")] = np.where(np.isfinite(table[SPAN:]), SPAN - moved.max(axis=-1), np.nan)
+    return out
+
+
+def _reference_statistics(values: Float32) -> Float64:
+    """Return `_level_statistics` of at most 20,000 evenly spaced rows: enough for a scale, and bounded in memory."""
+    rows = len(values) - SPAN
+    every = max(1, -(-rows // _REFERENCE_ROWS))
+    parts = [
+        _level_statistics(values[start : min(start + _CHUNK, rows) + SPAN])[::every] for start in range(0, rows, _CHUNK)
+    ]
+    return np.concatenate(parts) if parts else _level_statistics(values)
+
+
+def _season(table: Float64, hours: NDArray[np.int64]) -> Float64:
+    """Mean of each signal by hour of the week; by hour of the day where the week is not full; NaN below 2 days."""
+    signals = table.shape[1]
+    season = np.full((_HOURS, signals), np.nan)
+    distinct_days = len(np.unique(hours // 24))
+    if distinct_days < 3:  # noqa: PLR2004 - two days show no rhythm
+        return season
+    valid = np.isfinite(table)
+    clean = np.where(valid, table, 0.0)
+    week_sum, week_count = np.zeros((_HOURS, signals)), np.zeros((_HOURS, signals))
+    np.add.at(week_sum, hours, clean)
+    np.add.at(week_count, hours, valid)
+    day_sum = week_sum.reshape(7, 24, signals).sum(axis=0)
+    day_count = week_count.reshape(7, 24, signals).sum(axis=0)
+    by_day = np.tile(day_sum / np.where(day_count > 0, day_count, np.nan), (7, 1))
+    by_week = week_sum / np.where(week_count > 0, week_count, np.nan)
+    enough = week_count >= np.maximum(1.0, 0.5 * np.nanmax(week_count, axis=0))
+    weeks_seen = len(table) > 2 * 7 * 24 * max(1.0, float(np.median(week_count[week_count > 0])))
+    return np.where(enough & weeks_seen, by_week, by_day)
+
+
+def _standardise(table: Float64, centre: Float64, scale: Float64) -> Float64:
+    return np.nan_to_num(np.clip((table - centre) / scale, -_CLIP, _CLIP), nan=0.0)
+
+
+def _loadings(standard: Float64) -> Float64:
+    """Principal directions (S, K) that hold 90 % of the variance, at most 8 and at most half of the signals."""
+    signals = standard.shape[1]
+    keep = min(_FACTORS_MAXIMUM, signals // 2)
+    if keep == 0:
+        return np.zeros((signals, 0))
+    variance, directions = np.linalg.eigh(standard.T @ standard / len(standard))
+    share = np.cumsum(variance[::-1]) / max(float(variance.sum()), 1e-12)
+    return directions[:, ::-1][:, : min(keep, int(np.searchsorted(share, 0.9)) + 1)].copy()
+
+
+def _autoregression(standard: Float64, loadings: Float64) -> tuple[Float64, Float64]:
+    """Least squares of each signal on its own past, then of the rest on the factors' past (ridge)."""
+    before, now = standard[:-1], standard[1:]
+    own = (before * now).sum(axis=0) / ((before**2).sum(axis=0) + 1.0)
+    factors = before @ loadings
+    gram = factors.T @ factors + 0.01 * len(before) * np.eye(factors.shape[1]) + 1e-9
+    cross = np.linalg.solve(gram, factors.T @ (now - own * before)) if factors.shape[1] else np.zeros((0, len(own)))
+    return own, cross
+
+
+def _factor_residuals(context: Context, now: Float64, before: Float64) -> tuple[Float64, Float64]:
+    """Residuals (T, S) of the reconstruction from the factors and of the vector autoregression."""
+    reconstruction = (now @ context.loadings) @ context.loadings.T
+    prediction = context.own * before + (before @ context.loadings) @ context.cross
+    return now - reconstruction, now - prediction
+
+
+def signal_surprise(features: Float32) -> Float32:
+    """Return one number a signal (T, S): the power mean (p = 3) of its features (T, S, 8)."""
+    out: Float32 = np.cbrt((features * features * features).mean(axis=-1))
+    return out
+
+
+def network_inputs(features: Float32) -> Float32:
+    """Return the network's inputs (T, 256): the 31 most surprising signals in order, then 8 pooled means."""
+    rows, signals, width = features.shape
+    out = np.zeros((rows, INPUTS), np.float32)
+    if signals == 0 or rows == 0:
+        return out
+    order = np.argsort(-signal_surprise(features), axis=1, kind="stable")[:, :TOP_SIGNALS]
+    top = np.take_along_axis(features, order[:, :, None], axis=1)
+    out[:, : top.shape[1] * width] = top.reshape(rows, -1)
+    out[:, TOP_SIGNALS * width :] = features.mean(axis=1)
+    return out
+
+
+def aggregate(inputs: Float32, signals: int) -> Float32:
+    """Return the power mean (p = 3) of the surprising signals' features (T,): the simple method beside the network."""
+    top = inputs[:, : TOP_SIGNALS * len(FEATURES)]
+    count = max(1, min(signals, TOP_SIGNALS)) * len(FEATURES)
+    out: Float32 = np.cbrt((top * top * top).sum(axis=1) / count)
+    return out
