@@ -7,7 +7,7 @@ been trained, the mean of both decides. The same rows give the same score one by
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +37,9 @@ _KEPT_SCORES = 20_160  # a week at 30 s
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """Where quiet rows lie: median and high quantile of aggregate and logit, high quantile of each mean (3,)."""
+    """Where quiet rows lie: median and high quantile of the aggregate, high quantile of each of its means (3,)."""
 
     aggregate: tuple[float, float]
-    logit: tuple[float, float]
     means: tuple[float, ...]
 
 
@@ -61,11 +60,10 @@ class AnomalyModel:
 
 @dataclass(frozen=True, slots=True)
 class RowScores:
-    """Scores of T rows: `raw` decides; `aggregate` and `logit` are its parts; `surprise` (T, S) the evidence."""
+    """Scores of T rows: `raw` decides; `network` (T,) is the network's own in 0..1; `surprise` (T, S) the evidence."""
 
     raw: Float32
-    aggregate: Float32
-    logit: Float32
+    network: Float32
     surprise: Float32
 
 
@@ -95,20 +93,12 @@ def fit_model(
     inputs = np.concatenate([parts[1], parts[0]])
     present = _present(values)
     present = np.concatenate([present[SPAN:half], present[half + SPAN :]])
-    network = None
-    logit = np.zeros(len(inputs), np.float32)
-    if with_network:
-        network = learner.train(inputs[present], len(signal_ids), ANOMALY, seed, progress)
-        logit = network.logits(inputs)[:, 0]
+    network = learner.train(inputs[present], len(signal_ids), ANOMALY, seed, progress) if with_network else None
     simple = aggregate(inputs, len(signal_ids))
-    scales = Scales(_range(simple[present]), _range(logit[present]), (1.0,) * len(_SCALES))
-    raw = _combine(scales, simple, logit, has_network=network is not None)
-    means = _trailing_means(raw, ~present)
-    scales = Scales(
-        scales.aggregate,
-        scales.logit,
-        tuple(max(float(np.quantile(column[present], _TAIL)), 1e-3) for column in means),
-    )
+    low, high = np.quantile(simple[present], [0.5, _TAIL])
+    scales = Scales((float(low), float(max(high, low + 1e-3))), (1.0,) * len(_SCALES))
+    means = _trailing_means(_relative(scales, simple), ~present)
+    scales = replace(scales, means=tuple(max(float(np.quantile(mean[present], _TAIL)), 1e-3) for mean in means))
     scores = _fold(scales, means)[present][-_KEPT_SCORES:]
     return AnomalyModel(tuple(signal_ids), fit_context(values, hours, floor), network, scales, scores)
 
@@ -116,11 +106,12 @@ def fit_model(
 def score_rows(model: AnomalyModel, values: Float32, hours: Hours) -> RowScores:
     """Score the rows 15... of `values` (T, S); a row with nothing in it scores NaN and starts the means anew."""
     features = surprise(model.context, values, hours)
-    simple, logit = _parts(model, features)
-    raw = _combine(model.scales, simple, logit, has_network=model.network is not None)
+    inputs = network_inputs(features)
     absent = ~_present(values[SPAN:])
+    raw = _relative(model.scales, aggregate(inputs, len(model.signal_ids)))
     score = _fold(model.scales, _trailing_means(raw, absent))
-    return RowScores(np.where(absent, np.nan, score).astype(np.float32), simple, logit, signal_surprise(features))
+    score[absent] = np.nan
+    return RowScores(score, _network_score(model, inputs), signal_surprise(features))
 
 
 class LiveScorer:
@@ -137,38 +128,30 @@ class LiveScorer:
     def score(self, window: Float32, hour: int) -> RowScores:
         """Score the last row of `window` (16, S); all arrays of the answer have one row."""
         features = surprise(self.model.context, window, np.full(WINDOW, hour))
-        simple, logit = _parts(self.model, features)
-        raw = _combine(self.model.scales, simple, logit, has_network=self.model.network is not None)
+        inputs = network_inputs(features)
+        raw = _relative(self.model.scales, aggregate(inputs, len(self.model.signal_ids)))
         self._raw.append(float(raw[0]))
         recent = np.array(self._raw, np.float64)
         means = [np.array([recent[-span:].mean()]) for span in _SCALES]
-        return RowScores(_fold(self.model.scales, means), simple, logit, signal_surprise(features))
+        score = _fold(self.model.scales, means)
+        return RowScores(score, _network_score(self.model, inputs), signal_surprise(features))
 
 
 def _present(values: Float32) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(values).any(axis=1))
 
 
-def _parts(model: AnomalyModel, features: Float32) -> tuple[Float32, Float32]:
-    inputs = network_inputs(features)
-    simple = aggregate(inputs, len(model.signal_ids))
-    logit = model.network.logits(inputs)[:, 0] if model.network is not None else np.zeros_like(simple)
-    return simple, logit
+def _network_score(model: AnomalyModel, inputs: Float32) -> Float32:
+    if model.network is None:
+        return np.full(len(inputs), np.nan, np.float32)
+    logit = np.clip(model.network.logits(inputs)[:, 0], -30, 30)
+    out: Float32 = 1 / (1 + np.exp(-logit))
+    return out
 
 
-def _range(values: Float32) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.5, _TAIL])
-    return float(low), float(max(high, low + 1e-3))
-
-
-def _combine(scales: Scales, simple: Float32, logit: Float32, *, has_network: bool) -> NDArray[np.float64]:
-    def relative(values: Float32, where: tuple[float, float]) -> NDArray[np.float64]:
-        return (values.astype(np.float64) - where[0]) / (where[1] - where[0])
-
-    raw = relative(simple, scales.aggregate)
-    if has_network:
-        raw = 0.5 * (raw + relative(logit, scales.logit))
-    return np.maximum(raw, 0.0)
+def _relative(scales: Scales, simple: Float32) -> NDArray[np.float64]:
+    low, high = scales.aggregate
+    return np.asarray(np.maximum((simple.astype(np.float64) - low) / (high - low), 0.0))
 
 
 def _trailing_means(raw: NDArray[np.float64], absent: NDArray[np.bool_]) -> list[NDArray[np.float64]]:

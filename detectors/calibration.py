@@ -14,7 +14,7 @@ _MERGE_SECONDS = 900.0  # crossings less than 15 min apart are one episode
 _RENOTIFY_SECONDS = 3600.0  # each started hour of an episode counts again: a detector always on is not one alarm
 _HEADROOM = 1.1
 _SHORT_HISTORY = 30.0  # samples' worth of extra headroom while the maximum seen is of few samples
-_TAIL_FACTOR = 2.5  # median + 2.5 x (q99 - median): for an exponential tail, about once in five weeks of 30 s samples
+_TAIL_FACTOR = 1.25  # median + 1.25 x (q99 - median): scores are means of logarithms, so their tail is light
 _STEP_DOWN, _STEP_UP = 0.8, 1.25
 
 
