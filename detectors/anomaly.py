@@ -145,8 +145,7 @@ def _network_score(model: AnomalyModel, inputs: Float32) -> Float32:
     if model.network is None:
         return np.full(len(inputs), np.nan, np.float32)
     logit = np.clip(model.network.logits(inputs)[:, 0], -30, 30)
-    out: Float32 = 1 / (1 + np.exp(-logit))
-    return out
+    return np.asarray(1 / (1 + np.exp(-logit)), np.float32)
 
 
 def _relative(scales: Scales, simple: Float32) -> NDArray[np.float64]:

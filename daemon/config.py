@@ -1,0 +1,435 @@
+"""The configuration: one typed model, read from TOML, all errors at once with place and remedy.
+
+Discovery: `--config`, $PRESAGED_CONFIG, /etc/presaged/config.toml, defaults; beside the file found,
+`NAME.local.toml` and then `conf.d/*.toml` are laid over it. Never the working directory. The file
+`config.toml` of the repository is generated from this model (`render_default`), every key with its
+default and comment. Secrets are never in it, only the names of files that hold them.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from daemon.collectors import NAMES as COLLECTOR_NAMES
+from daemon.errors import ConfigError
+
+SYSTEM_FILE = Path("/etc/presaged/config.toml")
+
+Seconds = Annotated[int, Field(ge=1)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
+
+
+class Section(BaseModel):
+    """A table of the configuration: unknown keys are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Host(Section):
+    """How this host is called in notifications."""
+
+    name: str = Field("", description='Name in notifications; "" = the host name.', max_length=255)
+
+
+class Sampling(Section):
+    """How often the host is read."""
+
+    interval_seconds: int = Field(
+        30, ge=1, le=3600, description="Seconds between two samples. History of another interval is not comparable."
+    )
+
+
+class Latency(Section):
+    """Connect times as a user of the network would see them."""
+
+    targets: tuple[str, ...] = Field(
+        (), description='"host:port" to connect to at each sample; the default gateway is always measured.'
+    )
+
+    @field_validator("targets", mode="after")
+    @classmethod
+    def _host_and_port(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        for target in targets:
+            host, _, port = target.rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - the range of ports
+                raise ValueError(f'"{target}" is not "host:port"')
+        return targets
+
+
+class Collectors(Section):
+    """Which sources are read, and what of them is left out."""
+
+    disable: tuple[str, ...] = Field((), description=f"Sources not to read, of: {', '.join(COLLECTOR_NAMES)}.")
+    exclude_disks: tuple[str, ...] = Field((), description='Patterns of disks to leave out, like "sd?".')
+    exclude_mounts: tuple[str, ...] = Field((), description='Patterns of mount points to leave out, like "/mnt/*".')
+    exclude_interfaces: tuple[str, ...] = Field((), description='Patterns of interfaces to leave out, like "tun*".')
+    latency: Latency = Latency()
+
+    @field_validator("disable", mode="after")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in COLLECTOR_NAMES:
+                near = difflib.get_close_matches(name, COLLECTOR_NAMES, 1)
+                hint = f'; did you mean "{near[0]}"?' if near else ""
+                raise ValueError(f'there is no collector "{name}"{hint}')
+        return names
+
+
+class Retention(Section):
+    """How long history is kept: counted in rows of each tier, so that a wrong clock deletes nothing."""
+
+    raw_days: Days = Field(30, description="Every sample.")
+    five_minutes_days: Days = Field(180, description="Mean, min, max, p95, last and count over 5 minutes.")
+    hours_days: Days = Field(1095, description="The same over an hour.")
+    days_days: Days = Field(3650, description="The same over a day.")
+
+
+class Storage(Section):
+    """Where state is kept."""
+
+    directory: str = Field(
+        "",
+        description="Folder of databases and models; relative to this file. "
+        '"" = $STATE_DIRECTORY (set by systemd), else /var/lib/presaged.',
+    )
+    retention: Retention = Retention()
+
+
+class Anomaly(Section):
+    """What is unusual on this host."""
+
+    episodes_per_week: float = Field(
+        7.0, gt=0, le=1000, description="Ceiling of recorded episodes a week. A ceiling, never a target."
+    )
+    learning_days: int = Field(
+        7, ge=0, le=365, description="Until so many days have been seen, anomalies are records and are not sent."
+    )
+    notify: Literal["with_impact", "always", "never"] = Field(
+        "with_impact",
+        description='Send an anomaly "with_impact" (together with a sign of harm), "always", or "never".',
+    )
+    score_threshold: float = Field(0.8, gt=0, lt=1, description="Where the threshold stands on the shown score, 0..1.")
+    network_after_samples: int = Field(
+        2880, ge=60, le=10_000_000, description="Samples before the network is trained (2880 = a day at 30 s)."
+    )
+    threshold_interval_seconds: Seconds = Field(43_200, description="How often the threshold follows the last 7 days.")
+
+
+class Learning(Section):
+    """When the host's own model is trained again."""
+
+    interval_days: Days = Field(7, description="Days between two trainings.")
+    memory_bytes: int = Field(
+        2_000_000_000, ge=300_000_000, description="Most address space the training process may take."
+    )
+
+
+class Sink(Section):
+    """Where notifications go."""
+
+    name: str = Field(description="Name in metrics and in `presage`.", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    type: Literal["webhook"] = Field(description="Kind of sink.")
+    url: str = Field("", description='"http://..." or "https://..." that takes a JSON POST.')
+    url_file: str = Field("", description="File that holds the URL, when the URL is itself a secret.")
+    token_file: str = Field("", description="File that holds a bearer token to send along.")
+    timeout_seconds: Seconds = Field(10, description="Longest wait for an answer.")
+
+    @model_validator(mode="after")
+    def _one_url(self) -> "Sink":
+        if bool(self.url) == bool(self.url_file):
+            raise ValueError("give either url or url_file")
+        if self.url and not re.match(r"^https?://[^/\s]+", self.url):
+            raise ValueError(f'url must begin with "http://" or "https://", not "{self.url.split("://")[0][:20]}"')
+        if re.match(r"^https?://[^/\s]*@", self.url):
+            raise ValueError("the url holds a password: put the whole url into a file and name it in url_file")
+        return self
+
+
+class Alerting(Section):
+    """What becomes of a finding."""
+
+    for_seconds: int = Field(60, ge=0, description="An anomaly must hold so long before it is an alert.")
+    keep_firing_seconds: int = Field(300, ge=0, description="It must be gone so long before the alert is resolved.")
+    sinks: tuple[Sink, ...] = Field((), description="Where notifications go.")
+
+    @field_validator("sinks", mode="after")
+    @classmethod
+    def _unique(cls, sinks: tuple[Sink, ...]) -> tuple[Sink, ...]:
+        names = [sink.name for sink in sinks]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f'two sinks are named "{name}"')
+        return sinks
+
+
+class Http(Section):
+    """The listener of /metrics, /healthz, /readyz and the API."""
+
+    listen: str = Field(
+        "127.0.0.1:9736", description="Address and port. Beyond loopback, all but /healthz needs the token."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Names in the Host header to answer to, beside the address itself and localhost."
+    )
+
+    @field_validator("listen", mode="after")
+    @classmethod
+    def _address(cls, listen: str) -> str:
+        split_address(listen)
+        return listen
+
+
+class Metrics(Section):
+    """What /metrics holds."""
+
+    signals: int = Field(200, ge=0, le=10_000, description="Most signals exported as series; the rest stay inside.")
+
+
+class Log(Section):
+    """What is written, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity written.")
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description='"auto" = readable on a terminal, JSON otherwise.'
+    )
+
+
+class Compute(Section):
+    """What computes the networks."""
+
+    backend: Literal["auto", "jit", "numpy"] = Field(
+        "auto", description='"auto" = Numba where it can run, else NumPy; both give the same scores.'
+    )
+
+
+class Config(Section):
+    """The whole configuration of presaged."""
+
+    config_version: Literal[1] = Field(1, description="Version of this file's keys.")
+    host: Host = Host()
+    sampling: Sampling = Sampling()
+    collectors: Collectors = Collectors()
+    storage: Storage = Storage()
+    anomaly: Anomaly = Anomaly()
+    learning: Learning = Learning()
+    alerting: Alerting = Alerting()
+    http: Http = Http()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
+    compute: Compute = Compute()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration and where it came from; `state_directory` and `cache_directory` are absolute."""
+
+    config: Config
+    files: tuple[Path, ...]
+    state_directory: Path
+    cache_directory: Path
+
+
+def split_address(listen: str) -> tuple[str, int]:
+    """Return host and port of "host:port" or "[v6]:port". Raises ValueError with what would be right."""
+    host, _, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdigit() or not 0 <= int(port) < 65_536:  # noqa: PLR2004 - the range of ports
+        raise ValueError(f'"{listen}" is not "address:port", like "127.0.0.1:9736"')
+    return host, int(port)
+
+
+def discover(explicit: Path | None, environment: Mapping[str, str] | None = None) -> list[Path]:
+    """Return the files that make up the configuration, in the order in which they are laid over each other.
+
+    Raises ConfigError when a file that was asked for by name does not exist.
+    """
+    environment = os.environ if environment is None else environment
+    named = explicit or (Path(environment["PRESAGED_CONFIG"]) if environment.get("PRESAGED_CONFIG") else None)
+    if named is not None and not named.is_file():
+        origin = "--config" if explicit else "$PRESAGED_CONFIG"
+        raise ConfigError([f"{named}: there is no such file (named by {origin})"])
+    main = named or (SYSTEM_FILE if SYSTEM_FILE.is_file() else None)
+    if main is None:
+        return []
+    local = main.with_name(f"{main.stem}.local.toml")
+    return [main, *([local] if local.is_file() else []), *sorted((main.parent / "conf.d").glob("*.toml"))]
+
+
+def load(explicit: Path | None = None, environment: Mapping[str, str] | None = None) -> Loaded:
+    """Read and check the configuration. Raises ConfigError that names every problem at once."""
+    environment = os.environ if environment is None else environment
+    files = discover(explicit, environment)
+    problems: list[str] = []
+    tables: list[tuple[Path, dict[str, Any]]] = []
+    for file in files:
+        try:
+            tables.append((file, tomllib.loads(file.read_text(encoding="utf-8"))))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            problems.append(f"{file}: this is not TOML: {error}")
+        except OSError as error:
+            problems.append(f"{file}: cannot be read: {error.strerror}")
+    merged: dict[str, Any] = {}
+    for _, table in tables:
+        merged = _lay_over(merged, table)
+    try:
+        config = Config.model_validate(_tuples(merged))
+    except ValidationError as error:
+        problems += [_explain(item, tables) for item in error.errors()]
+    if problems:
+        raise ConfigError(problems)
+    base = files[0].parent.resolve() if files else Path("/")
+    state = _state_directory(config, base, environment)
+    cache = (
+        Path(environment["CACHE_DIRECTORY"].split(":")[0]) if environment.get("CACHE_DIRECTORY") else state / "cache"
+    )
+    return Loaded(config, tuple(files), state, cache)
+
+
+def _state_directory(config: Config, base: Path, environment: Mapping[str, str]) -> Path:
+    if config.storage.directory:
+        return base / config.storage.directory
+    if environment.get("STATE_DIRECTORY"):
+        return Path(environment["STATE_DIRECTORY"].split(":")[0])
+    return Path("/var/lib/presaged")
+
+
+def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Tables merge key by key, everything else is replaced whole."""
+    out = dict(below)
+    for key, value in above.items():
+        old = out.get(key)
+        out[key] = _lay_over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return out
+
+
+def _tuples(value: Any) -> Any:  # noqa: ANN401 - TOML is untyped until the model has read it
+    """TOML arrays as the tuples that a strict, frozen model wants."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _explain(item: Mapping[str, Any], tables: list[tuple[Path, dict[str, Any]]]) -> str:
+    """One line: file and line, key, what is wrong, what would be right. Never the value of an unknown key."""
+    path = [str(part) for part in item["loc"]]
+    key = ".".join(path)
+    where = _place(item["loc"], tables)
+    match item["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(path[-1], list(_fields(path[:-1])), 1, 0.5)
+            remedy = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(_fields(path[:-1]))}"
+            return f"{where}: {key}: unknown key; {remedy}"
+        case "missing":
+            return f"{where}: {key}: is missing and has no default"
+        case "value_error":
+            return f"{where}: {key}: {str(item['msg']).removeprefix('Value error, ')}"
+        case _:
+            message = str(item["msg"])
+            message = message[0].lower() + message[1:]
+            given = item["input"]
+            shown = f", not {given!r}" if isinstance(given, int | float | str | bool) and len(str(given)) < 60 else ""  # noqa: PLR2004 - one line
+            return f"{where}: {key}: {message.replace('input should', 'must')}{shown}"
+
+
+def _fields(path: list[str]) -> tuple[str, ...]:
+    """Names of the keys of the table at `path`."""
+    model: type[BaseModel] = Config
+    for part in path:
+        if part.isdigit():
+            continue
+        field = model.model_fields.get(part)
+        inner = _section_of(field.annotation) if field else None
+        if inner is None:
+            return ()
+        model = inner
+    return tuple(model.model_fields)
+
+
+def _section_of(annotation: Any) -> type[Section] | None:  # noqa: ANN401 - annotations are of any type
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    if get_origin(annotation) is tuple:
+        return _section_of(get_args(annotation)[0])
+    return None
+
+
+def _place(location: tuple[Any, ...], tables: list[tuple[Path, dict[str, Any]]]) -> str:
+    """The last file that sets the key, and its line where it can be found."""
+    for file, table in reversed(tables):
+        value: Any = table
+        for part in location:
+            in_table = isinstance(value, dict) and part in value
+            if not in_table and not (isinstance(value, list) and isinstance(part, int) and part < len(value)):
+                break
+            value = value[part]
+        else:
+            line = _line(file, location)
+            return f"{file}:{line}" if line else str(file)
+    return str(tables[-1][0]) if tables else "defaults"
+
+
+def _line(file: Path, location: tuple[Any, ...]) -> int | None:
+    names = [part for part in location if isinstance(part, str)]
+    table = ""
+    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", text):
+            table = header[1]
+            if table == ".".join(names):
+                return number
+        elif (key := re.match(r'\s*"?([\w.-]+)"?\s*=', text)) and f"{table}.{key[1]}".lstrip(".") == ".".join(names):
+            return number
+    return None
+
+
+def render_default() -> str:
+    """Return config.toml: every key of the model, its default and its comment."""
+    head = (
+        "# presaged: every key with its default. Generated from daemon/config.py by `make config`; do not edit here.\n"
+        "# Your own values go into /etc/presaged/config.toml or conf.d/*.toml beside it;\n"
+        "# in a checkout into config.local.toml.\n"
+    )
+    return head + "\n".join(_render(Config, "")).rstrip() + "\n"
+
+
+def _render(model: type[BaseModel], path: str) -> Iterator[str]:
+    tables: list[tuple[str, type[Section], bool]] = []
+    if path:
+        yield ""
+        yield f"# {(model.__doc__ or '').splitlines()[0]}"
+        yield f"[{path}]"
+    for name, field in model.model_fields.items():
+        inner = _section_of(field.annotation)
+        if inner is None:
+            yield f"# {field.description}"
+            yield f"{name} = {_toml(field.default)}"
+        else:
+            tables.append((f"{path}.{name}".lstrip("."), inner, get_origin(field.annotation) is tuple))
+    for name, inner, repeated in tables:
+        if repeated:
+            yield ""
+            yield f"# {(inner.__doc__ or '').splitlines()[0]} One block for each."
+            yield f"# [[{name}]]"
+            for key, field in inner.model_fields.items():
+                yield f"# {key} = {_toml('...' if field.is_required() else field.default)}  # {field.description}"
+        else:
+            yield from _render(inner, name)
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return f'"{value}"'
+        case tuple():
+            return f"[{', '.join(_toml(item) for item in value)}]"
+        case _:
+            return str(value)

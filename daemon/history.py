@@ -1,0 +1,363 @@
+"""history.db: every sample, and rollups of 5 minutes, an hour and a day.
+
+Enters: one sample a tick. Leaves: rows for learning, scores for the threshold, rollups for long views.
+Order is `seq`, never the clock; retention counts rows. The file may be set aside when it is corrupt:
+what is promised to people lives in state.db. Opened read-only by the child.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.clock import Instant
+from daemon.errors import StateError
+
+Float32 = NDArray[np.float32]
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE boots (id INTEGER PRIMARY KEY, boot_id TEXT NOT NULL UNIQUE);
+CREATE TABLE schemas (id INTEGER PRIMARY KEY, signal_ids BLOB NOT NULL UNIQUE);
+CREATE TABLE samples (
+    seq INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, monotonic_ns INTEGER NOT NULL, boot INTEGER NOT NULL,
+    schema INTEGER NOT NULL, hour INTEGER NOT NULL, flags INTEGER NOT NULL,
+    model INTEGER NOT NULL, raw_score REAL, raw_threshold REAL, data BLOB NOT NULL
+);
+CREATE TABLE rollups (
+    tier INTEGER NOT NULL, seq INTEGER NOT NULL, time_ms INTEGER NOT NULL, schema INTEGER NOT NULL,
+    count INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (tier, seq)
+) WITHOUT ROWID;
+"""
+
+FLAG_GAP = 1  # time before this sample is unseen: nothing may look across
+FLAG_DOUBTFUL = 2  # the clock jumped in this hour: no rhythm may be learned from it
+FLAG_ALARMED = 4  # inside an episode or incident: not to be learned from
+
+TIERS_SECONDS = (300, 3600, 86_400)
+STATISTICS = ("mean", "min", "max", "p95", "last", "count")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSample:
+    """One tick as it is stored. Scores are None before there is a model.
+
+    `signal_ids` (S,) ascending is the schema, every signal that is known; `values` (S,) has NaN for
+    what was missing in this tick, so a collector that stumbles makes no new schema.
+    """
+
+    seq: int
+    instant: Instant
+    hour: int
+    flags: int
+    model: int
+    raw_score: float | None
+    raw_threshold: float | None
+    signal_ids: NDArray[np.int64]
+    values: Float32
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Samples as arrays: `values` (T, S) for `signal_ids` (S,), NaN = missing; the rest is (T,)."""
+
+    signal_ids: tuple[int, ...]
+    values: Float32
+    seq: NDArray[np.int64]
+    time_ms: NDArray[np.int64]
+    hours: NDArray[np.int64]
+    flags: NDArray[np.int64]
+
+
+class History:
+    """One connection to history.db. Methods block and are called through the offload door, or in the child."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._schemas: dict[bytes, int] = {}
+        self._schema_ids: dict[int, NDArray[np.int64]] = {}
+        self._boots: dict[str, int] = {}
+        self.resets = 0
+        if read_only:
+            self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+        else:
+            self._database = self._open_or_set_aside()
+        self._load_tables()
+
+    def _open_or_set_aside(self) -> sqlite3.Connection:
+        try:
+            return self._open()
+        except sqlite3.OperationalError as error:
+            raise StateError(f"{self.path}: cannot be opened: {error}") from error
+        except sqlite3.DatabaseError:
+            self._set_aside()
+            return self._open()
+
+    def _set_aside(self) -> None:
+        for suffix in ("-wal", "-shm", ""):
+            broken = self.path.with_name(self.path.name + suffix)
+            if broken.exists():
+                broken.replace(self.path.with_name(f"{self.path.name}.corrupt{suffix}"))
+        self.resets += 1
+
+    def set_aside(self) -> None:
+        """Move the corrupt file away and start an empty one; the former is kept beside it, until the next time."""
+        with self._lock:
+            self._database.close()
+            self._set_aside()
+            self._schemas.clear()
+            self._schema_ids.clear()
+            self._boots.clear()
+            self._database = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self.path, timeout=5, isolation_level=None, check_same_thread=False)
+        try:
+            database.execute("PRAGMA page_size = 16384")
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute("PRAGMA journal_size_limit = 16777216")
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            self._refuse_newer(version)
+            if version == 0:
+                database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {_VERSION};COMMIT;")
+        except BaseException:
+            database.close()
+            raise
+        self.path.chmod(0o600)
+        return database
+
+    def _refuse_newer(self, version: int) -> None:
+        if version > _VERSION:
+            raise StateError(f"{self.path}: written by a newer presaged (version {version}, this one knows {_VERSION})")
+
+    def _load_tables(self) -> None:
+        for number, ids in self._database.execute("SELECT id, signal_ids FROM schemas"):
+            self._schemas[ids] = number
+            self._schema_ids[number] = np.frombuffer(ids, "<i8")
+        for number, boot in self._database.execute("SELECT id, boot_id FROM boots"):
+            self._boots[boot] = number
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    def bind_interval(self, interval_seconds: int) -> int | None:
+        """Note the sampling interval. Returns the former one where it was another: that history is not comparable."""
+        with self._transaction() as database:
+            row = database.execute("SELECT value FROM meta WHERE key = 'interval_seconds'").fetchone()
+            database.execute("INSERT OR REPLACE INTO meta VALUES ('interval_seconds', ?)", (str(interval_seconds),))
+            former = int(row[0]) if row else interval_seconds
+            if former == interval_seconds:
+                return None
+            database.execute("INSERT OR REPLACE INTO meta SELECT 'lineage_seq', ifnull(max(seq), 0) FROM samples")
+            return former
+
+    def lineage_start(self) -> int:
+        """Return the last seq that was taken at another interval (0: none): nothing up to it is learned from."""
+        row = self._database.execute("SELECT value FROM meta WHERE key = 'lineage_seq'").fetchone()
+        return int(row[0]) if row else 0
+
+    def last(self) -> tuple[int, int, int, str] | None:
+        """Return (seq, time_ms, monotonic_ns, boot_id) of the newest sample, None in an empty database."""
+        row = self._database.execute(
+            "SELECT seq, time_ms, monotonic_ns, boot_id FROM samples JOIN boots ON boots.id = boot "
+            "ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
+        return tuple(row) if row else None
+
+    def append(self, sample: StoredSample) -> None:
+        """Commit one sample."""
+        key = sample.signal_ids.astype("<i8").tobytes()
+        with self._transaction() as database:
+            schema = self._schemas.get(key) or self._new_schema(database, key)
+            instant = sample.instant
+            database.execute(
+                "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    sample.seq,
+                    instant.time_ms,
+                    instant.monotonic_ns,
+                    self._boots.get(instant.boot_id) or self._new_boot(database, instant.boot_id),
+                    schema,
+                    sample.hour,
+                    sample.flags,
+                    sample.model,
+                    sample.raw_score,
+                    sample.raw_threshold,
+                    encode(sample.values),
+                ),
+            )
+
+    def _new_schema(self, database: sqlite3.Connection, key: bytes) -> int:
+        number = database.execute("INSERT INTO schemas (signal_ids) VALUES (?) RETURNING id", (key,)).fetchone()[0]
+        self._schemas[key] = number
+        self._schema_ids[number] = np.frombuffer(key, "<i8")
+        return int(number)
+
+    def _new_boot(self, database: sqlite3.Connection, boot_id: str) -> int:
+        number = database.execute("INSERT INTO boots (boot_id) VALUES (?) RETURNING id", (boot_id,)).fetchone()[0]
+        self._boots[boot_id] = number
+        return int(number)
+
+    def last_rows(self, count: int) -> Rows:
+        """Return the newest `count` samples of this lineage, oldest first; signals are all that occur in them."""
+        with self._lock:
+            records = self._database.execute(
+                "SELECT seq, time_ms, hour, flags, schema, data FROM samples WHERE seq > ? ORDER BY seq DESC LIMIT ?",
+                (self.lineage_start(), count),
+            ).fetchall()
+        return self._rows(records[::-1])
+
+    def _rows(self, records: Sequence[tuple[int, int, int, int, int, bytes]]) -> Rows:
+        schemas = sorted({record[4] for record in records})
+        ids = sorted({int(i) for schema in schemas for i in self._schema_of(schema)})
+        place = {signal: column for column, signal in enumerate(ids)}
+        columns = {schema: np.array([place[int(i)] for i in self._schema_of(schema)], np.int64) for schema in schemas}
+        values = np.full((len(records), len(ids)), np.nan, np.float32)
+        for row, record in enumerate(records):
+            into = columns[record[4]]
+            values[row, into] = decode(record[5], len(into))
+        numbers = np.array([record[:4] for record in records], np.int64).reshape(-1, 4)
+        return Rows(tuple(ids), values, numbers[:, 0], numbers[:, 1], numbers[:, 2], numbers[:, 3])
+
+    def _schema_of(self, schema: int) -> NDArray[np.int64]:
+        if schema not in self._schema_ids:  # written by another connection since
+            row = self._database.execute("SELECT signal_ids FROM schemas WHERE id = ?", (schema,)).fetchone()
+            self._schema_ids[schema] = np.frombuffer(row[0], "<i8")
+        return self._schema_ids[schema]
+
+    def scores(self, model: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the newest `count` raw scores that `model` gave, oldest first, and their flags."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT raw_score, flags FROM samples WHERE model = ? AND raw_score IS NOT NULL "
+                "ORDER BY seq DESC LIMIT ?",
+                (model, count),
+            ).fetchall()
+        table = np.array(rows[::-1], np.float64).reshape(-1, 2)
+        return table[:, 0], table[:, 1].astype(np.int64)
+
+    def roll_up(self) -> int:
+        """Fold finished buckets of every tier; returns how many rows were written.
+
+        A bucket is a run of samples with the same start on the wall clock; when the clock was set back,
+        the same start comes again under a later seq, and both stay.
+        """
+        return sum(self._roll_up_tier(tier) for tier in TIERS_SECONDS)
+
+    def _roll_up_tier(self, tier: int) -> int:
+        width = tier * 1000
+        written = 0
+        while True:
+            with self._lock:
+                row = self._database.execute("SELECT max(seq) FROM rollups WHERE tier = ?", (tier,)).fetchone()
+                start = row[0] or 0
+                records = self._database.execute(
+                    "SELECT seq, time_ms / ? FROM samples WHERE seq > ? ORDER BY seq LIMIT ?",
+                    (width, start, max(2 * tier, 20_000)),
+                ).fetchall()
+            if not records:
+                return written
+            bucket = records[0][1]
+            end = next((at for at, record in enumerate(records) if record[1] != bucket), None)
+            if end is None:
+                return written  # this bucket is not over yet
+            self._write_rollup(tier, records[0][0], records[end - 1][0], bucket * width)
+            written += 1
+
+    def _write_rollup(self, tier: int, first_seq: int, last_seq: int, time_ms: int) -> None:
+        with self._lock:
+            records = self._database.execute(
+                "SELECT seq, time_ms, hour, flags, schema, data FROM samples WHERE seq BETWEEN ? AND ? ORDER BY seq",
+                (first_seq, last_seq),
+            ).fetchall()
+        rows = self._rows(records)
+        table = _statistics(rows.values)
+        with self._transaction() as database:
+            key = np.array(rows.signal_ids, "<i8").tobytes()
+            schema = self._schemas.get(key) or self._new_schema(database, key)
+            database.execute(
+                "INSERT OR REPLACE INTO rollups VALUES (?, ?, ?, ?, ?, ?)",
+                (tier, last_seq, time_ms, schema, len(records), table.tobytes()),
+            )
+
+    def rollup_rows(self, tier: int, count: int) -> list[tuple[int, NDArray[np.int64], Float32]]:
+        """Return the newest `count` rollups of `tier` as (time_ms, signal ids (S,), statistics (6, S))."""
+        with self._lock:
+            records = self._database.execute(
+                "SELECT time_ms, schema, data FROM rollups WHERE tier = ? ORDER BY seq DESC LIMIT ?", (tier, count)
+            ).fetchall()
+        return [
+            (time_ms, self._schema_of(schema), np.frombuffer(data, "<f4").reshape(len(STATISTICS), -1))
+            for time_ms, schema, data in reversed(records)
+        ]
+
+    def prune(self, keep: dict[int, int]) -> int:
+        """Delete the oldest rows beyond `keep[tier]` rows (tier 0 = samples) that are rolled up; returns how many."""
+        with self._transaction() as database:
+            rolled = min(
+                database.execute("SELECT ifnull(max(seq), 0) FROM rollups WHERE tier = ?", (tier,)).fetchone()[0]
+                for tier in TIERS_SECONDS
+            )
+            newest = database.execute("SELECT ifnull(max(seq), 0) FROM samples").fetchone()[0]
+            # a bucket that never ends (the clock stands still) must not keep raw samples for ever
+            limit = max(min(newest - keep[0], rolled), newest - 2 * keep[0])
+            gone = database.execute("DELETE FROM samples WHERE seq <= ?", (limit,)).rowcount
+            for tier in TIERS_SECONDS:
+                gone += database.execute(
+                    "DELETE FROM rollups WHERE tier = ? AND seq <= "
+                    "(SELECT seq FROM rollups WHERE tier = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+                    (tier, tier, keep[tier]),
+                ).rowcount
+        return gone
+
+    def close(self) -> None:
+        """Fold the log into the database file and close it."""
+        with self._lock:
+            self._database.close()
+
+
+def encode(values: Float32) -> bytes:
+    """One BLOB a sample: a bit for each signal that is present, then the present values, little-endian float32."""
+    present = np.isfinite(values)
+    return np.packbits(present).tobytes() + values[present].astype("<f4").tobytes()
+
+
+def decode(data: bytes, signals: int) -> Float32:
+    """Return the values (S,) of `encode`, NaN = missing."""
+    mask_bytes = (signals + 7) // 8
+    present = np.unpackbits(np.frombuffer(data, np.uint8, mask_bytes), count=signals).astype(np.bool_)
+    out = np.full(signals, np.nan, np.float32)
+    out[present] = np.frombuffer(data, "<f4", offset=mask_bytes)
+    return out
+
+
+def _statistics(values: Float32) -> Float32:
+    """Return mean, min, max, p95, last, count (6, S) of `values` (T, S) without the missing ones."""
+    count = np.isfinite(values).sum(axis=0)
+    out = np.full((len(STATISTICS), values.shape[1]), np.nan, np.float32)
+    seen = count > 0
+    some = values[:, seen]
+    if some.size:
+        out[0, seen] = np.nanmean(some.astype(np.float64), axis=0)
+        out[1, seen], out[2, seen] = np.nanmin(some, axis=0), np.nanmax(some, axis=0)
+        out[3, seen] = np.nanquantile(some, 0.95, axis=0)
+        last = len(some) - 1 - np.argmax(np.isfinite(some)[::-1], axis=0)
+        out[4, seen] = some[last, np.arange(some.shape[1])]
+    out[5] = count
+    return out

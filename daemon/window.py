@@ -1,0 +1,104 @@
+"""The last samples in memory: the window that is scored, and the reference that is learned from first.
+
+Enters: samples by signal id. Leaves: rows (T, S) for any list of ids, NaN = missing. A gap in time is
+one row of NaN, so nothing ever looks across it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Ids = Sequence[int] | NDArray[np.int64]
+
+_COLUMNS_STEP = 64
+
+
+class RingWindow:
+    """The last `rows` samples of every signal in one float32 block; memory is rows x columns x 4 bytes.
+
+    A signal takes a column when it is first seen; `forget` gives it back. `hours` is the local hour
+    of the week of each row, `alarmed` marks rows that must not be learned from.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.capacity = rows
+        self._values: Float32 = np.full((rows, _COLUMNS_STEP), np.nan, np.float32)
+        self._hours = np.zeros(rows, np.int64)
+        self._alarmed = np.zeros(rows, np.bool_)
+        self._column: dict[int, int] = {}
+        self._free = list(range(_COLUMNS_STEP - 1, -1, -1))
+        self._next = 0
+        self.filled = 0
+
+    @property
+    def signal_ids(self) -> list[int]:
+        """Ids of all signals that have a column."""
+        return list(self._column)
+
+    def push(self, sample: Mapping[int, float], hour: int) -> None:
+        """Add one sample, the oldest leaves."""
+        for signal in sample.keys() - self._column.keys():
+            self._column[signal] = self._take_column()
+        row = self._values[self._next]
+        row[:] = np.nan
+        columns = [self._column[signal] for signal in sample]
+        row[columns] = list(sample.values())
+        self._advance(hour)
+
+    def push_gap(self, hour: int) -> None:
+        """Mark that time has a gap here."""
+        if self.filled:
+            self._values[self._next] = np.nan
+            self._advance(hour)
+
+    def _advance(self, hour: int) -> None:
+        self._hours[self._next] = hour
+        self._alarmed[self._next] = False
+        self._next = (self._next + 1) % self.capacity
+        self.filled = min(self.filled + 1, self.capacity)
+
+    def mark_alarmed(self) -> None:
+        """Exclude the newest row from what is learned."""
+        self._alarmed[self._next - 1] = True
+
+    def recent(self, ids: Ids, rows: int) -> Float32:
+        """Return the newest `rows` rows (rows, S) of the signals `ids`, oldest first; NaN where there are none."""
+        columns = np.array([self._column.get(int(signal), -1) for signal in ids], np.int64)
+        at = (self._next - rows + np.arange(rows)) % self.capacity
+        out = self._values[at[:, None], columns]
+        out[:, columns < 0] = np.nan
+        out[: max(0, rows - self.filled)] = np.nan
+        return out
+
+    def reference(self, ids: Ids) -> tuple[Float32, NDArray[np.int64]]:
+        """Return all rows that may be learned from (T, S) and their hours (T,).
+
+        Alarmed rows are left out as one gap each run; when they are more than half, they are how the
+        host is now, and stay.
+        """
+        values = self.recent(ids, self.filled)
+        at = (self._next - self.filled + np.arange(self.filled)) % self.capacity
+        hours, alarmed = self._hours[at], self._alarmed[at]
+        if alarmed.any() and alarmed.mean() <= 0.5:  # noqa: PLR2004 - half
+            values[alarmed] = np.nan
+            keep = ~alarmed | np.r_[True, ~alarmed[:-1]]
+            values, hours = values[keep], hours[keep]
+        return values, hours
+
+    def forget(self, signals: Sequence[int]) -> None:
+        """Give the columns of `signals` back."""
+        for signal in signals:
+            column = self._column.pop(signal, None)
+            if column is not None:
+                self._values[:, column] = np.nan
+                self._free.append(column)
+
+    def _take_column(self) -> int:
+        if not self._free:
+            wide = self._values.shape[1]
+            more = np.full((self.capacity, _COLUMNS_STEP), np.nan, np.float32)
+            self._values = np.concatenate([self._values, more], axis=1)
+            self._free = list(range(wide + _COLUMNS_STEP - 1, wide - 1, -1))
+        return self._free.pop()
