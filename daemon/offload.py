@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
 from daemon.errors import DeadlineExceeded, Overloaded
@@ -58,6 +59,7 @@ class Lane:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._stuck: set[str] = set()
         self._inbox: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._start_thread()
@@ -88,11 +90,18 @@ class Lane:
                     if len(batch.outcomes) == len(batch.calls):
                         batch.changed.notify()
 
-    def run_each(self, calls: Sequence[Call]) -> list[Outcome]:
-        """Run `calls` in order and return one outcome each; blocks the calling thread, boundedly.
+    def run_each(self, calls: Sequence[Call], *, budget_seconds: float = inf) -> list[Outcome]:
+        """Run `calls` and return one outcome each, in no set order; blocks the calling thread, boundedly.
 
-        A call beyond its deadline is abandoned and the rest go on in a fresh thread.
+        A call beyond its deadline is abandoned and the rest go on in a fresh thread. Once abandoned
+        calls have used up `budget_seconds`, the rest are not tried: ten dead mounts cost one budget
+        a round, not ten deadlines. A second caller waits its turn: its deadlines must not run while
+        the thread is busy for the first.
         """
+        with self._turn:
+            return self._run_each(calls, time.monotonic() + budget_seconds)
+
+    def _run_each(self, calls: Sequence[Call], give_up_at: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
         waiting = list(calls)
         while waiting:
@@ -105,6 +114,10 @@ class Lane:
             waiting = [call for call in waiting if call.key not in stuck]
             if not waiting:
                 break
+            if time.monotonic() >= give_up_at:
+                late = [DeadlineExceeded(f"{call.key} was not tried: calls before it were stuck") for call in waiting]
+                outcomes += [Outcome(call.key, None, error, 0.0) for call, error in zip(waiting, late, strict=True)]
+                break
             batch = _Batch(waiting)
             self._inbox.put(batch)
             done = self._wait(batch)
@@ -114,13 +127,15 @@ class Lane:
 
     def _wait(self, batch: _Batch) -> int:
         """Wait for `batch`; on an overrun abandon it. Returns how many of its calls are settled."""
+        shortest = min(call.deadline_seconds for call in batch.calls)
         with batch.changed:
             while len(batch.outcomes) < len(batch.calls):
                 at = len(batch.outcomes)
                 call = batch.calls[at]
                 left = batch.started + call.deadline_seconds - time.monotonic()
                 if left > 0:
-                    batch.changed.wait(left)
+                    # the thread tells only of the last call; one that began meanwhile ends no sooner than `shortest`
+                    batch.changed.wait(min(left, shortest))
                     continue
                 batch.abandoned = True
                 with self._lock:
@@ -142,6 +157,17 @@ def _attempt(call: Call, started: float) -> Outcome:
     except Exception as error:  # noqa: BLE001 - the outcome carries it to a caller who counts or raises it
         return Outcome(call.key, None, error, time.monotonic() - started)
     return Outcome(call.key, value, None, time.monotonic() - started)
+
+
+def _settled(run: Callable[[], T], what: str) -> tuple[T | None, BaseException | None]:
+    try:
+        return run(), None
+    except StopIteration as error:  # a future refuses it, and the caller would wait for nothing
+        problem = RuntimeError(f"{what} raised StopIteration")
+        problem.__cause__ = error
+        return None, problem
+    except BaseException as error:  # noqa: BLE001 - handed to the awaiting caller
+        return None, error
 
 
 class Offload:
@@ -170,6 +196,8 @@ class Offload:
             raise Overloaded(f"{what}: every thread for blocking work is stuck") from None
         thread = self._idle.pop() if self._idle else _Thread(self._next_name())
         answer: asyncio.Future[T] = loop.create_future()
+        # An error that comes in the same turn as the deadline has no reader left: that is no news for the loop.
+        answer.add_done_callback(lambda done: None if done.cancelled() else done.exception() and None)
 
         def settle(value: T | None, error: BaseException | None) -> None:
             self._idle.append(thread)
@@ -181,22 +209,20 @@ class Offload:
                     answer.set_result(value)  # type: ignore[arg-type]  # T | None is T where no error came
 
         def work() -> None:
-            value: T | None = None
-            problem: BaseException | None = None
-            try:
-                value = run()
-            except BaseException as error:  # noqa: BLE001 - handed to the awaiting caller
-                problem = error
+            value, problem = _settled(run, what)
             try:
                 loop.call_soon_threadsafe(settle, value, problem)
             except RuntimeError:  # the loop is closed: the process is going, nobody waits
                 return
 
         thread.inbox.put(work)
+        limit = asyncio.timeout(deadline_seconds)
         try:
-            async with asyncio.timeout(deadline_seconds):
+            async with limit:
                 return await answer
         except TimeoutError:
+            if not limit.expired():  # `run` itself raised it, as a socket does
+                raise
             raise DeadlineExceeded(f"{what} did not end within {deadline_seconds:g} s") from None
 
     def _next_name(self) -> str:

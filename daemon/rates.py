@@ -4,7 +4,7 @@ A negative difference cannot be told from a wrap, and a guess of a petabyte a se
 training data, so both are missing. A difference over a gap is a mean over unseen time: missing too.
 """
 
-from math import nan
+from math import inf, nan
 
 
 class Rates:
@@ -35,7 +35,7 @@ class Rates:
         before = self._before.get(key)
         if before is None or total < before[0]:
             return nan
-        return (total - before[0]) / self._elapsed
+        return _finite((total - before[0]) / self._elapsed)
 
     def quotient(self, key: object, numerator: float, denominator: float) -> float:
         """Return the change of `numerator` per change of `denominator`; 0 when neither moved."""
@@ -44,4 +44,18 @@ class Rates:
         if before is None or numerator < before[0] or denominator < before[1] or self._elapsed != self._elapsed:
             return nan
         change = denominator - before[1]
-        return (numerator - before[0]) / change if change else (0.0 if numerator == before[0] else nan)
+        if change:
+            return _finite((numerator - before[0]) / change)
+        return 0.0 if numerator == before[0] else nan
+
+    def share(self, key: object, part: float, whole: float) -> float:
+        """Return `quotient` as a ratio of at most 1: jiffies of a part may run ahead of those of the whole."""
+        return min(self.quotient(key, part, whole), 1.0)  # in this order min() keeps NaN
+
+    def share_of_time(self, key: object, seconds: float) -> float:
+        """Return the share of the elapsed time by which the clock-like counter `seconds` grew, at most 1."""
+        return min(self.per_second(key, seconds), 1.0)
+
+
+def _finite(value: float) -> float:
+    return value if value < inf else nan

@@ -1,0 +1,72 @@
+"""Every source of signals, by name.
+
+Enters: where the host's trees are and what the operator excluded. Leaves: collectors, ready to be
+called. A source that the host does not have is built too and says NotAvailable when it is asked.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from daemon.collectors.base import Collector, HostPaths
+from daemon.collectors.cpu import CpuCollector
+from daemon.collectors.disk import DiskCollector
+from daemon.collectors.filesystem import FilesystemCollector
+from daemon.collectors.itself import SelfCollector
+from daemon.collectors.kernel import KernelCollector
+from daemon.collectors.latency import LatencyCollector
+from daemon.collectors.memory import MemoryCollector
+from daemon.collectors.network import NetworkCollector
+from daemon.collectors.pressure import PressureCollector
+from daemon.collectors.process import ProcessCollector
+from daemon.collectors.tcp import TcpCollector
+from daemon.collectors.temperature import TemperatureCollector
+from daemon.host import container_memory
+
+__all__ = ["NAMES", "CollectorContext", "build_collectors"]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorContext:
+    """What collectors need to know.
+
+    `gap_seconds` is the pause beyond which a rate is missing. The `exclude_*` are shell patterns on
+    top of each collector's own; `disabled` are names of `NAMES`.
+    """
+
+    paths: HostPaths = field(default_factory=HostPaths)
+    gap_seconds: float = 60.0
+    exclude_mounts: tuple[str, ...] = ()
+    exclude_disks: tuple[str, ...] = ()
+    exclude_interfaces: tuple[str, ...] = ()
+    latency_targets: tuple[str, ...] = ()
+    disabled: frozenset[str] = frozenset()
+
+
+def _memory(context: CollectorContext) -> Collector:
+    limit = container_memory(context.paths)
+    return MemoryCollector(
+        paths=context.paths, gap_seconds=context.gap_seconds, memory_limit=limit.read if limit else None
+    )
+
+
+_BUILDERS: dict[str, Callable[[CollectorContext], Collector]] = {
+    "cpu": lambda c: CpuCollector(paths=c.paths, gap_seconds=c.gap_seconds),
+    "memory": _memory,
+    "pressure": lambda c: PressureCollector(paths=c.paths, gap_seconds=c.gap_seconds),
+    "disk": lambda c: DiskCollector(paths=c.paths, gap_seconds=c.gap_seconds, exclude=c.exclude_disks),
+    "filesystem": lambda c: FilesystemCollector(paths=c.paths, exclude=c.exclude_mounts),
+    "network": lambda c: NetworkCollector(paths=c.paths, gap_seconds=c.gap_seconds, exclude=c.exclude_interfaces),
+    "tcp": lambda c: TcpCollector(paths=c.paths, gap_seconds=c.gap_seconds),
+    "kernel": lambda c: KernelCollector(paths=c.paths),
+    "process": lambda c: ProcessCollector(paths=c.paths, gap_seconds=c.gap_seconds),
+    "temperature": lambda c: TemperatureCollector(paths=c.paths),
+    "latency": lambda c: LatencyCollector(paths=c.paths, targets=c.latency_targets),
+    "self": lambda c: SelfCollector(gap_seconds=c.gap_seconds),
+}
+
+NAMES: tuple[str, ...] = tuple(_BUILDERS)
+
+
+def build_collectors(context: CollectorContext) -> list[Collector]:
+    """Return one collector for each name that is not disabled. Raises ValueError for a bad latency target."""
+    return [build(context) for name, build in _BUILDERS.items() if name not in context.disabled]

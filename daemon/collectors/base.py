@@ -4,9 +4,13 @@ Enters: the moment of the reading. Leaves: measurements, each a signal's specifi
 its unit; NaN is *missing*. A collector never guesses: what it cannot read it leaves out or raises.
 """
 
+import errno
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import translate
 from pathlib import Path
 from typing import Protocol
 
@@ -69,6 +73,8 @@ class ProcFile:
             raise NotAvailable(f"{self.path}: {error.strerror}") from error
         except OSError as error:
             self.close()
+            if error.errno == errno.EOPNOTSUPP:  # the kernel has the file but not the feature: psi=0
+                raise NotAvailable(f"{self.path}: {error.strerror}") from error
             raise CollectorError(f"{self.path}: {error.strerror}") from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -77,3 +83,36 @@ class ProcFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def network_file(paths: HostPaths, name: str) -> ProcFile:
+    """Return /proc/1/net/`name`, or /proc/net/`name` where the first process is hidden.
+
+    /proc/net is a link to the reader's own network namespace: in a container with the host's /proc
+    mounted it would show the container.
+    """
+    of_init = paths.proc / "1" / "net" / name
+    return ProcFile(of_init if os.access(of_init, os.R_OK) else paths.proc / "net" / name)
+
+
+@contextmanager
+def understood(path: Path) -> Generator[None, None, None]:
+    """Turn an error of parsing `path` into a CollectorError that names it."""
+    try:
+        yield
+    except (ValueError, IndexError, KeyError) as error:
+        raise CollectorError(f"{path}: not understood ({error})") from error
+
+
+def printable(raw: bytes) -> str:
+    """Return a name from the kernel as text that any log, database or metric can hold.
+
+    Bytes that are not UTF-8 and control characters become escapes; a space stays.
+    """
+    text = raw.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def one_of(patterns: Sequence[str]) -> re.Pattern[str]:
+    """Return the shell patterns as one expression for `match`; no pattern matches nothing."""
+    return re.compile("|".join(translate(pattern) for pattern in patterns) or r"(?!)")

@@ -1,0 +1,27 @@
+import os
+import threading
+from math import isnan
+
+from daemon.collectors.itself import SelfCollector
+
+
+def test_the_daemon_counts_its_own_descriptors_threads_and_memory(tree):
+    collector = SelfCollector(gap_seconds=60)
+    first = tree.values(collector, 100)
+    assert isnan(first["self.cpu"])
+    assert 5e6 < first["self.resident_bytes"] < 5e9
+    stop = threading.Event()
+    threads = [threading.Thread(target=stop.wait) for _ in range(3)]
+    descriptors = [os.open("/dev/null", os.O_RDONLY) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    second = tree.values(collector, 130)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    for descriptor in descriptors:
+        os.close(descriptor)
+    assert second["self.threads_count"] == first["self.threads_count"] + 3
+    assert second["self.descriptors_count"] == first["self.descriptors_count"] + 5
+    assert 0 <= second["self.cpu"] < 1
+    collector.close()

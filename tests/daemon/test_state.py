@@ -1,0 +1,512 @@
+import hashlib
+import hmac
+import os
+import sqlite3
+import stat
+import subprocess
+import threading
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from alerting.errors import StoreError
+from alerting.occurrence import Occurrence, State, fingerprint_of
+from alerting.outbox import ItemState, OutboxItem
+from alerting.policy import Severity
+from daemon import state as state_module
+from daemon.errors import StateError
+from daemon.offload import Offload
+from daemon.signals import Kind, SignalSpec
+from daemon.state import MIGRATIONS, JobTimes, OffloadedState, StateDatabase, bind_to_machine
+from detectors.findings import Unit
+
+NOW_MS = 1_772_344_800_000
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state" / "state.db"
+
+
+@pytest.fixture
+def database(path):
+    database = StateDatabase(path)
+    yield database
+    database.close()
+
+
+def occurrence(name, state=State.FIRING):
+    return Occurrence(
+        id=name, fingerprint=fingerprint_of("FilesystemReadOnly", "host", name), alertname="FilesystemReadOnly",
+        network="host", resource=name, severity=Severity.PAGE, state=state, started_ms=NOW_MS, fired_ms=NOW_MS,
+        resolved_ms=NOW_MS if state is State.RESOLVED else None, score=None, threshold=None, detail="read-only",
+        sentence=f"web1: {name} is read-only", contributors=(), told=("ops",),
+    )  # fmt: skip
+
+
+def item(number, name, sink="ops"):
+    return OutboxItem(f"item{number}", sink, name, "{}", NOW_MS)
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def spec(name, unit=Unit.RATIO, resource=""):
+    return SignalSpec(name, unit, Kind.GAUGE, "cpu", resource)
+
+
+# How the file is kept
+
+
+def test_pragmas(database):
+    for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("user_version", 1)):
+        assert database._read(f"PRAGMA {pragma}") == [(value,)]
+
+
+def test_only_the_owner_may_read(path):
+    before = os.umask(0)
+    try:
+        with closing(StateDatabase(path)) as database:
+            database.set_meta("a", "b")
+            assert mode(path.parent) == 0o700
+            names = sorted(one.name for one in path.parent.iterdir())
+            assert names == ["state.db", "state.db-shm", "state.db-wal", "state.reserve"]
+            assert {mode(one) for one in path.parent.iterdir()} == {0o600}
+    finally:
+        os.umask(before)
+
+
+def test_a_file_that_others_could_read_is_closed_to_them(path):
+    StateDatabase(path).close()
+    path.chmod(0o644)
+    StateDatabase(path).close()
+    assert mode(path) == 0o600
+
+
+def test_a_folder_that_was_there_keeps_its_mode(tmp_path):
+    tmp_path.chmod(0o755)
+    StateDatabase(tmp_path / "state.db").close()
+    assert mode(tmp_path) == 0o755
+
+
+def test_what_was_written_is_there_after_opening_again(path):
+    with closing(StateDatabase(path)) as database:
+        database.set_meta("key", "old")
+        database.set_meta("key", "value")
+    with closing(StateDatabase(path)) as database:
+        assert database.meta("key") == "value"
+        assert database.meta("other") is None
+
+
+def test_a_path_that_is_a_folder_is_refused(path):
+    path.mkdir(parents=True)
+    with pytest.raises(StateError, match=r"state\.db cannot be created: Is a directory"):
+        StateDatabase(path)
+
+
+# Signals
+
+
+def test_a_signal_keeps_its_id(path):
+    with closing(StateDatabase(path)) as database:
+        first = database.assign_signals([spec("cpu.busy"), spec("cpu.user")], NOW_MS)
+    with closing(StateDatabase(path)) as database:
+        second = database.assign_signals([spec("cpu.system"), spec("cpu.user")], NOW_MS + 5)
+        assert second["cpu.user"] == first["cpu.user"]
+        assert len({*first.values(), *second.values()}) == 3
+        stored = {one.spec.name: one for one in database.load_signals()}
+    assert (stored["cpu.user"].first_seen_ms, stored["cpu.user"].last_seen_ms) == (NOW_MS, NOW_MS + 5)
+    assert stored["cpu.busy"].last_seen_ms == NOW_MS
+    assert stored["cpu.system"].spec == spec("cpu.system")
+
+
+def test_an_id_is_never_given_twice(database):
+    ids = database.assign_signals([spec("a"), spec("b")], NOW_MS)
+    database.remove_signals([ids["b"]])
+    assert [one.spec.name for one in database.load_signals()] == ["a"]
+    assert database.assign_signals([spec("b")], NOW_MS)["b"] > ids["b"]
+
+
+def test_a_signal_whose_description_changed_is_the_same_signal(database):
+    ids = database.assign_signals([spec("disk.used", resource="sda")], NOW_MS)
+    assert database.assign_signals([spec("disk.used", resource="WWN-1")], NOW_MS) == ids
+    assert database.load_signals()[0].spec.resource == "WWN-1"
+
+
+def test_a_name_that_is_no_text_is_kept(database):
+    odd = spec("filesystem./mnt/\udcff.used", resource="/mnt/\udcff")
+    ids = database.assign_signals([odd], NOW_MS)
+    assert ids.keys() == {odd.name}
+    assert database.assign_signals([odd], NOW_MS) == ids
+
+
+# Occurrences and the outbox
+
+
+def test_transitions_are_all_or_nothing(database):
+    lost = replace(item(1, "a"), occurrence="unknown")
+    with pytest.raises(StateError, match="FOREIGN KEY"):
+        database.record_transitions([occurrence("a")], [lost])
+    assert database.recent_occurrences(5) == []
+    assert database.count_pending() == {}
+
+
+def test_the_same_transitions_again_change_nothing(database):
+    for _ in range(2):
+        database.record_transitions([occurrence("a")], [item(1, "a")])
+    database.record_attempt("item1", state=ItemState.DELIVERED, attempts=1, next_attempt_ms=0, error=None)
+    database.record_transitions([occurrence("a")], [item(1, "a")])
+    assert database.count_pending() == {}
+    assert database.open_occurrences() == [occurrence("a")]
+
+
+def test_open_and_recent_occurrences(database):
+    database.record_transitions([occurrence(name) for name in "abc"], [])
+    database.record_transitions([occurrence("b", State.RESOLVED)], [])
+    assert [one.id for one in database.open_occurrences()] == ["a", "c"]
+    assert [one.id for one in database.recent_occurrences(2)] == ["c", "b"]
+
+
+def test_one_open_occurrence_a_fingerprint(database):
+    database.record_transitions([occurrence("a")], [])
+    with pytest.raises(StateError, match="UNIQUE"):
+        database.record_transitions([replace(occurrence("a"), id="z")], [])
+    database.record_transitions([occurrence("a", State.RESOLVED), replace(occurrence("a"), id="z")], [])
+    assert [one.id for one in database.open_occurrences()] == ["z"]
+
+
+def test_an_unreadable_occurrence_is_refused(database):
+    database.record_transitions([occurrence("a")], [])
+    database._write(lambda db: db.execute("UPDATE occurrences SET payload = '{}'"))
+    with pytest.raises(StateError, match="a stored occurrence is unreadable"):
+        database.open_occurrences()
+
+
+def test_only_the_oldest_pending_item_of_an_occurrence_is_due(database):
+    database.record_transitions(
+        [occurrence("a"), occurrence("b")], [item(1, "a"), item(2, "a"), item(3, "b"), item(4, "a", "chat")]
+    )
+    due = partial(database.due_items, now_ms=NOW_MS, beyond_ms=NOW_MS + HOUR_MS)
+    assert [one.id for one in due("ops", limit=10)] == ["item1", "item3"]
+    assert [one.id for one in due("ops", limit=1)] == ["item1"]
+    assert [one.id for one in due("chat", limit=10)] == ["item4"]
+    failed = partial(database.record_attempt, state=ItemState.PENDING, attempts=1, error="no")
+    failed("item1", next_attempt_ms=NOW_MS + 5)
+    assert [one.id for one in due("ops", limit=10)] == ["item3"]  # item2 waits behind item1
+    assert database.next_due_ms("ops") == 0
+    failed("item3", next_attempt_ms=NOW_MS + HOUR_MS + 1)
+    assert [one.id for one in due("ops", limit=10)] == ["item3"]  # dated by a clock that jumped
+    assert database.next_due_ms("ops") == NOW_MS + 5
+    assert [one.attempts for one in due("ops", limit=10)] == [1]
+    database.record_attempt("item1", state=ItemState.DEAD, attempts=2, next_attempt_ms=0, error="refused")
+    assert [one.id for one in due("ops", limit=10)] == ["item2", "item3"]
+    assert database.count_pending() == {"ops": 2, "chat": 1}
+    assert database.next_due_ms("none") is None
+
+
+def test_pruning_keeps_what_is_owed(database):
+    names = [f"o{number}" for number in range(10)]
+    database.record_transitions([occurrence(name) for name in names], [item(n, name) for n, name in enumerate(names)])
+    for number in range(1, 10):
+        state = ItemState.DEAD if number % 2 else ItemState.DELIVERED
+        database.record_attempt(f"item{number}", state=state, attempts=1, next_attempt_ms=0, error=None)
+    database.record_transitions([occurrence(name, State.RESOLVED) for name in names if name != "o1"], [])
+    assert database.prune(keep_rows=10_000) == 0
+    removed = database.prune(keep_rows=3)
+    assert [one.id for one in reversed(database.recent_occurrences(20))] == ["o0", "o1", "o7", "o8", "o9"]
+    assert database._read("SELECT id FROM outbox ORDER BY ordinal") == [
+        ("item0",), ("item7",), ("item8",), ("item9",)
+    ]  # fmt: skip
+    assert removed == 11
+    assert database.count_pending() == {"ops": 1}
+
+
+# Jobs
+
+
+def test_job_times(database):
+    assert database.job_times() == {}
+    database.job_started("compaction", 5)
+    assert database.job_times() == {"compaction": JobTimes(5, None, None)}
+    database.job_ended("compaction", 9, succeeded=True, outcome="done")
+    database.job_started("compaction", 15)
+    database.job_ended("compaction", 19, succeeded=False, outcome="no room")
+    assert database.job_times() == {"compaction": JobTimes(15, 9, "no room")}
+
+
+# Versions, damage, foreign files
+
+
+@pytest.fixture
+def next_version(monkeypatch):
+    """Give this program one more migration."""
+
+    def add(script):
+        monkeypatch.setattr(state_module, "MIGRATIONS", (*state_module.MIGRATIONS, script))
+
+    return add
+
+
+def test_a_migration_leaves_a_copy_of_what_was(path, next_version):
+    with closing(StateDatabase(path)) as database:
+        database.set_meta("key", "value")
+    assert list(path.parent.glob("*before*")) == []
+    next_version("CREATE TABLE silences (id INTEGER PRIMARY KEY)")
+    with closing(StateDatabase(path)) as database:
+        assert database._read("SELECT count(*) FROM silences") == [(0,)]
+        assert database.meta("key") == "value"
+    copy = path.with_name("state.db.before-v2")
+    assert mode(copy) == 0o600
+    with closing(sqlite3.connect(copy)) as old:
+        assert old.execute("PRAGMA user_version").fetchone() == (1,)
+        assert old.execute("SELECT value FROM meta").fetchall() == [("value",)]
+    assert [one.name for one in path.parent.glob("*draft*")] == []
+
+
+def test_the_newest_two_copies_stay(path, next_version):
+    StateDatabase(path).close()
+    for number in range(2, 12):
+        next_version(f"CREATE TABLE t{number} (id INTEGER)")
+        StateDatabase(path).close()
+    assert {one.name for one in path.parent.glob("state.db.before-v*")} >= {
+        "state.db.before-v10",
+        "state.db.before-v11",
+    }
+    copies = [one.name for one in path.parent.glob("state.db.before-v*") if not one.name.endswith(("-wal", "-shm"))]
+    assert sorted(copies) == ["state.db.before-v10", "state.db.before-v11"]
+
+
+def test_a_migration_that_fails_changes_nothing(path, next_version, monkeypatch):
+    with closing(StateDatabase(path)) as database:
+        database.set_meta("key", "value")
+    with monkeypatch.context() as patch:
+        patch.setattr(state_module, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE t (id INTEGER); SELECT * FROM nowhere"))
+        with pytest.raises(StateError, match="no such table: nowhere"):
+            StateDatabase(path)
+    with closing(StateDatabase(path)) as database:
+        assert database.meta("key") == "value"
+        assert database._read("PRAGMA user_version") == [(1,)]
+
+
+def test_a_newer_file_is_refused_and_the_copy_named(path, next_version, monkeypatch):
+    StateDatabase(path).close()
+    with monkeypatch.context() as patch:
+        patch.setattr(state_module, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE t (id INTEGER)"))
+        StateDatabase(path).close()
+    with pytest.raises(
+        StateError, match=r"newer presaged \(schema 2, this one knows 1\).*copy .*before-v2 to"
+    ) as caught:
+        StateDatabase(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_remedy_works(path, monkeypatch):
+    with closing(StateDatabase(path)) as database:
+        database.set_meta("key", "value")
+    with monkeypatch.context() as patch:
+        patch.setattr(state_module, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE t (id INTEGER)"))
+        StateDatabase(path).close()
+    for name in ("state.db", "state.db-wal", "state.db-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+    path.with_name("state.db.before-v2").rename(path)
+    with closing(StateDatabase(path)) as database:
+        assert database.meta("key") == "value"
+
+
+def test_a_newer_file_without_a_copy(path):
+    StateDatabase(path).close()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("PRAGMA user_version = 99")
+    with pytest.raises(StateError, match="there is no copy of it"):
+        StateDatabase(path)
+
+
+@pytest.mark.parametrize("content", [b"this is no database, it is a shopping list" * 50, b"\x00" * 8192])
+def test_what_is_no_database_is_refused_and_left_alone(path, content):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(StateError, match="damaged") as caught:
+        StateDatabase(path)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_database_is_refused_and_left_alone(path):
+    with closing(StateDatabase(path)) as database:
+        database.record_transitions([occurrence(f"o{number}") for number in range(200)], [])
+    content = bytearray(path.read_bytes())
+    for offset in range(4096, len(content), 4096):
+        content[offset : offset + 64] = os.urandom(64)
+    path.write_bytes(content)
+    with pytest.raises(StateError, match=r"damaged.*there is no copy of it") as caught:
+        StateDatabase(path)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_a_database_of_another_program_is_refused(path):
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE songs (name TEXT)")
+    with pytest.raises(StateError, match="another program"):
+        StateDatabase(path)
+
+
+# A full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 8 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=False, capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no small disk to be had: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(disk):
+    with (disk / "ballast").open("ab", buffering=0) as file:
+        size = 65536
+        while size:
+            try:
+                file.write(b"x" * size)
+            except OSError:
+                size //= 2
+
+
+def write_until_it_fails(database):
+    for number in range(2_000):
+        database.record_transitions([occurrence(f"o{number}")], [])
+
+
+def test_the_reserve_is_there_from_the_start(database, path):
+    reserve = path.with_name("state.reserve")
+    assert reserve.stat().st_size == 4 * 1024 * 1024
+    assert reserve.stat().st_blocks * 512 >= 4 * 1024 * 1024
+
+
+def test_a_full_disk_takes_the_reserve_and_the_promise_is_kept(small_disk):
+    with closing(StateDatabase(small_disk / "state.db")) as database:
+        fill(small_disk)
+        number = 0
+        while database.reserve_releases == 0:
+            number += 1
+            name = f"o{number}"
+            database.record_transitions([occurrence(name)], [item(number, name)])
+            assert number < 2_000
+        assert not (small_disk / "state.reserve").exists()
+        assert len(database.open_occurrences()) == number == database.count_pending()["ops"]
+        assert not database.restore_reserve()
+        (small_disk / "ballast").unlink()
+        assert database.restore_reserve()
+        assert (small_disk / "state.reserve").stat().st_size == 4 * 1024 * 1024
+        assert [one.name for one in small_disk.glob("*draft*")] == []
+
+
+def test_a_full_disk_without_a_reserve_is_said_and_survived(small_disk):
+    with closing(StateDatabase(small_disk / "state.db")) as database:
+        fill(small_disk)
+        (small_disk / "state.reserve").unlink()
+        fill(small_disk)
+        with pytest.raises(StateError, match="no room on the disk, and the reserve is used up"):
+            write_until_it_fails(database)
+        (small_disk / "ballast").unlink()
+        stored = len(database.open_occurrences())
+        database.record_transitions([occurrence("after")], [])
+        assert len(database.open_occurrences()) == stored + 1
+        assert database._read("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_opening_on_a_full_disk(small_disk):
+    with closing(StateDatabase(small_disk / "state.db")) as database:
+        database.record_transitions([occurrence("a")], [])
+    fill(small_disk)
+    with closing(StateDatabase(small_disk / "state.db")) as database:
+        database.record_transitions([occurrence("b")], [])
+        assert [one.id for one in database.open_occurrences()] == ["a", "b"]
+        assert database.reserve_releases == 1
+
+
+# Threads and the door
+
+
+def test_many_threads_use_it_at_once(database):
+    def work(number):
+        for step in range(10):
+            database.assign_signals([spec(f"s{number}.{step}"), spec("shared")], NOW_MS)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(database.load_signals()) == 61
+
+
+def test_a_caller_behind_a_stuck_one_is_let_go(database, monkeypatch):
+    monkeypatch.setattr(state_module, "_LOCK_SECONDS", 0.05)
+    with database._locked(), pytest.raises(StateError, match=r"has not answered for 0\.05 s"):
+        database.meta("key")
+
+
+async def test_the_door_gives_alertings_own_error(database):
+    offload = Offload()
+    store = OffloadedState(database, offload)
+    await store.record_transitions([occurrence("a")], [item(1, "a")])
+    assert await store.open_occurrences() == [occurrence("a")]
+    assert await store.count_pending() == {"ops": 1}
+    (due,) = await store.due_items("ops", now_ms=NOW_MS, beyond_ms=NOW_MS + 1, limit=5)
+    await store.record_attempt(due.id, state=ItemState.PENDING, attempts=1, next_attempt_ms=NOW_MS + 9, error="no")
+    assert await store.next_due_ms("ops") == NOW_MS + 9
+    with pytest.raises(StoreError, match="FOREIGN KEY"):
+        await store.record_transitions([], [item(2, "unknown")])
+    offload.close()
+
+
+# The machine
+
+
+MACHINE = "0123456789abcdef0123456789abcdef"
+
+
+def test_a_folder_is_bound_to_its_machine(tmp_path):
+    bind_to_machine(tmp_path, MACHINE)
+    bind_to_machine(tmp_path, f"{MACHINE}\n")
+    path = tmp_path / "machine"
+    assert mode(path) == 0o600
+    assert path.read_text() == hmac.new(state_module._MACHINE_KEY, MACHINE.encode(), hashlib.sha256).hexdigest() + "\n"
+    assert MACHINE not in path.read_text()
+
+
+def test_a_cloned_image_is_told_so_in_one_line(tmp_path):
+    bind_to_machine(tmp_path, MACHINE)
+    with pytest.raises(StateError, match="belongs to another machine") as caught:
+        bind_to_machine(tmp_path, MACHINE[::-1])
+    assert "\n" not in str(caught.value)
+    assert f"delete {tmp_path}/machine to keep it" in str(caught.value)
+    (tmp_path / "machine").unlink()
+    bind_to_machine(tmp_path, MACHINE[::-1])
+
+
+def test_without_a_machine_id_there_is_no_binding(tmp_path):
+    bind_to_machine(tmp_path, None)
+    assert list(tmp_path.iterdir()) == []
+    bind_to_machine(tmp_path, MACHINE)
+    bind_to_machine(tmp_path, None)
+
+
+def test_a_binding_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "machine").mkdir()
+    with pytest.raises(StateError, match="machine: Is a directory"):
+        bind_to_machine(tmp_path, MACHINE)
