@@ -156,12 +156,12 @@ class History:
                 raise
             self._database.execute("COMMIT")
 
-    def bind_interval(self, interval_seconds: int) -> int | None:
+    def bind_interval(self, interval_seconds: float) -> float | None:
         """Note the sampling interval. Returns the former one where it was another: that history is not comparable."""
         with self._transaction() as database:
             row = database.execute("SELECT value FROM meta WHERE key = 'interval_seconds'").fetchone()
-            database.execute("INSERT OR REPLACE INTO meta VALUES ('interval_seconds', ?)", (str(interval_seconds),))
-            former = int(row[0]) if row else interval_seconds
+            database.execute("INSERT OR REPLACE INTO meta VALUES ('interval_seconds', ?)", (f"{interval_seconds:g}",))
+            former = float(row[0]) if row else interval_seconds
             if former == interval_seconds:
                 return None
             database.execute("INSERT OR REPLACE INTO meta SELECT 'lineage_seq', ifnull(max(seq), 0) FROM samples")

@@ -4,7 +4,7 @@ Enters: samples by signal id. Leaves: rows (T, S) for any list of ids, NaN = mis
 one row of NaN, so nothing ever looks across it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ class RingWindow:
         self._alarmed = np.zeros(rows, np.bool_)
         self._column: dict[int, int] = {}
         self._free = list(range(_COLUMNS_STEP - 1, -1, -1))
+        self._ids = np.zeros(0, np.int64)
+        self._columns = self._ids
         self._next = 0
         self.filled = 0
 
@@ -37,14 +39,16 @@ class RingWindow:
         """Ids of all signals that have a column."""
         return list(self._column)
 
-    def push(self, sample: Mapping[int, float], hour: int) -> None:
-        """Add one sample, the oldest leaves."""
-        for signal in sample.keys() - self._column.keys():
-            self._column[signal] = self._take_column()
+    def push(self, signal_ids: NDArray[np.int64], values: Float32, hour: int) -> None:
+        """Add one sample, `values` (S,) of `signal_ids` (S,); the oldest leaves."""
+        if signal_ids is not self._ids:  # the same array every tick until a signal comes or goes
+            for signal in signal_ids.tolist():
+                if signal not in self._column:
+                    self._column[signal] = self._take_column()
+            self._ids, self._columns = signal_ids, self._columns_of(signal_ids)
         row = self._values[self._next]
         row[:] = np.nan
-        columns = [self._column[signal] for signal in sample]
-        row[columns] = list(sample.values())
+        row[self._columns] = values
         self._advance(hour)
 
     def push_gap(self, hour: int) -> None:
@@ -65,12 +69,20 @@ class RingWindow:
 
     def recent(self, ids: Ids, rows: int) -> Float32:
         """Return the newest `rows` rows (rows, S) of the signals `ids`, oldest first; NaN where there are none."""
-        columns = np.array([self._column.get(int(signal), -1) for signal in ids], np.int64)
+        columns = self._columns_of(ids)
         at = (self._next - rows + np.arange(rows)) % self.capacity
         out = self._values[at[:, None], columns]
         out[:, columns < 0] = np.nan
         out[: max(0, rows - self.filled)] = np.nan
         return out
+
+    def recent_hours(self, rows: int) -> list[int]:
+        """Return the hours of the newest `rows` rows, oldest first."""
+        at = (self._next - rows + np.arange(rows)) % self.capacity
+        return [int(hour) for hour in self._hours[at]]
+
+    def _columns_of(self, ids: Ids) -> NDArray[np.int64]:
+        return np.array([self._column.get(int(signal), -1) for signal in ids], np.int64)
 
     def reference(self, ids: Ids) -> tuple[Float32, NDArray[np.int64]]:
         """Return all rows that may be learned from (T, S) and their hours (T,).
@@ -94,6 +106,7 @@ class RingWindow:
             if column is not None:
                 self._values[:, column] = np.nan
                 self._free.append(column)
+        self._ids = np.zeros(0, np.int64)
 
     def _take_column(self) -> int:
         if not self._free:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from detectors import learner
 from detectors.architectures import ANOMALY
 from detectors.features import (
+    INPUTS,
     SPAN,
     WINDOW,
     Context,
@@ -23,6 +24,7 @@ from detectors.features import (
     network_inputs,
     signal_surprise,
     surprise,
+    surprise_by_chunk,
 )
 from detectors.network import Network
 
@@ -89,7 +91,7 @@ def fit_model(
     parts = []
     for learn, judge in ((slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))):
         context = fit_context(values[learn], hours[learn], floor)
-        parts.append(network_inputs(surprise(context, values[judge], hours[judge])))
+        parts.append(_inputs(context, values[judge], hours[judge])[0])
     inputs = np.concatenate([parts[1], parts[0]])
     present = _present(values)
     present = np.concatenate([present[SPAN:half], present[half + SPAN :]])
@@ -105,13 +107,12 @@ def fit_model(
 
 def score_rows(model: AnomalyModel, values: Float32, hours: Hours) -> RowScores:
     """Score the rows 15... of `values` (T, S); a row with nothing in it scores NaN and starts the means anew."""
-    features = surprise(model.context, values, hours)
-    inputs = network_inputs(features)
+    inputs, evidence = _inputs(model.context, values, hours)
     absent = ~_present(values[SPAN:])
     raw = _relative(model.scales, aggregate(inputs, len(model.signal_ids)))
     score = _fold(model.scales, _trailing_means(raw, absent))
     score[absent] = np.nan
-    return RowScores(score, _network_score(model, inputs), signal_surprise(features))
+    return RowScores(score, _network_score(model, inputs), evidence)
 
 
 class LiveScorer:
@@ -135,6 +136,15 @@ class LiveScorer:
         means = [np.array([recent[-span:].mean()]) for span in _SCALES]
         score = _fold(self.model.scales, means)
         return RowScores(score, _network_score(self.model, inputs), signal_surprise(features))
+
+
+def _inputs(context: Context, values: Float32, hours: Hours) -> tuple[Float32, Float32]:
+    """Return the network's inputs (T - 15, 256) and the surprise of each signal (T - 15, S)."""
+    rows = max(0, len(values) - SPAN)
+    inputs, evidence = np.empty((rows, INPUTS), np.float32), np.empty((rows, context.signals), np.float32)
+    for place, features in surprise_by_chunk(context, values, hours):
+        inputs[place], evidence[place] = network_inputs(features), signal_surprise(features)
+    return inputs, evidence
 
 
 def _present(values: Float32) -> NDArray[np.bool_]:

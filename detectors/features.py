@@ -6,11 +6,14 @@ needs that row and the 15 before it, nothing else, so one row at a time and a mo
 same numbers. Nothing here knows a label or a clock.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+
+from detectors.findings import Unit
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -20,6 +23,17 @@ SPAN = 15  # samples that slope, volatility and flatness look at
 WINDOW = SPAN + 1
 TOP_SIGNALS = 31
 INPUTS = TOP_SIGNALS * len(FEATURES) + len(FEATURES)
+
+# The smallest spread that matters, in the signal's unit: without it an idle host is surprised by a whisper.
+FLOORS = {
+    Unit.RATIO: 0.01,
+    Unit.BYTES: 4e6,
+    Unit.BYTES_PER_SECOND: 100e3,
+    Unit.PER_SECOND: 5.0,
+    Unit.SECONDS: 0.005,
+    Unit.COUNT: 2.0,
+    Unit.CELSIUS: 2.0,
+}
 
 _HOURS = 168
 _FACTORS_MAXIMUM = 8
@@ -74,7 +88,7 @@ class Context:
 
 
 def fit_context(values: Float32, hours: NDArray[np.int64], floor: Float64) -> Context:
-    """Learn what is usual from `values` (T, S), `hours` (T,) of the local week, and the scale floors (S,)."""
+    """Learn from `values` (T, S), `hours` (T,) of the local week (-1 = unknown), and the scale floors (S,)."""
     table = values.astype(np.float64)
     signals = table.shape[1]
     statistics = _reference_statistics(values)
@@ -85,7 +99,7 @@ def fit_context(values: Float32, hours: NDArray[np.int64], floor: Float64) -> Co
         at = names(feature)
         centre[at], scale[at] = _robust(statistics[:, :, at], floors[at])
     season = _season(table, hours)
-    residual = table - season[hours]
+    residual = table - _at_hours(season, hours)
     at = names("season")
     if np.isfinite(residual).any():
         centre[at], scale[at] = _robust(residual, floors[at])
@@ -107,20 +121,22 @@ def surprise(context: Context, values: Float32, hours: NDArray[np.int64]) -> Flo
 
     What cannot be known (missing value, gap, no season yet) is 0: it neither raises nor hides anything.
     """
-    rows = len(values) - SPAN
-    if rows <= 0:
-        return np.zeros((0, context.signals, len(FEATURES)), np.float32)
-    parts = []
-    for start in range(0, rows, _CHUNK):
-        part = values[start : min(start + _CHUNK, rows) + SPAN]
-        parts.append(_surprise_chunk(context, part, hours[start + SPAN : start + len(part)]))
-    return np.concatenate(parts)
+    return np.concatenate([part for _, part in surprise_by_chunk(context, values, hours)])
+
+
+def surprise_by_chunk(context: Context, values: Float32, hours: NDArray[np.int64]) -> Iterator[tuple[slice, Float32]]:
+    """Yield the same in pieces of at most 2,048 rows, each with its place: memory stays bounded over a month."""
+    rows = max(0, len(values) - SPAN)
+    for start in range(0, max(rows, 1), _CHUNK):
+        end = min(start + _CHUNK, rows)
+        part = values[start : end + SPAN]
+        yield slice(start, end), _surprise_chunk(context, part, hours[start + SPAN : end + SPAN])
 
 
 def _surprise_chunk(context: Context, values: Float32, hours: NDArray[np.int64]) -> Float32:
     raw = _level_statistics(values)
     now, before = values[SPAN:].astype(np.float64), values[SPAN - 1 : -1].astype(np.float64)
-    raw[:, :, FEATURES.index("season")] = now - context.season[hours]
+    raw[:, :, FEATURES.index("season")] = now - _at_hours(context.season, hours)
     centre, scale = context.centre[0], context.scale[0]
     residuals = _factor_residuals(context, _standardise(now, centre, scale), _standardise(before, centre, scale))
     pair_missing = ~np.isfinite(now) | ~np.isfinite(before)
@@ -164,6 +180,7 @@ def _season(table: Float64, hours: NDArray[np.int64]) -> Float64:
     """Mean of each signal by hour of the week; by hour of the day where the week is not full; NaN below 2 days."""
     signals = table.shape[1]
     season = np.full((_HOURS, signals), np.nan)
+    table, hours = table[hours >= 0], hours[hours >= 0]
     distinct_days = len(np.unique(hours // 24))
     if distinct_days < 3:  # noqa: PLR2004 - two days show no rhythm
         return season
@@ -179,6 +196,11 @@ def _season(table: Float64, hours: NDArray[np.int64]) -> Float64:
     enough = week_count >= np.maximum(1.0, 0.5 * np.nanmax(week_count, axis=0))
     weeks_seen = len(table) > 2 * 7 * 24 * max(1.0, float(np.median(week_count[week_count > 0])))
     return np.where(enough & weeks_seen, by_week, by_day)
+
+
+def _at_hours(season: Float64, hours: NDArray[np.int64]) -> Float64:
+    """Expected values (T, S) at `hours` (T,); an hour below 0 is one that the clock cannot be trusted for."""
+    return np.where((hours >= 0)[:, None], season[hours], np.nan)
 
 
 def _standardise(table: Float64, centre: Float64, scale: Float64) -> Float64:

@@ -1,0 +1,1 @@
+"""Where notifications go. Each sink is one file behind the interface of `base`."""

@@ -1,0 +1,175 @@
+"""Words and documents for people and programs: the one sentence, and the webhook payload.
+
+Enters: an occurrence. Leaves: one line that a tired person understands, and a JSON document of
+`schema/webhook-v1.json`. A number that is not finite never leaves, and nothing here names a command
+that does not exist.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from alerting.occurrence import Occurrence, State, finite
+from detectors.findings import Contributor, Unit
+
+PAYLOAD_VERSION = 1
+
+_NAMED_CONTRIBUTORS = 3
+_PLAIN_RATIO = 2.0  # beyond it a ratio is no share of anything (load per processor) and percent would mislead
+_KIBI = 1024.0
+_BYTE_STEPS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+# From where on, divided by what, under which name: four digits are still read at a glance.
+_COUNT_STEPS = ((1e12, 1e12, " T"), (1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e4, 1e3, " k"))
+# The largest amount that is still said in each step, and the seconds of the step.
+_TIME_STEPS = ((1.0, 0.001, "ms"), (120.0, 1.0, "s"), (7_200.0, 60.0, "min"), (172_800.0, 3_600.0, "h"))
+_DAY_SECONDS = 86_400.0
+_BEYOND_SENSE = 1e15
+
+
+def sentence(host: str, occurrence: Occurrence) -> str:
+    """Return what an occurrence says in one line: who, what, and the three most surprising signals."""
+    over = occurrence.state is State.RESOLVED
+    opening = f"{host}: resolved after {_lasted(occurrence)}: " if over else f"{host}: "
+    verb = "was" if over else "is"
+    parts = [_clause(part, verb) for part in _foremost(occurrence.contributors)]
+    text = opening + occurrence.detail
+    if parts:
+        text += (": at its peak " if over else ": ") + ", ".join(parts)
+    return _one_line(text)
+
+
+def payload(notification_id: str, host: str, occurrence: Occurrence) -> dict[str, object]:
+    """Return the webhook document (version 1) of an occurrence that fires or is resolved."""
+    return {
+        "version": PAYLOAD_VERSION,
+        "id": notification_id,
+        "event": occurrence.state.value,
+        "occurrence": occurrence.id,
+        "fingerprint": occurrence.fingerprint,
+        "alertname": occurrence.alertname,
+        "severity": occurrence.severity.value,
+        "network": occurrence.network,
+        "resource": _one_line(occurrence.resource),
+        "host": host,
+        "sentence": occurrence.sentence,
+        "started_at": rfc3339(occurrence.started_ms),
+        "fired_at": None if occurrence.fired_ms is None else rfc3339(occurrence.fired_ms),
+        "resolved_at": None if occurrence.resolved_ms is None else rfc3339(occurrence.resolved_ms),
+        "score": finite(occurrence.score),
+        "threshold": finite(occurrence.threshold),
+        "contributors": [
+            {
+                "signal": _one_line(part.signal),
+                "family": part.family,
+                "resource": _one_line(part.resource),
+                "value": finite(part.value),
+                "unit": part.unit.name.lower(),
+                "expected_low": finite(part.expected_low),
+                "expected_high": finite(part.expected_high),
+                "surprise": finite(part.surprise),
+            }
+            for part in occurrence.contributors
+        ],
+        "commands": {"status": "presage status"},
+    }
+
+
+def rfc3339(time_ms: int) -> str:
+    """Return UTC milliseconds as `2026-03-01T06:00:00.000Z`."""
+    moment = datetime.fromtimestamp(time_ms / 1000, tz=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def amount(value: float, unit: Unit, *, plain: bool = False) -> str:
+    """Return `value` in the human form of its unit; `plain` says a ratio as it is, not in percent."""
+    if not math.isfinite(value):
+        return "unknown"
+    match unit:
+        case Unit.RATIO:
+            text = _digits(value) if plain or abs(value) >= _BEYOND_SENSE else f"{_percent(value)} %"
+        case Unit.BYTES:
+            text = _bytes(value)
+        case Unit.BYTES_PER_SECOND:
+            text = f"{_bytes(value)}/s"
+        case Unit.PER_SECOND:
+            text = f"{_count(value)}/s"
+        case Unit.SECONDS:
+            text = duration(value)
+        case Unit.COUNT:
+            text = _count(value)
+        case Unit.CELSIUS:
+            text = f"{_digits(value)} °C"
+    return text
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the largest unit that still tells lengths apart."""
+    if seconds == 0.0:
+        return "0 s"
+    for limit, step, name in _TIME_STEPS:
+        if abs(seconds) < limit:
+            return f"{_digits(seconds / step)} {name}"
+    return f"{_count(seconds / _DAY_SECONDS)} d"
+
+
+def _clause(part: Contributor, verb: str) -> str:
+    known = [value for value in (part.value, part.expected_low, part.expected_high) if math.isfinite(value)]
+    plain = part.unit is Unit.RATIO and any(abs(value) > _PLAIN_RATIO for value in known)
+    text = f"{part.signal} {verb} {amount(part.value, part.unit, plain=plain)}"
+    if not (math.isfinite(part.expected_low) and math.isfinite(part.expected_high)):
+        return text
+    low = amount(part.expected_low, part.unit, plain=plain)
+    high = amount(part.expected_high, part.unit, plain=plain)
+    return f"{text} (usually {low})" if low == high else f"{text} (usually {low} to {high})"
+
+
+def _foremost(contributors: Sequence[Contributor]) -> list[Contributor]:
+    """Return the most surprising contributors, those of unknown surprise last."""
+    ranked = sorted(
+        contributors, key=lambda part: -math.inf if math.isnan(part.surprise) else part.surprise, reverse=True
+    )
+    return ranked[:_NAMED_CONTRIBUTORS]
+
+
+def _lasted(occurrence: Occurrence) -> str:
+    end_ms = occurrence.started_ms if occurrence.resolved_ms is None else occurrence.resolved_ms
+    return duration(float(round((end_ms - occurrence.started_ms) / 1000)))
+
+
+def _digits(value: float) -> str:
+    """Return a number with two digits that matter, or all those before the point; never "-0"."""
+    size = abs(value)
+    if size >= _BEYOND_SENSE:
+        return f"{value:.1e}"
+    places = 0 if size >= 9.95 else 1 if size >= 0.995 else 2  # noqa: PLR2004 - where rounding gains a digit
+    text = f"{value:.{places}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _percent(ratio: float) -> str:
+    percent = ratio * 100.0
+    # 99.6 % of a disk is not all of it.
+    return f"{percent:.1f}" if 99.0 < percent < 99.95 else _digits(percent)  # noqa: PLR2004 - the last percent
+
+
+def _bytes(value: float) -> str:
+    scaled, step = value, 0
+    while abs(scaled) >= _KIBI - 0.5 and step < len(_BYTE_STEPS) - 1:  # 1023.7 KiB would be said as 1024 KiB
+        scaled /= _KIBI
+        step += 1
+    return f"{_digits(scaled)} {_BYTE_STEPS[step]}"
+
+
+def _count(value: float) -> str:
+    for least, step, name in _COUNT_STEPS:
+        if abs(value) >= least:
+            return f"{_digits(value / step)}{name}"
+    return _digits(value)
+
+
+def _one_line(text: str) -> str:
+    """Return `text` without line breaks, control letters and half surrogates: mount points may hold any byte."""
+    whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(letter if letter.isprintable() else " " for letter in whole)

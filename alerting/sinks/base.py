@@ -1,0 +1,29 @@
+"""The small interface behind which every receiver of notifications stands.
+
+Enters: one notification. Leaves: nothing, or a `DeliveryError`. A sink keeps no queue, never retries
+and never decides what is worth sending: that is the outbox's and the policy's part.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What is delivered. `id` is the same over retries; `payload` is the JSON text of the webhook schema."""
+
+    id: str
+    payload: str
+
+
+class Sink(Protocol):
+    """One receiver; `send` may be called again with the same notification, and by one task only."""
+
+    @property
+    def name(self) -> str:
+        """The name in the configuration, in metrics and in the outbox."""
+        ...
+
+    async def send(self, notification: Notification) -> None:
+        """Deliver, or raise DeliveryError. Returning means that the receiver has taken it."""
+        ...

@@ -1,0 +1,47 @@
+"""`presaged`: the daemon's entry point. Exit codes: 0 stopped, 1 failed, 2 bad usage or configuration."""
+
+import argparse
+import asyncio
+import gc
+import sys
+from pathlib import Path
+
+import structlog
+
+from daemon import __version__, log
+from daemon.app import App, prepare
+from daemon.config import load
+from daemon.errors import ConfigError, StateError
+
+_log = structlog.get_logger()
+
+
+def main() -> int:
+    """Run the daemon and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="presaged",
+        description="Learns what is normal on this host and says what is not. The operator's command is `presage`.",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration file (default: /etc/presaged/config.toml)"
+    )
+    parser.add_argument("--version", action="version", version=f"presaged {__version__}")
+    arguments = parser.parse_args()
+    try:
+        loaded = load(arguments.config)
+        log.set_up(loaded.config.log)
+        prepared = prepare(loaded)
+    except ConfigError as error:
+        sys.stderr.write(f"presaged: cannot start: {error}\n")
+        return 2
+    gc.freeze()  # what the imports made lives for ever: no collection has to look at it
+    try:
+        asyncio.run(App(loaded, prepared).run())
+    except StateError as error:
+        sys.stderr.write(f"presaged: cannot start: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

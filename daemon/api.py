@@ -1,0 +1,167 @@
+"""What the HTTP interface answers, as typed models: read from the snapshot, never from the databases."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from alerting.occurrence import Occurrence
+from alerting.outbox import SinkCounts
+from alerting.render import rfc3339
+from daemon.host import HostDescription
+from daemon.snapshot import Snapshot
+
+
+class Answer(BaseModel):
+    """A part of an answer; numbers that are not finite are null."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
+
+
+class HostAnswer(Answer):
+    """The host as presaged sees it."""
+
+    name: str
+    kind: str
+    virtualization: str
+    cpus: float
+    memory_bytes: int
+
+
+class ContributionAnswer(Answer):
+    """A signal's share of the score."""
+
+    signal: str
+    share: float
+
+
+class AnomalyAnswer(Answer):
+    """The anomaly detector; scores are null until there is a model."""
+
+    score: float | None
+    score_threshold: float
+    raw_score: float | None
+    raw_threshold: float | None
+    network: float | None
+    contributions: list[ContributionAnswer]
+    episodes: int
+    learning: str
+    model: str
+    trained_at: str | None
+
+
+class CollectorAnswer(Answer):
+    """One source at the last tick; `absent`: this host has no such source."""
+
+    name: str
+    seconds: float
+    problem: str
+    absent: bool
+
+
+class AlertAnswer(Answer):
+    """An alert that is pending or firing."""
+
+    occurrence: str
+    alertname: str
+    severity: str
+    state: str
+    resource: str
+    sentence: str
+    started_at: str | None
+    fired_at: str | None
+    sent_to: list[str]
+
+
+class SinkAnswer(Answer):
+    """What a sink did since the start."""
+
+    name: str
+    sent: int
+    failed: int
+    dead: int
+    pending: int
+
+
+class JobAnswer(Answer):
+    """What the child process works on."""
+
+    name: str
+    share: float
+    text: str
+
+
+class StatusAnswer(Answer):
+    """`GET /api/v1/status`."""
+
+    version: str
+    backend: str
+    host: HostAnswer
+    started_at: str
+    interval_seconds: float
+    samples: int
+    seq: int
+    last_sample_at: str | None
+    signals: int
+    signals_missing: int
+    anomaly: AnomalyAnswer | None
+    collectors: list[CollectorAnswer]
+    alerts: list[AlertAnswer]
+    sinks: list[SinkAnswer]
+    job: JobAnswer | None
+    state_directory: str
+    config_files: list[str]
+
+
+def alert_answer(occurrence: Occurrence) -> AlertAnswer:
+    """Return an alert as the interface tells it."""
+    return AlertAnswer(
+        occurrence=occurrence.id,
+        alertname=occurrence.alertname,
+        severity=occurrence.severity.value,
+        state=occurrence.state.value,
+        resource=occurrence.resource,
+        sentence=occurrence.sentence,
+        started_at=rfc3339(occurrence.started_ms),
+        fired_at=None if occurrence.fired_ms is None else rfc3339(occurrence.fired_ms),
+        sent_to=list(occurrence.told),
+    )
+
+
+def anomaly_answer(snapshot: Snapshot, score_threshold: float) -> AnomalyAnswer:
+    """Return the anomaly detector as the interface tells it."""
+    state = snapshot.anomaly
+    return AnomalyAnswer(
+        score=state.shown,
+        score_threshold=score_threshold,
+        raw_score=state.raw,
+        raw_threshold=state.threshold,
+        network=state.network,
+        contributions=[ContributionAnswer(signal=signal, share=share) for signal, share in state.contributions],
+        episodes=state.episodes,
+        learning=state.learning,
+        model=state.model,
+        trained_at=None if state.trained_ms is None else rfc3339(state.trained_ms),
+    )
+
+
+def collector_answers(snapshot: Snapshot) -> list[CollectorAnswer]:
+    """Return every source as the interface tells it."""
+    return [
+        CollectorAnswer(name=state.name, seconds=state.seconds, problem=state.problem, absent=state.absent)
+        for state in snapshot.collectors
+    ]
+
+
+def sink_answers(sinks: Mapping[str, SinkCounts]) -> list[SinkAnswer]:
+    """Return every sink as the interface tells it."""
+    return [
+        SinkAnswer(name=name, sent=counts.sent, failed=counts.failed, dead=counts.dead, pending=counts.pending)
+        for name, counts in sinks.items()
+    ]
+
+
+def host_answer(name: str, host: HostDescription) -> HostAnswer:
+    """Return the host as the interface tells it."""
+    return HostAnswer(
+        name=name, kind=host.kind, virtualization=host.virtualization, cpus=host.cpus, memory_bytes=host.memory_bytes
+    )

@@ -1,0 +1,442 @@
+"""The composition root: builds every part, starts them in stages, reloads, and stops within 5 seconds.
+
+One TaskGroup holds all that runs. What is not a PresagedError ends the process loudly; systemd
+starts it again.
+"""
+
+import asyncio
+import fcntl
+import math
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from alerting.alert import AlertBook
+from alerting.outbox import Outbox, steady_clock
+from alerting.pipeline import Pipeline
+from alerting.policy import PolicySettings
+from alerting.render import rfc3339, sentence
+from alerting.sinks.webhook import WebhookSink
+from alerting.ulid import UlidSource
+from daemon import __version__, log
+from daemon.api import (
+    JobAnswer,
+    StatusAnswer,
+    alert_answer,
+    anomaly_answer,
+    collector_answers,
+    host_answer,
+    sink_answers,
+)
+from daemon.child import Child
+from daemon.clock import Clock, Instant, SystemClock
+from daemon.collectors import CollectorContext, build_collectors
+from daemon.collectors.base import HostPaths
+from daemon.config import Config, Loaded, Sink, load
+from daemon.errors import ConfigError, StateError
+from daemon.history import TIERS_SECONDS, History
+from daemon.host import describe_host
+from daemon.learning import Learning
+from daemon.metrics import Metrics
+from daemon.notify_systemd import Notifier
+from daemon.offload import Offload
+from daemon.sampler import Sampler
+from daemon.scheduler import Job, Scheduler
+from daemon.server import Server, bind, ensure_token
+from daemon.signals import SignalRegistry
+from daemon.snapshot import Snapshot
+from daemon.state import OffloadedState, StateDatabase, bind_to_machine
+from daemon.tick import Tick
+from daemon.wake import PressureTriggers
+from daemon.watch import AnomalyWatch
+from detectors import kernels
+from detectors.registry import Registry
+
+_log = structlog.get_logger()
+
+_LAST_TICK_SECONDS = 2.0
+_STALE_INTERVALS = 3
+_WAKE_FROM_SECONDS = 5.0  # at shorter intervals an early tick brings nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was checked before anything was created: the bound socket, and the sinks with their secrets read."""
+
+    listener: socket.socket
+    sinks: tuple[WebhookSink, ...]
+
+
+def prepare(loaded: Loaded) -> Prepared:
+    """Check all that a start needs, and create nothing. Raises ConfigError with every problem at once."""
+    problems = _directory_problems(loaded.state_directory)
+    sinks: list[WebhookSink] = []
+    for number, sink in enumerate(loaded.config.alerting.sinks):
+        try:
+            sinks.append(_build_sink(sink, loaded))
+        except (OSError, ValueError) as error:
+            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            problems.append(f"alerting.sinks.{number} ({sink.name}): {reason}")
+    listener = None
+    try:
+        listener = bind(loaded.config.http.listen)
+    except ConfigError as error:
+        problems += error.problems
+    if listener is None or problems:
+        if listener:
+            listener.close()
+        raise ConfigError(problems)
+    return Prepared(listener, tuple(sinks))
+
+
+def _directory_problems(directory: Path) -> list[str]:
+    parent = next(path for path in (directory, *directory.parents) if path.exists())
+    if not parent.is_dir():
+        return [f"storage.directory: {parent} is a file; give a folder"]
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return [f"storage.directory: {directory}: no permission to write in {parent}; give a folder of your own"]
+    if os.statvfs(parent).f_flag & os.ST_RDONLY:
+        return [f"storage.directory: {directory}: {parent} is on a read-only file system; give another folder"]
+    return []
+
+
+def _build_sink(sink: Sink, loaded: Loaded) -> WebhookSink:
+    """Make a sink; secrets come from files, relative ones from systemd's credentials or beside the configuration."""
+    base = Path(os.environ.get("CREDENTIALS_DIRECTORY") or (loaded.files[0].parent if loaded.files else "/"))
+    return WebhookSink(
+        sink.name,
+        (base / sink.url_file).read_text(encoding="utf-8").strip() if sink.url_file else sink.url,
+        user_agent=f"presaged/{__version__}",
+        timeout_seconds=float(sink.timeout_seconds),
+        bearer_token=(base / sink.token_file).read_text(encoding="utf-8").strip() if sink.token_file else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    """The two databases and what stands beside them."""
+
+    state: StateDatabase
+    history: History
+    token: str
+
+
+class App:
+    """The daemon. `interval_seconds` overrides the configuration's, for replays and tests at other speeds."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        prepared: Prepared,
+        *,
+        clock: Clock | None = None,
+        paths: HostPaths | None = None,
+        interval_seconds: float | None = None,
+    ) -> None:
+        self._loaded = loaded
+        self._prepared = prepared
+        self._clock = clock or SystemClock()
+        self._paths = paths or HostPaths()
+        self._interval = interval_seconds or float(loaded.config.sampling.interval_seconds)
+        self._notifier = Notifier()
+        self._stop = asyncio.Event()
+        self._snapshot: Snapshot | None = None
+        self._started_ms = 0
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT. Raises StateError when what is stored cannot be used."""
+        config = self._loaded.config
+        started = self._clock.now()
+        self._started_ms = started.time_ms
+        self._host = describe_host(self._paths)
+        self._host_name = config.host.name or self._host.hostname
+        kernels.use_cache(self._loaded.cache_directory)
+        self._offload = Offload()
+        stores = self._open_stores()
+        try:
+            self._build(config, stores, started)
+            await self._pipeline.restore()
+            await self._offload.run(self._learning.restore, deadline_seconds=60.0, what="history.db")
+            last = stores.history.last()
+            if last is not None:
+                self._tick.resume(last[0], Instant(last[1], last[2], 0, last[3]))
+            await self._serve()
+        finally:
+            self._offload.close()
+            stores.history.close()
+            stores.state.close()
+        _log.info("stopped", samples=self._tick.samples)
+
+    def _open_stores(self) -> _Stores:
+        directory = self._loaded.state_directory
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock_file = (directory / "lock").open("w", encoding="ascii")
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            token = ensure_token(directory)
+        except BlockingIOError as error:
+            raise StateError(f"{directory}: another presaged is running on this state folder") from error
+        except OSError as error:
+            raise StateError(f"{error.filename or directory}: {error.strerror}") from error
+        bind_to_machine(directory, self._host.machine_id)
+        return _Stores(StateDatabase(directory / "state.db"), History(directory / "history.db"), token)
+
+    def _build(self, config: Config, stores: _Stores, started: Instant) -> None:
+        """Make every part and hand it what it needs."""
+        self._state, self._history = stores.state, stores.history
+        former = self._history.bind_interval(self._interval)
+        if former is not None:
+            _log.warning("interval_changed", former_seconds=former, effect="what was learned at it is not used")
+        known = [(signal.id, signal.spec, signal.last_seen_ms) for signal in self._state.load_signals()]
+        self._registry = SignalRegistry(known, self._state.assign_signals, self._state.remove_signals)
+        self._metrics = Metrics(__version__, lambda: self._learning.backend, config.metrics.signals)
+        self._metrics.database_resets.inc(self._history.resets)
+        self._watch = AnomalyWatch(config.anomaly, self._interval)
+        self._child = Child()
+        self._learning = Learning(
+            config=config,
+            interval_seconds=self._interval,
+            history=self._history,
+            state=self._state,
+            models=Registry(self._loaded.state_directory / "models"),
+            registry=self._registry,
+            watch=self._watch,
+            child=self._child,
+            offload=self._offload,
+            metrics=self._metrics,
+            cache=self._loaded.cache_directory,
+        )
+        self._build_alerting(config, started)
+        self._sampler = Sampler(build_collectors(self._collector_context(config)))
+        self._tick = Tick(
+            interval_seconds=self._interval,
+            clock=self._clock,
+            offload=self._offload,
+            sampler=self._sampler,
+            registry=self._registry,
+            history=self._history,
+            watch=self._watch,
+            pipeline=self._pipeline,
+            metrics=self._metrics,
+            publish=self._publish,
+            jumped=lambda: self._scheduler.realign(),  # noqa: PLW0108 - the scheduler is made after the tick
+        )
+        self._scheduler = Scheduler(
+            self._jobs(config), clock=self._clock, state=self._state, offload=self._offload, metrics=self._metrics
+        )
+        self._server = Server(
+            self._prepared.listener,
+            metrics=self._metrics,
+            status=self._status,
+            ready=self._is_ready,
+            token=stores.token,
+            allowed_hosts=config.http.allowed_hosts,
+        )
+
+    def _build_alerting(self, config: Config, started: Instant) -> None:
+        store = OffloadedState(self._state, self._offload)
+        now_ms = steady_clock(started.time_ms, lambda: self._clock.now().monotonic_ns)
+        self._outbox = Outbox(store, self._prepared.sinks, now_ms=now_ms)
+        settings = _policy(config)
+        new_id = UlidSource()
+        book = AlertBook(
+            settings,
+            gap_seconds=3 * self._interval + 1,
+            new_id=new_id,
+            describe=partial(sentence, self._host_name),
+        )
+        self._pipeline = Pipeline(self._host_name, settings, book=book, store=store, outbox=self._outbox, new_id=new_id)
+
+    def _collector_context(self, config: Config) -> CollectorContext:
+        collectors = config.collectors
+        return CollectorContext(
+            paths=self._paths,
+            gap_seconds=max(2.5 * self._interval, self._interval + 1.0),
+            exclude_mounts=collectors.exclude_mounts,
+            exclude_disks=collectors.exclude_disks,
+            exclude_interfaces=collectors.exclude_interfaces,
+            latency_targets=collectors.latency.targets,
+            disabled=frozenset(collectors.disable),
+        )
+
+    def _jobs(self, config: Config) -> list[Job]:
+        """Return the table of recurring work."""
+        return [
+            Job("rollup", max(300.0, self._interval), 120.0, self._roll_up),
+            Job("housekeeping", 3600.0, 300.0, self._keep_house),
+            Job("threshold", config.anomaly.threshold_interval_seconds, 60.0, self._learning.reset_threshold),
+            Job("train", config.learning.interval_days * 86_400.0, 4000.0, self._train),
+        ]
+
+    async def _roll_up(self) -> str:
+        written = await self._offload.run(self._history.roll_up, deadline_seconds=100.0, what="history.db")
+        return f"{written} rows"
+
+    async def _keep_house(self) -> str:
+        """Delete what is past its time, note which signals were seen, give the reserve back."""
+        retention = self._loaded.config.storage.retention
+        keep = {
+            0: int(retention.raw_days * 86_400 / self._interval),
+            TIERS_SECONDS[0]: retention.five_minutes_days * 288,
+            TIERS_SECONDS[1]: retention.hours_days * 24,
+            TIERS_SECONDS[2]: retention.days_days,
+        }
+        snapshot = self._snapshot
+
+        def work() -> int:
+            gone = self._history.prune(keep) + self._state.prune()
+            self._state.restore_reserve()
+            if snapshot is not None:
+                self._registry.touch(snapshot.time_ms, snapshot.values)
+            return gone
+
+        return f"{await self._offload.run(work, deadline_seconds=200.0, what='housekeeping')} rows deleted"
+
+    async def _train(self) -> str:
+        if not self._watch.lasting:
+            return "not before the first training"
+        return await self._learning.train("schedule")
+
+    async def _serve(self) -> None:
+        """Start in stages, wait for the stop, stop in stages."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        triggers = PressureTriggers(self._paths.proc, self._tick.wake) if self._interval >= _WAKE_FROM_SECONDS else None
+        if triggers:
+            loop.add_reader(triggers.fileno(), triggers.fired)
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._server.start()
+                running = [
+                    group.create_task(self._tick.run(), name="tick"),
+                    group.create_task(self._outbox.run(), name="outbox"),
+                    group.create_task(self._learning.run(), name="learning"),
+                ]
+                await self._scheduler.start()
+                self._greet()
+                await self._stop.wait()
+                await self._shut_down(running)
+        finally:
+            if triggers:
+                loop.remove_reader(triggers.fileno())
+                triggers.close()
+            self._sampler.close()
+
+    def _greet(self) -> None:
+        _log.info(
+            "started",
+            version=__version__,
+            host=self._host_name,
+            kind=self._host.kind,
+            interval_seconds=self._interval,
+            state=str(self._loaded.state_directory),
+            metrics=f"http://{self._server.address}/metrics",
+            status=f"http://{self._server.address}/api/v1/status",
+            dashboard="none yet",
+        )
+
+    async def _shut_down(self, running: list[asyncio.Task[None]]) -> None:
+        """Stop in stages, each with a limit: no new work, the running tick, delivery, the listener."""
+        self._notifier.stopping()
+        _log.info("stopping")
+        self._scheduler.close()
+        try:
+            async with asyncio.timeout(_LAST_TICK_SECONDS), self._tick.running:
+                pass
+        except TimeoutError:
+            _log.warning("tick_cut_off", reason=f"it did not end within {_LAST_TICK_SECONDS:g} s")
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=_LAST_TICK_SECONDS)
+        await self._server.stop()
+
+    def _reload(self) -> None:
+        """Read the configuration again: follow what can be, say what needs a restart. A bad one changes nothing."""
+        self._notifier.reloading()
+        try:
+            loaded = load(self._loaded.files[0] if self._loaded.files else None)
+        except ConfigError as error:
+            _log.error("reload_refused", reason=str(error), effect="the configuration before stays")
+        else:
+            before, after = self._loaded.config, loaded.config
+            log.set_up(after.log)
+            self._watch.reconfigure(after.anomaly)
+            self._pipeline.reconfigure(_policy(after))
+            followed = (
+                {"log", "anomaly", "alerting"} if before.alerting.sinks == after.alerting.sinks else {"log", "anomaly"}
+            )
+            changed = [name for name in Config.model_fields if getattr(before, name) != getattr(after, name)]
+            self._loaded = loaded
+            _log.info(
+                "reloaded",
+                changed=[name for name in changed if name in followed],
+                needs_restart=[name for name in changed if name not in followed],
+            )
+        self._notifier.ready(self._words())
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        first = self._snapshot is None
+        self._snapshot = snapshot
+        self._metrics.publish(snapshot, self._pipeline.counts)
+        self._learning.after_tick()
+        if first:
+            seconds = (self._clock.now().time_ms - self._started_ms) / 1000
+            _log.info("first_sample", signals=len(snapshot.values), after_seconds=round(seconds, 2))
+            self._notifier.ready(self._words())
+        self._notifier.alive(self._words())
+
+    def _words(self) -> str:
+        """Return the state in one line, for `systemctl status`."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            return "starting"
+        firing = sum(1 for alert in snapshot.alerts if alert.fired_ms is not None)
+        shown = snapshot.anomaly.shown
+        score = "no score yet" if shown is None else f"score {shown:.2f}"
+        return f"{snapshot.samples} samples, {score}, {firing} alerts firing; {snapshot.anomaly.learning or 'learned'}"
+
+    def _is_ready(self) -> bool:
+        snapshot = self._snapshot
+        if snapshot is None:
+            return False
+        age = (self._clock.now().monotonic_ns - snapshot.monotonic_ns) / 1e9
+        return age <= _STALE_INTERVALS * self._interval + 1.0
+
+    def _status(self) -> StatusAnswer:
+        snapshot = self._snapshot
+        progress = self._child.progress
+        return StatusAnswer(
+            version=__version__,
+            backend=self._learning.backend,
+            host=host_answer(self._host_name, self._host),
+            started_at=rfc3339(self._started_ms),
+            interval_seconds=self._interval,
+            samples=snapshot.samples if snapshot else 0,
+            seq=snapshot.seq if snapshot else 0,
+            last_sample_at=rfc3339(snapshot.time_ms) if snapshot else None,
+            signals=len(snapshot.values) if snapshot else 0,
+            signals_missing=sum(1 for _, value in snapshot.values if math.isnan(value)) if snapshot else 0,
+            anomaly=anomaly_answer(snapshot, self._loaded.config.anomaly.score_threshold) if snapshot else None,
+            collectors=collector_answers(snapshot) if snapshot else [],
+            alerts=[alert_answer(alert) for alert in snapshot.alerts] if snapshot else [],
+            sinks=sink_answers(self._pipeline.counts),
+            job=JobAnswer(name=progress[0], share=progress[1], text=progress[2]) if progress else None,
+            state_directory=str(self._loaded.state_directory),
+            config_files=[str(file) for file in self._loaded.files],
+        )
+
+
+def _policy(config: Config) -> PolicySettings:
+    return PolicySettings(
+        notify=config.anomaly.notify,
+        learning_days=float(config.anomaly.learning_days),
+        for_seconds=float(config.alerting.for_seconds),
+        keep_firing_seconds=float(config.alerting.keep_firing_seconds),
+    )

@@ -1,0 +1,223 @@
+"""When and from what the anomaly detector learns: from the window at first, in the child later.
+
+Enters: history, window, child. Leaves: the model and threshold on duty. Only here is the champion's
+pointer moved. Whatever fails, the model before goes on serving.
+"""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from daemon.child import Child
+from daemon.config import Config
+from daemon.errors import PresagedError, WorkerError
+from daemon.history import FLAG_ALARMED, FLAG_GAP, History
+from daemon.metrics import Metrics
+from daemon.offload import Offload
+from daemon.signals import SignalRegistry
+from daemon.state import StateDatabase
+from daemon.watch import WINDOW_ROWS, AnomalyWatch
+from detectors import kernels
+from detectors.anomaly import AnomalyModel
+from detectors.registry import Manifest, ModelError, Registry
+from detectors.registry import load as load_model
+
+_log = structlog.get_logger()
+
+_META = "anomaly.threshold"
+_FIT_SECONDS = 60.0
+_TRAIN_SECONDS = 3600.0
+_COMPILE_SECONDS = 300.0
+_RETRY_SECONDS = 3600.0
+_STORE_SECONDS = 10.0
+_WEEK_SECONDS = 604_800.0
+_LEAST_SCORES_SECONDS = 43_200.0
+
+
+class Learning:
+    """Keeps the watch supplied with models. `backend` names what computes the networks."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        interval_seconds: float,
+        history: History,
+        state: StateDatabase,
+        models: Registry,
+        registry: SignalRegistry,
+        watch: AnomalyWatch,
+        child: Child,
+        offload: Offload,
+        metrics: Metrics,
+        cache: Path,
+    ) -> None:
+        self._config = config
+        self._interval = interval_seconds
+        self._history = history
+        self._state = state
+        self._models = models
+        self._registry = registry
+        self._watch = watch
+        self._child = child
+        self._offload = offload
+        self._metrics = metrics
+        self._cache = cache
+        self._due = asyncio.Event()
+        self._train_after = 0.0
+        self.backend = "numpy"
+
+    def restore(self) -> None:
+        """Fill the window from history and put the champion back on duty; blocks, before the first tick."""
+        last = self._history.last()
+        if last is not None:
+            self._watch.seen = last[0] - self._history.lineage_start()
+        rows = self._history.last_rows(WINDOW_ROWS)
+        ids = np.array(rows.signal_ids, np.int64)
+        for row in range(len(rows.seq)):
+            if rows.flags[row] & FLAG_GAP:
+                self._watch.window.push_gap(int(rows.hours[row]))
+            self._watch.window.push(ids, rows.values[row], int(rows.hours[row]))
+            if rows.flags[row] & FLAG_ALARMED:
+                self._watch.window.mark_alarmed()
+        self._models.prepare()
+        model, manifest, refused = self._models.champion()
+        for reason in refused:
+            self._metrics.model_failures.inc()
+            _log.error("model_refused", reason=reason)
+        if model is None or manifest is None:
+            return
+        if manifest.interval_seconds != self._interval:
+            _log.warning("model_of_another_interval", model=manifest.name, interval_seconds=manifest.interval_seconds)
+            return
+        self._adopt(model, manifest, self._stored_threshold(manifest.number))
+
+    def _stored_threshold(self, number: int) -> float | None:
+        text = self._state.meta(_META)
+        stored = json.loads(text) if text else {}
+        return float(stored["threshold"]) if stored.get("number") == number else None
+
+    def _adopt(self, model: AnomalyModel, manifest: Manifest, threshold: float | None = None) -> None:
+        self._watch.adopt(model, manifest.number, manifest.name, manifest.trained_ms, threshold)
+        _log.info("model_on_duty", model=manifest.name, samples=manifest.samples, signals=len(model.signal_ids))
+
+    def after_tick(self) -> None:
+        """Look whether something is to be learned; called after every tick, costs nothing."""
+        if self._watch.wants_to_learn() or self._wants_first_training() or self._wants_backend():
+            self._due.set()
+
+    def _wants_first_training(self) -> bool:
+        enough = self._watch.seen >= self._config.anomaly.network_after_samples
+        return not self._watch.lasting and enough and time.monotonic() >= self._train_after
+
+    def _wants_backend(self) -> bool:
+        model = self._watch.model
+        wanted = self.backend == "numpy" and self._config.compute.backend != "numpy"
+        return wanted and model is not None and model.network is not None and time.monotonic() >= self._train_after
+
+    async def run(self) -> None:
+        """Learn whenever something is due, until cancelled."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            if self._watch.wants_to_learn():
+                await self._learn_from_window()
+            if self._wants_first_training():
+                try:
+                    await self.train("first")
+                except PresagedError as error:
+                    self._train_after = time.monotonic() + _RETRY_SECONDS
+                    _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
+            if self._wants_backend():
+                await self._load_backend()
+
+    async def _learn_from_window(self) -> None:
+        number = self._watch.seen
+        model = await self._offload.run(
+            lambda: self._watch.learn(self._registry), deadline_seconds=_FIT_SECONDS, what="learning from the window"
+        )
+        self._watch.adopt(model, number, "", None)
+        _log.info("learned_from_window", samples=self._watch.window.filled, signals=len(model.signal_ids))
+
+    async def train(self, trigger: str) -> str:
+        """Train in the child, accept and promote; returns a few words. Raises PresagedError."""
+        try:
+            words = await self._train()
+        except PresagedError:
+            self._metrics.retrains.labels("anomaly", trigger, "failed").inc()
+            raise
+        self._metrics.retrains.labels("anomaly", trigger, "promoted").inc()
+        return words
+
+    async def _train(self) -> str:
+        spec = {
+            "history": str(self._history.path),
+            "incoming": str(self._models.incoming),
+            "interval_seconds": self._interval,
+            "most_samples": int(self._config.storage.retention.raw_days * 86_400 / self._interval),
+            "units": {
+                str(int(number)): spec.unit.value
+                for number, spec in zip(self._registry.ids, self._registry.specs, strict=True)
+            },
+            "memory_bytes": self._config.learning.memory_bytes,
+        }
+        result = await self._child.run("train", spec, deadline_seconds=_TRAIN_SECONDS)
+        name = str(result["name"])
+        try:
+            model, manifest = await self._offload.run(
+                lambda: self._accept(name), deadline_seconds=_STORE_SECONDS, what="models"
+            )
+        except (ModelError, OSError) as error:
+            self._metrics.model_failures.inc()
+            raise WorkerError(f"the trained model was refused: {error}") from error
+        self._adopt(model, manifest)
+        await self._remember_threshold()
+        return f"{name}: {result['samples']} samples, {result['signals']} signals"
+
+    def _accept(self, name: str) -> tuple[AnomalyModel, Manifest]:
+        folder = self._models.accept(name)
+        loaded = load_model(folder)
+        self._models.promote(name)
+        return loaded
+
+    async def _load_backend(self) -> None:
+        """Compile in the child where the cache is empty, then take the kernels from the cache."""
+        try:
+            if not kernels.is_cached(self._cache):
+                spec = {"cache": str(self._cache), "memory_bytes": self._config.learning.memory_bytes}
+                result = await self._child.run("compile", spec, deadline_seconds=_COMPILE_SECONDS)
+                _log.info("kernels_compiled", seconds=result["seconds"])
+            backend = await self._offload.run(kernels.load_jit, deadline_seconds=_FIT_SECONDS, what="kernels")
+        except (kernels.BackendError, PresagedError) as error:
+            self._train_after = time.monotonic() + _RETRY_SECONDS
+            self._metrics.backend_failures.inc()
+            _log.warning(
+                "backend_cannot_serve", backend="jit", reason=str(error), effect="NumPy computes, with the same results"
+            )
+            return
+        self._watch.use_backend(backend)
+        self.backend = backend.name
+        _log.info("backend_serves", backend=backend.name)
+
+    async def reset_threshold(self) -> str:
+        """Let the threshold follow the last 7 days; a job of the scheduler."""
+        number, count = self._watch.number, int(_WEEK_SECONDS / self._interval)
+        scores, _ = await self._offload.run(
+            lambda: self._history.scores(number, count), deadline_seconds=_STORE_SECONDS, what="history.db"
+        )
+        if len(scores) * self._interval < _LEAST_SCORES_SECONDS:
+            return "too few scores of this model yet"
+        before = self._watch.threshold
+        after = self._watch.reset_threshold(scores)
+        await self._remember_threshold()
+        return f"{before:.3f} to {after:.3f}"
+
+    async def _remember_threshold(self) -> None:
+        text = json.dumps({"number": self._watch.number, "threshold": self._watch.threshold})
+        await self._offload.run(
+            lambda: self._state.set_meta(_META, text), deadline_seconds=_STORE_SECONDS, what="state.db"
+        )

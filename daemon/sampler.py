@@ -1,0 +1,103 @@
+"""One round over all collectors: what they measured, how they did, and which one has stopped.
+
+Enters: collectors. Leaves: measurements and one state a collector. A slow or failing collector costs
+its own signals, never the round: each has its deadline in a lane of its own thread.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from daemon.collectors.base import Collector, Measurement
+from daemon.collectors.filesystem import FilesystemCollector
+from daemon.errors import CollectorError, DeadlineExceeded, NotAvailable
+from daemon.offload import Call, Lane, Outcome
+from daemon.snapshot import CollectorState
+from detectors.findings import Finding, Strength
+
+_STOPPED_ROUNDS = 3  # one failure may be chance
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round gave. `findings`: sources that have stopped to answer, file systems that became read-only."""
+
+    measured: tuple[Measurement, ...]
+    states: tuple[CollectorState, ...]
+    findings: tuple[Finding, ...]
+
+
+class Sampler:
+    """Calls every collector once a round; blocks, and is called through the offload door."""
+
+    def __init__(self, collectors: Sequence[Collector]) -> None:
+        self._collectors = {collector.name: collector for collector in collectors}
+        self._lane = Lane("collectors")
+        self._worked: set[str] = set()
+        self._failures: dict[str, int] = {}
+        self._was_writable: set[str] = set()
+
+    def collect(self, monotonic_ns: int) -> Round:
+        """Run one round; takes at most the sum of the deadlines, usually a millisecond."""
+        calls = [
+            Call(name, partial(collector.collect, monotonic_ns), collector.deadline_seconds)
+            for name, collector in self._collectors.items()
+        ]
+        measured: list[Measurement] = []
+        states: list[CollectorState] = []
+        findings: list[Finding] = []
+        for outcome in self._lane.run_each(calls):
+            if outcome.error is None and isinstance(outcome.value, Sequence):
+                measured += outcome.value
+            state = self._state(outcome)
+            states.append(state)
+            if self._has_stopped(state):
+                findings.append(_stopped(state.name, state.problem))
+        filesystem = self._collectors.get("filesystem")
+        if isinstance(filesystem, FilesystemCollector):
+            findings += [
+                _stopped(mount, "the file system does not answer") for mount in sorted(filesystem.stuck_mounts)
+            ]
+            findings += self._became_read_only(filesystem.read_only_mounts)
+        return Round(tuple(measured), tuple(states), tuple(findings))
+
+    def _state(self, outcome: Outcome) -> CollectorState:
+        error = outcome.error
+        if error is not None and not isinstance(error, CollectorError | DeadlineExceeded | OSError | ValueError):
+            raise error  # a bug in a collector stops the daemon loudly
+        absent = isinstance(error, NotAvailable) and outcome.key not in self._worked
+        return CollectorState(outcome.key, outcome.seconds, "" if error is None else str(error), absent)
+
+    def _has_stopped(self, state: CollectorState) -> bool:
+        if not state.problem:
+            self._worked.add(state.name)
+            self._failures[state.name] = 0
+            return False
+        self._failures[state.name] = self._failures.get(state.name, 0) + 1
+        return state.name in self._worked and self._failures[state.name] >= _STOPPED_ROUNDS
+
+    def _became_read_only(self, mounts: Mapping[str, bool]) -> list[Finding]:
+        """File systems that were writable and are not: one that is mounted read-only on purpose is no fault."""
+        self._was_writable.update(mount for mount, read_only in mounts.items() if not read_only)
+        return [
+            Finding(
+                "FilesystemReadOnly",
+                "host",
+                mount,
+                Strength.RAISED,
+                f"{mount} was writable and is mounted read-only: writes fail",
+            )
+            for mount, read_only in mounts.items()
+            if read_only and mount in self._was_writable
+        ]
+
+    def close(self) -> None:
+        """Give back what the collectors hold."""
+        self._lane.close()
+        for collector in self._collectors.values():
+            collector.close()
+
+
+def _stopped(resource: str, problem: str) -> Finding:
+    detail = f"{resource} gives no data any more: {problem}"
+    return Finding("StoppedCollecting", "host", resource, Strength.RAISED, detail)

@@ -1,0 +1,161 @@
+"""The HTTP listener: /metrics, /healthz, /readyz and the API. Reads the snapshot, changes nothing.
+
+Beyond loopback everything but /healthz wants the bearer token. The Host header must be an address or
+a name that we answer to, or a page in a browser could reach us by DNS rebinding.
+"""
+
+import contextlib
+import hmac
+import ipaddress
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+
+from aiohttp import web
+
+from daemon.api import StatusAnswer
+from daemon.config import split_address
+from daemon.errors import ConfigError
+from daemon.metrics import CONTENT_TYPE, Metrics
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_MAX_BODY = 64 * 1024
+_STOP_SECONDS = 1.0
+
+
+def bind(listen: str) -> socket.socket:
+    """Return a bound socket for `listen`. Raises ConfigError where the address cannot be had."""
+    host, port = split_address(listen)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError([f"http.listen: {listen}: {error.strerror}"]) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        remedy = "another program listens there; choose another port" if error.errno == 98 else "choose another address"  # noqa: PLR2004 - EADDRINUSE
+        raise ConfigError([f"http.listen: {listen}: {error.strerror}; {remedy}"]) from error
+    return listener
+
+
+def ensure_token(directory: Path) -> str:
+    """Return the token of the API, made once, readable by the daemon's user only."""
+    path = directory / "token"
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="ascii").strip()
+    token = secrets.token_urlsafe(32)
+    partial = directory / ".token.partial"
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(descriptor)
+    partial.replace(path)
+    return token
+
+
+class Server:
+    """Serves on one bound socket from `start` to `stop`."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        *,
+        metrics: Metrics,
+        status: Callable[[], StatusAnswer],
+        ready: Callable[[], bool],
+        token: str,
+        allowed_hosts: Collection[str],
+    ) -> None:
+        self._listener = listener
+        self._metrics = metrics
+        self._status = status
+        self._ready = ready
+        self._token = token.encode()
+        self._names = {name.lower() for name in ("localhost", socket.gethostname(), *allowed_hosts)}
+        app = web.Application(middlewares=[_plain_errors, self._guard], client_max_size=_MAX_BODY)
+        app.add_routes(
+            [
+                web.get("/metrics", self._serve_metrics),
+                web.get("/healthz", self._serve_health),
+                web.get("/readyz", self._serve_readiness),
+                web.get("/api/v1/status", self._serve_status),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS, handle_signals=False)
+
+    @property
+    def address(self) -> str:
+        """Return "address:port" as it was really bound."""
+        host, port = self._listener.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def start(self) -> None:
+        """Listen."""
+        await self._runner.setup()
+        await web.SockSite(self._runner, self._listener).start()
+
+    async def stop(self) -> None:
+        """Finish what is being answered, within a second, and close."""
+        await self._runner.cleanup()
+        self._listener.close()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not self._answers_to(request.host):
+            text = f"{request.host!r} is not a name of this server; add it to [http] allowed_hosts\n"
+            return web.Response(status=421, text=text)
+        if request.path != "/healthz" and not _is_loopback(request.remote) and not self._has_token(request):
+            text = "beyond loopback a bearer token is needed: it is in the file `token` of the state folder\n"
+            return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"})
+        return await handler(request)
+
+    def _answers_to(self, host: str) -> bool:
+        name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+            return True
+        return name.lower() in self._names
+
+    def _has_token(self, request: web.Request) -> bool:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        return hmac.compare_digest(given.encode(), self._token)
+
+    async def _serve_metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _serve_health(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _serve_readiness(self, _request: web.Request) -> web.Response:
+        if self._ready():
+            return web.Response(text="ready\n")
+        return web.Response(status=503, text="not ready: no sample is stored yet, or the last one is too old\n")
+
+    async def _serve_status(self, _request: web.Request) -> web.Response:
+        return web.Response(text=self._status().model_dump_json(), content_type="application/json")
+
+
+@web.middleware
+async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer what is not there in one line that says what is."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        text = "not here; there is /metrics, /healthz, /readyz and /api/v1/status (the dashboard page is yet to come)\n"
+        return web.Response(status=404, text=text)
+
+
+def _is_loopback(remote: str | None) -> bool:
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(remote or "")
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return (mapped or address).is_loopback
+    return False

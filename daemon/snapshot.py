@@ -1,0 +1,51 @@
+"""What the daemon knows after a tick, in one immutable piece: all that /metrics and the API read."""
+
+from dataclasses import dataclass
+
+from alerting.occurrence import Occurrence
+from daemon.signals import SignalSpec
+from detectors.findings import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorState:
+    """How one source did at the last tick. `problem` is "" when it succeeded; `absent`: not on this host."""
+
+    name: str
+    seconds: float
+    problem: str
+    absent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyState:
+    """The anomaly detector after the last tick. Scores are None until there is a model.
+
+    `learning` says in words what is still lacking, "" = nothing. `contributions`: share of the score
+    by signal, the top five. `model` is the name of what serves, `trained_ms` when it was made.
+    """
+
+    shown: float | None
+    raw: float | None
+    threshold: float | None
+    network: float | None
+    contributions: tuple[tuple[str, float], ...]
+    episodes: int
+    learning: str
+    model: str
+    trained_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One tick's result. `values` pairs every known signal with its last value, NaN = missing."""
+
+    seq: int
+    time_ms: int
+    monotonic_ns: int
+    samples: int
+    values: tuple[tuple[SignalSpec, float], ...]
+    collectors: tuple[CollectorState, ...]
+    anomaly: AnomalyState
+    findings: tuple[Finding, ...]
+    alerts: tuple[Occurrence, ...]

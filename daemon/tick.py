@@ -1,0 +1,184 @@
+"""The loop: on every beat of the monotonic clock one sample, from the collectors to the stored alert.
+
+Never two ticks at once. A beat that comes while a tick still runs is skipped and counted, never
+caught up. Between two beats, pressure may bring one tick forward.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from alerting.pipeline import Pipeline
+from daemon.clock import Clock, Instant
+from daemon.continuity import Continuity, Passage
+from daemon.errors import DeadlineExceeded, Overloaded
+from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, History, StoredSample
+from daemon.metrics import Metrics
+from daemon.offload import Offload
+from daemon.sampler import Round, Sampler
+from daemon.signals import SignalRegistry
+from daemon.snapshot import Snapshot
+from daemon.watch import AnomalyWatch, Verdict
+
+_log = structlog.get_logger()
+
+_STORE_SECONDS = 5.0
+_ROUND_SECONDS = 60.0
+
+
+class Tick:
+    """Takes samples. Everything it touches is handed in; `publish` is given each new snapshot."""
+
+    def __init__(
+        self,
+        *,
+        interval_seconds: float,
+        clock: Clock,
+        offload: Offload,
+        sampler: Sampler,
+        registry: SignalRegistry,
+        history: History,
+        watch: AnomalyWatch,
+        pipeline: Pipeline,
+        metrics: Metrics,
+        publish: Callable[[Snapshot], None],
+        jumped: Callable[[], None],
+    ) -> None:
+        self._interval = interval_seconds
+        self._clock = clock
+        self._offload = offload
+        self._sampler = sampler
+        self._registry = registry
+        self._history = history
+        self._watch = watch
+        self._pipeline = pipeline
+        self._metrics = metrics
+        self._publish = publish
+        self._jumped = jumped
+        self._continuity = Continuity(interval_seconds)
+        self._wake = asyncio.Event()
+        self.running = asyncio.Lock()
+        self.seq = 0
+        self.samples = 0
+
+    def resume(self, seq: int, last: Instant) -> None:
+        """Go on after the sample `seq` that was stored last."""
+        self.seq = seq
+        self._continuity.resume(last)
+
+    def wake(self) -> None:
+        """Bring the next tick forward; without effect while one runs, and once between two beats."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        loop = asyncio.get_running_loop()
+        beat = loop.time()
+        while True:
+            await self.once()
+            self._wake.clear()
+            beat += self._interval
+            missed = max(0, int((loop.time() - beat) / self._interval + 1e-9))
+            if missed:
+                self._metrics.ticks_missed.inc(missed)
+                beat += missed * self._interval
+            await self._rest(loop, beat)
+
+    async def _rest(self, loop: asyncio.AbstractEventLoop, beat: float) -> None:
+        """Wait for the beat; when woken in its first half, tick once at half time, so that no rate is of a moment."""
+        half = beat - self._interval / 2
+        try:
+            async with asyncio.timeout_at(half):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        else:
+            await asyncio.sleep(half - loop.time())
+            self._metrics.early_ticks.inc()
+            await self.once()
+        await asyncio.sleep(max(0.0, beat - loop.time()))
+
+    async def once(self) -> Snapshot:
+        """Take one sample: collect, fill, score, store, decide, publish. `running` is held meanwhile."""
+        async with self.running:
+            with self._metrics.tick_seconds.time():
+                return await self._sample()
+
+    async def _sample(self) -> Snapshot:
+        now = self._clock.now()
+        passage = self._continuity.step(now)
+        self._tell(passage)
+        round_ = await self._offload.run(
+            lambda: self._sampler.collect(now.monotonic_ns), deadline_seconds=_ROUND_SECONDS, what="collectors"
+        )
+        await self._learn_signals(round_, now)
+        values = self._registry.fill(round_.measured)
+        with self._metrics.inference_seconds.labels("anomaly").time():
+            verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns)
+        await self._store(now, passage, verdict, values)
+        findings = (*round_.findings, *verdict.findings)
+        await self._pipeline.observe(findings, now, learned=self._watch.learned)
+        self.samples += 1
+        self._metrics.samples.inc()
+        snapshot = Snapshot(
+            seq=self.seq,
+            time_ms=now.time_ms,
+            monotonic_ns=now.monotonic_ns,
+            samples=self.samples,
+            values=tuple(zip(self._registry.specs, values.tolist(), strict=True)),
+            collectors=round_.states,
+            anomaly=verdict.state,
+            findings=findings,
+            alerts=self._pipeline.active,
+        )
+        self._publish(snapshot)
+        return snapshot
+
+    def _tell(self, passage: Passage) -> None:
+        if passage.jump_seconds:
+            _log.warning(
+                "clock_jumped",
+                seconds=round(passage.jump_seconds, 1),
+                effect="windows restart; this hour teaches no rhythm",
+            )
+        elif passage.suspended_seconds:
+            _log.info("host_was_suspended", seconds=round(passage.suspended_seconds, 1))
+
+    async def _learn_signals(self, round_: Round, now: Instant) -> None:
+        new = self._registry.unknown(round_.measured)
+        if new:
+            gone = await self._offload.run(
+                lambda: self._registry.learn(new, now.time_ms), deadline_seconds=_STORE_SECONDS, what="signal table"
+            )
+            self._watch.window.forget(gone)
+
+    async def _store(self, now: Instant, passage: Passage, verdict: Verdict, values: NDArray[np.float32]) -> None:
+        """Commit the sample. A disk that refuses costs history, not the watch: the window in memory goes on."""
+        flags = FLAG_GAP * passage.gap | FLAG_DOUBTFUL * passage.doubtful | FLAG_ALARMED * verdict.alarmed
+        sample = StoredSample(
+            self.seq + 1,
+            now,
+            max(passage.hour, 0),
+            flags,
+            self._watch.number,
+            verdict.raw,
+            verdict.threshold,
+            self._registry.ids,
+            values,
+        )
+        try:
+            await self._offload.run(
+                lambda: self._history.append(sample), deadline_seconds=_STORE_SECONDS, what="history.db"
+            )
+        except (sqlite3.OperationalError, DeadlineExceeded, Overloaded, OSError) as error:
+            self._metrics.store_failures.inc()
+            _log.error("sample_not_stored", seq=sample.seq, reason=str(error))
+        except sqlite3.DatabaseError as error:
+            self._metrics.database_resets.inc()
+            _log.error("history_set_aside", reason=str(error), kept="history.db.corrupt")
+            await self._offload.run(self._history.set_aside, deadline_seconds=_STORE_SECONDS, what="history.db")
+        self.seq += 1

@@ -1,0 +1,238 @@
+"""The anomaly detector on duty: window, model, threshold, and what they say of each sample.
+
+Enters: one row of values a tick. Leaves: a verdict, and a model when it is time to learn one from
+the window. Swapping a model in is one assignment between two ticks. It stores nothing itself.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.config import Anomaly
+from daemon.continuity import Passage
+from daemon.signals import SignalRegistry, SignalSpec
+from daemon.snapshot import AnomalyState
+from daemon.window import RingWindow
+from detectors.anomaly import MINIMUM_ROWS, AnomalyModel, LiveScorer, RowScores, fit_model
+from detectors.calibration import RELEASE_RATIO, budget_threshold, next_threshold, shown_score
+from detectors.explain import expected_range, ranking
+from detectors.features import FLOORS, WINDOW, Context
+from detectors.findings import Contributor, Finding, Strength, Unit
+from detectors.kernels import NUMPY, Backend
+
+WINDOW_ROWS = 2880  # a day at 30 s
+_TOP = 5
+_WARM_ROWS = 15
+_MERGE_SECONDS = 900.0
+_HOUR_SECONDS = 3600.0
+
+
+def floors_of(specs: tuple[SignalSpec, ...]) -> NDArray[np.float64]:
+    """Return the scale floor (S,) of each signal."""
+    return np.array([FLOORS[spec.unit] for spec in specs], np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the detector says of one sample: for the database, for alerting, for people."""
+
+    raw: float | None
+    threshold: float | None
+    alarmed: bool
+    state: AnomalyState
+    findings: tuple[Finding, ...]
+
+
+class AnomalyWatch:
+    """Scores each sample against the model on duty.
+
+    `number` is the lineage of the scores: the seq up to which the model has learned. `seen` counts the
+    samples of this host and interval, and decides what is still lacking.
+    """
+
+    def __init__(self, settings: Anomaly, interval_seconds: float) -> None:
+        self._settings = settings
+        self._interval = interval_seconds
+        self._live: LiveScorer | None = None
+        self._backend = NUMPY
+        self._last_crossing_ns: int | None = None
+        self._episode_start_ns = 0
+        self._episode_hours = 0
+        self._fitted_at = 0
+        self._lasting = False
+        self._name = ""
+        self._trained_ms: int | None = None
+        self.window = RingWindow(WINDOW_ROWS)
+        self.number = 0
+        self.seen = 0
+        self.threshold = math.inf
+        self.episodes = 0
+
+    @property
+    def learned(self) -> bool:
+        """Whether the learning days have passed: before, anomalies are records."""
+        return self.seen * self._interval >= self._settings.learning_days * 86_400
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the model on duty came from the child, and is not to be replaced from the window."""
+        return self._lasting
+
+    @property
+    def model(self) -> AnomalyModel | None:
+        """The model on duty."""
+        return self._live.model if self._live else None
+
+    def reconfigure(self, settings: Anomaly) -> None:
+        """Follow changed settings from the next sample on; the threshold follows at its next step."""
+        self._settings = settings
+
+    def use_backend(self, backend: Backend) -> None:
+        """Compute networks with `backend` from the next sample on."""
+        self._backend = backend
+        if self._live and self._live.model.network:
+            self._live.model.network.use(backend)
+
+    def adopt(
+        self, model: AnomalyModel, number: int, name: str, trained_ms: int | None, threshold: float | None = None
+    ) -> None:
+        """Put `model` on duty from the next sample on. `threshold`: the one it had before a restart.
+
+        `name` is "" for a model that was learned from the window and lasts until the next one.
+        """
+        if model.network:
+            model.network.use(self._backend)
+        self._live = LiveScorer(model)
+        self.number, self._name, self._trained_ms, self._lasting = number, name, trained_ms, bool(name)
+        self.threshold = threshold or budget_threshold(
+            model.quiet_scores, self._interval, self._settings.episodes_per_week
+        )
+        self._warm()
+
+    def _warm(self) -> None:
+        """Give the scorer the last 15 scores, as if it had been on duty."""
+        if self._live is None:
+            return
+        rows = self.window.recent(self._live.model.signal_ids, WINDOW + _WARM_ROWS)
+        hours = self.window.recent_hours(_WARM_ROWS)
+        for back, hour in zip(range(_WARM_ROWS), hours, strict=True):
+            window = rows[1 + back : 1 + back + WINDOW]
+            if np.isfinite(window[-1]).any():
+                self._live.score(window, hour)
+            else:
+                self._live.restart()
+
+    def wants_to_learn(self) -> bool:
+        """Whether to learn from the window now: at 60 samples and at each doubling, until there is a lasting model."""
+        return not self._lasting and self.window.filled >= max(MINIMUM_ROWS, 2 * self._fitted_at)
+
+    def learn(self, registry: SignalRegistry) -> AnomalyModel:
+        """Learn a model without a network from the window; blocks for some 10 ms, off the loop."""
+        self._fitted_at = self.window.filled
+        values, hours = self.window.reference(registry.ids)
+        return fit_model(values, hours, registry.ids.tolist(), floors_of(registry.specs), with_network=False)
+
+    def reset_threshold(self, scores: NDArray[np.float64]) -> float:
+        """Let the threshold follow `scores` of the last 7 days by one bounded step; returns the new one."""
+        self.threshold = next_threshold(self.threshold, scores, self._interval, self._settings.episodes_per_week)
+        return self.threshold
+
+    def observe(self, registry: SignalRegistry, values: NDArray[np.float32], passage: Passage, now_ns: int) -> Verdict:
+        """Take in the row `values` (S,) of `registry.ids` and judge it."""
+        self.seen += 1
+        if passage.gap:
+            self.window.push_gap(passage.hour)
+            if self._live:
+                self._live.restart()
+        self.window.push(registry.ids, values, passage.hour)
+        if self._live is None:
+            return Verdict(None, None, alarmed=False, state=self._state(None, ()), findings=())
+        model = self._live.model
+        window = self.window.recent(model.signal_ids, WINDOW)
+        score = self._live.score(window, passage.hour)
+        raw = float(score.raw[0])
+        top = ranking(score.surprise[0], _TOP)
+        contributors = tuple(
+            _contributor(
+                registry.spec_of(model.signal_ids[column]),
+                model.context,
+                column,
+                passage.hour,
+                value=float(window[-1, column]),
+                surprise=float(score.surprise[0, column]),
+            )
+            for column, _ in top
+        )
+        alarmed = raw > self.threshold
+        if alarmed:
+            self._count_episode(now_ns)
+            self.window.mark_alarmed()
+        state = self._state(
+            score, tuple((part.signal, share) for part, (_, share) in zip(contributors, top, strict=True))
+        )
+        return Verdict(raw, self.threshold, alarmed, state, self._findings(raw, state, contributors))
+
+    def _findings(self, raw: float, state: AnomalyState, contributors: tuple[Contributor, ...]) -> tuple[Finding, ...]:
+        if raw <= RELEASE_RATIO * self.threshold:
+            return ()
+        strength = Strength.RAISED if raw > self.threshold else Strength.HOLDING
+        threshold = self._settings.score_threshold
+        return (Finding("Anomaly", "anomaly", "", strength, "unusual", state.shown, threshold, contributors),)
+
+    def _count_episode(self, now_ns: int) -> None:
+        """Count episodes as the budget does: runs merged below 15 min, each started hour counts again."""
+        last, self._last_crossing_ns = self._last_crossing_ns, now_ns
+        if last is None or (now_ns - last) / 1e9 > _MERGE_SECONDS:
+            self._episode_start_ns, self._episode_hours = now_ns, 0
+        hours = int((now_ns - self._episode_start_ns) / 1e9 // _HOUR_SECONDS) + 1
+        self.episodes += hours - self._episode_hours
+        self._episode_hours = hours
+
+    def _state(self, score: RowScores | None, contributions: tuple[tuple[str, float], ...]) -> AnomalyState:
+        raw = None if score is None else float(score.raw[0])
+        network = None if score is None or math.isnan(float(score.network[0])) else float(score.network[0])
+        return AnomalyState(
+            shown=None if raw is None else shown_score(raw, self.threshold, self._settings.score_threshold),
+            raw=raw,
+            threshold=None if raw is None else self.threshold,
+            network=network,
+            contributions=contributions,
+            episodes=self.episodes,
+            learning=self._lacking(),
+            model=self._name,
+            trained_ms=self._trained_ms,
+        )
+
+    def _lacking(self) -> str:
+        """Say in words what is still lacking, "" = nothing."""
+        if self._live is None:
+            return f"learning: {min(self.window.filled, MINIMUM_ROWS)} of {MINIMUM_ROWS} samples"
+        parts = []
+        if not self.learned:
+            seen = _span(self.seen * self._interval)
+            parts.append(
+                f"{seen} of {_span(self._settings.learning_days * 86_400.0)}; anomalies are recorded, not sent"
+            )
+        if self._live.model.network is None:
+            needed = self._settings.network_after_samples
+            parts.append(f"the network is trained after {needed} samples, {min(self.seen, needed)} seen")
+        return "learning: " + "; ".join(parts) if parts else ""
+
+
+def _contributor(
+    spec: SignalSpec, context: Context, column: int, hour: int, *, value: float, surprise: float
+) -> Contributor:
+    low, high = expected_range(context, column, hour)
+    if spec.unit is not Unit.CELSIUS:
+        low, high = max(low, 0.0), max(high, 0.0)
+    return Contributor(spec.name, spec.unit, spec.family, spec.resource, value, low, high, surprise)
+
+
+def _span(seconds: float) -> str:
+    for size, name in ((86_400.0, "day"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {name}{'s' if name == 'day' and count != 1 else ''}"
+    return f"{int(seconds)} s"

@@ -1,0 +1,131 @@
+"""The child: `python -m daemon.worker JOB`, for what is too big or too slow for the daemon's own process.
+
+Enters: one JSON object on standard input. Leaves: one JSON object a line on standard output
+({"progress", "text"}, at last {"result"} or {"error"}), and files in `models/incoming/` or the kernel
+cache. It opens history.db read-only, moves no pointer, and may be killed at any line.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from daemon.errors import PresagedError, WorkerError
+from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, History, Rows
+from detectors import kernels, registry
+from detectors.anomaly import MINIMUM_ROWS, fit_model
+from detectors.features import FLOORS
+from detectors.findings import Unit
+from detectors.learner import TrainingError
+
+Spec = Mapping[str, object]
+
+
+def compile_kernels(spec: Spec) -> dict[str, object]:
+    """Compile every kernel into the cache folder `cache`."""
+    started = time.monotonic()
+    kernels.compile_all(Path(str(spec["cache"])))
+    return {"seconds": round(time.monotonic() - started, 2)}
+
+
+def train(spec: Spec) -> dict[str, object]:
+    """Learn a model from `history` and write it into `incoming`; `units` maps signal ids to unit suffixes."""
+    history = History(Path(str(spec["history"])), read_only=True)
+    units = spec["units"]
+    assert isinstance(units, Mapping)  # noqa: S101 - the daemon wrote it
+    rows = history.last_rows(int(str(spec["most_samples"])))
+    columns = [place for place, signal in enumerate(rows.signal_ids) if str(signal) in units]
+    values, hours = learnable(rows)
+    values = values[:, columns]
+    if len(values) < MINIMUM_ROWS:
+        raise WorkerError(f"{len(values)} samples are too few to learn from: {MINIMUM_ROWS} are needed")
+    ids = [rows.signal_ids[place] for place in columns]
+    floor = np.array([FLOORS[Unit(units[str(signal)])] for signal in ids])
+    number = int(rows.seq[-1])
+    model = fit_model(
+        values,
+        hours,
+        ids,
+        floor,
+        with_network=True,
+        seed=number,
+        progress=lambda share, text: _say(progress=share, text=text),
+    )
+    name = f"{number:012d}"
+    registry.save(
+        Path(str(spec["incoming"])),
+        model,
+        {
+            "name": name,
+            "number": number,
+            "trained_ms": time.time_ns() // 1_000_000,
+            "interval_seconds": float(str(spec["interval_seconds"])),
+            "samples": len(rows.seq),
+            "first_seq": int(rows.seq[0]),
+            "last_seq": number,
+        },
+    )
+    return {"name": name, "samples": len(rows.seq), "signals": len(ids)}
+
+
+def learnable(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return values (T, S) and hours (T,) to learn from: a NaN row at each gap, alarmed runs left out as a gap.
+
+    When more than half is alarmed, that is how the host is now, and it stays.
+    """
+    alarmed = (rows.flags & FLAG_ALARMED) != 0
+    if alarmed.mean() > 0.5:  # noqa: PLR2004 - half
+        alarmed[:] = False
+    hours = np.where((rows.flags & FLAG_DOUBTFUL) != 0, -1, rows.hours)
+    cut = ((rows.flags & FLAG_GAP) != 0) | np.r_[False, alarmed[:-1]]
+    keep = np.flatnonzero(~alarmed)
+    gaps = np.flatnonzero(cut[keep] & (np.arange(len(keep)) > 0))
+    values = np.insert(rows.values[keep], gaps, np.nan, axis=0)
+    return values, np.insert(hours[keep], gaps, -1)
+
+
+JOBS: Mapping[str, Callable[[Spec], dict[str, object]]] = {"compile": compile_kernels, "train": train}
+
+
+def _say(**words: object) -> None:
+    sys.stdout.write(json.dumps(words) + "\n")
+    sys.stdout.flush()
+
+
+def _step_back(memory_bytes: int) -> None:
+    """Take what is left over: lowest priority, bounded memory, first to be killed when memory runs out."""
+    os.nice(19)
+    psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    try:
+        Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
+    except OSError as error:
+        _say(text=f"oom_score_adj cannot be raised: {error.strerror}")
+
+
+def main() -> int:
+    """Run one job; the exit code is 0 on success."""
+    job = JOBS.get(sys.argv[1] if len(sys.argv) > 1 else "")
+    if job is None:
+        sys.stderr.write(f"usage: python -m daemon.worker {'|'.join(JOBS)} <SPEC.json\n")
+        return 2
+    spec = json.load(sys.stdin)
+    _step_back(int(spec["memory_bytes"]))
+    try:
+        result = job(spec)
+    except (PresagedError, TrainingError, kernels.BackendError, OSError, MemoryError) as error:
+        _say(error=f"{type(error).__name__}: {error}")
+        return 1
+    _say(result=result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""Model files: written atomically, read with doubt, and the pointer to the one that serves.
+
+Layout below the models' folder: `incoming/NAME/` is where the child writes, `anomaly/NAME/` holds
+what was accepted (`model.safetensors`, `manifest.json`), `anomaly/champion` names the one that
+serves. Only the daemon moves the pointer, by one rename. No pickle: safetensors holds numbers only.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from detectors.anomaly import AnomalyModel, Scales
+from detectors.architectures import ANOMALY
+from detectors.features import Context
+from detectors.network import Network
+
+FORMAT = 1
+_NETWORK = "anomaly"
+_KEEP = 3  # versions beside the champion
+
+
+class ModelError(Exception):
+    """A model file is truncated, altered or foreign: which, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is known of a model without reading its arrays. Times are UTC milliseconds."""
+
+    name: str
+    number: int
+    trained_ms: int
+    interval_seconds: float
+    samples: int
+    first_seq: int
+    last_seq: int
+    sha256: str
+
+
+def save(folder: Path, model: AnomalyModel, manifest: Mapping[str, float | str]) -> Path:
+    """Write `model` as `folder`/NAME, complete or not at all; `manifest` has the keys of Manifest without the hash.
+
+    Raises OSError when the disk refuses.
+    """
+    name = str(manifest["name"])
+    partial = folder / f".{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    arrays: dict[str, Any] = {f"context.{key}": value for key, value in model.context.arrays().items()}
+    arrays["signal_ids"] = np.array(model.signal_ids, np.int64)
+    arrays["quiet_scores"] = model.quiet_scores
+    arrays["scales.aggregate"] = np.array(model.scales.aggregate, np.float64)
+    arrays["scales.means"] = np.array(model.scales.means, np.float64)
+    if model.network is not None:
+        arrays["network"] = model.network.parameters
+    file = partial / "model.safetensors"
+    save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, file)
+    record = {"format": FORMAT, "network": _NETWORK, **manifest, "sha256": _digest(file)}
+    (partial / "manifest.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for written in (file, partial / "manifest.json", partial):
+        _sync(written)
+    target = folder / name
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    _sync(folder)
+    return target
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of the model in `folder`. Raises ModelError."""
+    try:
+        record = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("network") != _NETWORK:
+            raise ModelError(f"{folder}: not an {_NETWORK} model of format {FORMAT}")
+        return Manifest(**{key: kind(record[key]) for key, kind in Manifest.__annotations__.items()})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder}: unreadable manifest: {type(error).__name__}: {error}") from error
+
+
+def load(folder: Path) -> tuple[AnomalyModel, Manifest]:
+    """Read a model and check hash, shapes and finiteness. Raises ModelError with the reason."""
+    manifest = read_manifest(folder)
+    file = folder / "model.safetensors"
+    try:
+        if _digest(file) != manifest.sha256:
+            raise ModelError(f"{file}: truncated or altered: its hash is not the manifest's")
+        arrays = load_file(file)
+        context = Context(**{key[8:]: value for key, value in arrays.items() if key.startswith("context.")})
+        parameters = arrays.get("network")
+        aggregate = arrays["scales.aggregate"]
+        model = AnomalyModel(
+            signal_ids=tuple(int(signal) for signal in arrays["signal_ids"]),
+            context=context,
+            network=None if parameters is None else Network(ANOMALY, parameters),
+            scales=Scales((float(aggregate[0]), float(aggregate[1])), tuple(map(float, arrays["scales.means"]))),
+            quiet_scores=arrays["quiet_scores"],
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise ModelError(f"{file}: {type(error).__name__}: {error}") from error
+    _check(file, model)
+    return model, manifest
+
+
+def _check(file: Path, model: AnomalyModel) -> None:
+    signals = len(model.signal_ids)
+    for key, array in model.context.arrays().items():
+        if signals not in array.shape:
+            raise ModelError(f"{file}: {key} has the shape {array.shape}, not {signals} signals")
+        if key != "season" and not np.isfinite(np.asarray(array, np.float64)).all():
+            raise ModelError(f"{file}: {key} holds values that are not finite")
+    if model.network is not None and not np.isfinite(model.network.parameters).all():
+        raise ModelError(f"{file}: the network holds values that are not finite")
+
+
+class Registry:
+    """The models below one folder, and which of them serves."""
+
+    def __init__(self, directory: Path) -> None:
+        self.incoming = directory / "incoming"
+        self._accepted = directory / _NETWORK
+        self._pointer = self._accepted / "champion"
+
+    def prepare(self) -> None:
+        """Make the folders and clear away what a killed child left."""
+        self.incoming.mkdir(parents=True, exist_ok=True)
+        self._accepted.mkdir(parents=True, exist_ok=True)
+        for left in self.incoming.iterdir():
+            shutil.rmtree(left, ignore_errors=True)
+
+    def versions(self) -> list[Path]:
+        """Return the folders of all accepted models, newest first."""
+        folders = [path for path in self._accepted.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        return sorted(folders, reverse=True)
+
+    def champion(self) -> tuple[AnomalyModel | None, Manifest | None, list[str]]:
+        """Return the model that serves, and why better ones do not: the champion, else the newest that is whole."""
+        refused: list[str] = []
+        candidates = self.versions()
+        with contextlib.suppress(OSError):
+            named = self._accepted / self._pointer.read_text(encoding="utf-8").strip()
+            candidates = [named, *(path for path in candidates if path != named)]
+        for folder in candidates:
+            try:
+                return *load(folder), refused
+            except ModelError as error:
+                refused.append(str(error))
+        return None, None, refused
+
+    def accept(self, name: str) -> Path:
+        """Move `incoming/NAME` among the accepted models. Raises OSError, ModelError when it is not whole."""
+        read_manifest(self.incoming / name)
+        target = self._accepted / name
+        shutil.rmtree(target, ignore_errors=True)
+        (self.incoming / name).rename(target)
+        _sync(self._accepted)
+        return target
+
+    def promote(self, name: str) -> None:
+        """Make `name` the champion by one atomic rename, and drop the oldest others."""
+        partial = self._pointer.with_name(".champion.partial")
+        partial.write_text(name + "\n", encoding="utf-8")
+        _sync(partial)
+        partial.replace(self._pointer)
+        _sync(self._accepted)
+        for old in [path for path in self.versions() if path.name != name][_KEEP:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

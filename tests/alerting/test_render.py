@@ -1,0 +1,227 @@
+import json
+import math
+import re
+from dataclasses import replace
+from importlib.resources import files
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerting.alert import AlertBook
+from alerting.render import amount, duration, payload, rfc3339, sentence
+from detectors.findings import Unit
+
+ULID = "01KJM6DS00" + "0" * 16
+
+
+@pytest.fixture
+def occurrences(settings, tick, anomaly):
+    """The firing and the resolved form of one anomaly."""
+    book = AlertBook(
+        settings, gap_seconds=75.0, new_id=lambda time_ms: ULID, describe=lambda one: sentence("web1", one)
+    )
+    seen = [one for seconds in (0, 30, 60) for one in book.observe([anomaly()], tick(seconds))]
+    seen += [one for seconds in (720, 750, 780, 810, 840) for one in book.observe([], tick(seconds))]
+    return [one.occurrence for one in seen]
+
+
+def test_golden_sentences(occurrences):
+    firing, resolved = occurrences
+    assert firing.sentence == (
+        "web1: unusual: cpu.busy is 97 % (usually 3 % to 12 %), pressure.cpu_some is 64 % (usually 0 % to 1 %), "
+        "load.one_per_cpu is 2.4 (usually 0.1 to 0.4)"
+    )
+    assert resolved.sentence == (
+        "web1: resolved after 14 min: unusual: at its peak cpu.busy was 97 % (usually 3 % to 12 %), "
+        "pressure.cpu_some was 64 % (usually 0 % to 1 %), load.one_per_cpu was 2.4 (usually 0.1 to 0.4)"
+    )
+
+
+def test_a_fact_needs_no_contributors(occurrences):
+    fact = replace(occurrences[0], detail="/srv is mounted read-only", contributors=())
+    assert sentence("web1", fact) == "web1: /srv is mounted read-only"
+
+
+def test_the_most_surprising_come_first_and_unknown_surprise_last(occurrences):
+    parts = occurrences[0].contributors
+    shuffled = (replace(parts[0], surprise=math.nan), parts[2], parts[1], replace(parts[3], surprise=20.0))
+    text = sentence("web1", replace(occurrences[0], contributors=shuffled))
+    named = ["memory.available_bytes", "pressure.cpu_some", "load.one_per_cpu"]
+    assert [word for word in text.split() if word in named] == named
+    assert "cpu.busy" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "said"),
+    [
+        (0.5, 0.0, 0.0, "50 % (usually 0 %)"),
+        (0.5, -0.0, 0.00001, "50 % (usually 0 %)"),
+        (0.004, 0.0, 0.001, "0.4 % (usually 0 % to 0.1 %)"),
+        (0.5, math.nan, 0.1, "50 %"),
+        (math.nan, 0.0, 0.1, "unknown (usually 0 % to 10 %)"),
+        (math.inf, 0.0, 0.1, "unknown (usually 0 % to 10 %)"),
+    ],
+)
+def test_expected_range(occurrences, value, low, high, said):
+    part = replace(occurrences[0].contributors[0], value=value, expected_low=low, expected_high=high)
+    assert sentence("h", replace(occurrences[0], contributors=(part,))) == f"h: unusual: cpu.busy is {said}"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        (0.0, Unit.RATIO, "0 %"),
+        (-0.00001, Unit.RATIO, "0 %"),
+        (0.123456789, Unit.RATIO, "12 %"),
+        (0.0999, Unit.RATIO, "10 %"),
+        (0.996, Unit.RATIO, "99.6 %"),
+        (0.99999, Unit.RATIO, "100 %"),
+        (512, Unit.BYTES, "512 B"),
+        (1023.9, Unit.BYTES, "1 KiB"),
+        (1536, Unit.BYTES, "1.5 KiB"),
+        (1024**2 - 1, Unit.BYTES, "1 MiB"),
+        (3.2 * 1024**3, Unit.BYTES, "3.2 GiB"),
+        (120 * 1024**2, Unit.BYTES_PER_SECOND, "120 MiB/s"),
+        (0.25, Unit.PER_SECOND, "0.25/s"),
+        (12_345, Unit.PER_SECOND, "12 k/s"),
+        (0.0042, Unit.SECONDS, "4.2 ms"),
+        (0.0, Unit.SECONDS, "0 s"),
+        (1.5, Unit.SECONDS, "1.5 s"),
+        (90, Unit.SECONDS, "90 s"),
+        (900, Unit.SECONDS, "15 min"),
+        (9_000, Unit.SECONDS, "2.5 h"),
+        (864_000, Unit.SECONDS, "10 d"),
+        (3, Unit.COUNT, "3"),
+        (9_999, Unit.COUNT, "9999"),
+        (12_345_678_901_234, Unit.COUNT, "12 T"),
+        (71.3, Unit.CELSIUS, "71 °C"),
+        (-3.5, Unit.CELSIUS, "-3.5 °C"),
+        (math.nan, Unit.SECONDS, "unknown"),
+    ],
+)
+def test_amounts(value, unit, said):
+    assert amount(value, unit) == said
+
+
+@given(st.floats(), st.sampled_from(list(Unit)), st.booleans())
+def test_an_amount_is_short_and_never_minus_zero(value, unit, plain):
+    said = amount(value, unit, plain=plain)
+    assert not re.match(r"-0(\.0+)?(?![.\d])", said)
+    assert not re.search(r"inf|nan", said)
+    if abs(value) < 1e12:
+        assert len(said) <= 20, said
+
+
+def test_a_duration_has_its_step():
+    assert [duration(s) for s in (30, 119, 120, 7_200, 200_000)] == ["30 s", "119 s", "2 min", "2 h", "2.3 d"]
+
+
+def test_golden_payload(occurrences):
+    document = payload("01KJM6DS00" + "1" * 16, "web1", occurrences[0])
+    assert document.pop("contributors")[0] == {
+        "signal": "cpu.busy", "family": "cpu", "resource": "", "value": 0.97, "unit": "ratio",
+        "expected_low": 0.03, "expected_high": 0.12, "surprise": 9.0,
+    }  # fmt: skip
+    assert document.pop("sentence") == occurrences[0].sentence
+    assert document == {
+        "version": 1,
+        "id": "01KJM6DS00" + "1" * 16,
+        "event": "firing",
+        "occurrence": ULID,
+        "fingerprint": "dc9dad7ce891c9db",
+        "alertname": "Anomaly",
+        "severity": "info",
+        "network": "anomaly",
+        "resource": "",
+        "host": "web1",
+        "started_at": "2026-03-01T06:00:00.000Z",
+        "fired_at": "2026-03-01T06:01:00.000Z",
+        "resolved_at": None,
+        "score": 5.0,
+        "threshold": 3.0,
+        "commands": {"status": "presage status"},
+    }
+    assert payload("x", "web1", occurrences[1])["resolved_at"] == "2026-03-01T06:14:00.000Z"
+
+
+def test_what_is_not_finite_or_no_text_does_not_leave(occurrences):
+    part = replace(occurrences[0].contributors[0], value=math.nan, expected_high=math.inf, resource="\udcff")
+    odd = replace(
+        occurrences[0], score=math.inf, threshold=-math.inf, resource="/a\nb\udcff", contributors=(part,), detail="a\nb"
+    )
+    document = payload(ULID, "web1", replace(odd, sentence=sentence("web1", odd)))
+    text = json.dumps(document, allow_nan=False, ensure_ascii=False)
+    assert "\n" not in text.encode("utf-8").decode("utf-8")
+    assert document["score"] is document["threshold"] is None
+    assert document["contributors"][0]["value"] is None
+    assert document["resource"] == "/a b\\udcff"
+    check(document, SCHEMA)
+
+
+def test_rfc3339_keeps_its_milliseconds():
+    assert rfc3339(1_772_344_800_001) == "2026-03-01T06:00:00.001Z"
+
+
+SCHEMA = json.loads(files("alerting").joinpath("schema/webhook-v1.json").read_text(encoding="utf-8"))
+TYPES = {"object": dict, "array": list, "string": str, "number": (int, float), "null": type(None)}
+KEYWORDS = {
+    "$schema", "$id", "$defs", "$ref", "title", "description", "type", "required", "properties", "const", "enum",
+    "pattern", "minLength", "items",
+}  # fmt: skip
+
+
+def check(value, schema, at="$"):
+    """Validate by the keywords that our schema uses; any other keyword, and any unlisted property, is an error."""
+    assert schema.keys() <= KEYWORDS, at
+    if "$ref" in schema:
+        check(value, SCHEMA["$defs"][schema["$ref"].removeprefix("#/$defs/")], at)
+    if "const" in schema:
+        assert value == schema["const"], at
+    if "enum" in schema:
+        assert value in schema["enum"], at
+    if "type" in schema:
+        names = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+        assert isinstance(value, tuple(kind for name in names for kind in _kinds(name))), at
+    if isinstance(value, str):
+        assert re.search(schema.get("pattern", ""), value), at
+        assert len(value) >= schema.get("minLength", 0), at
+    if isinstance(value, dict) and "properties" in schema:
+        assert set(schema["required"]) == value.keys() == schema["properties"].keys(), at
+        for key, part in value.items():
+            check(part, schema["properties"][key], f"{at}.{key}")
+    if isinstance(value, list) and "items" in schema:
+        for number, part in enumerate(value):
+            check(part, schema["items"], f"{at}[{number}]")
+
+
+def _kinds(name):
+    kind = TYPES[name]
+    return kind if isinstance(kind, tuple) else (kind,)
+
+
+def test_payloads_are_as_the_schema_says(occurrences):
+    for occurrence in occurrences:
+        check(json.loads(json.dumps(payload(ULID, "web1", occurrence))), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"event": "pending"},
+        {"id": "1"},
+        {"host": ""},
+        {"started_at": "now"},
+        {"score": "5"},
+        {"new": 1},
+    ],
+)
+def test_the_check_itself_finds_faults(occurrences, change):
+    with pytest.raises(AssertionError):
+        check({**payload(ULID, "web1", occurrences[0]), **change}, SCHEMA)
+
+
+def test_every_unit_is_in_the_schema():
+    units = SCHEMA["$defs"]["contributor"]["properties"]["unit"]["enum"]
+    assert units == [unit.name.lower() for unit in Unit]
