@@ -27,6 +27,8 @@ from benchmarks.report import Row, smaller_is_better, write
 PEER = "prometheus-node-exporter"
 TRAIN_AFTER = 90
 
+Peer = tuple[psutil.Process, str]
+
 
 def main() -> None:
     """Measure and report."""
@@ -58,7 +60,7 @@ def _window(
     *,
     port: int,
     daemon: psutil.Process,
-    peer: tuple[psutil.Process, str] | None,
+    peer: Peer | None,
     first: float,
 ) -> list[Row]:
     before, samples = _cpu_seconds(daemon), _status(port)["samples"]
@@ -116,7 +118,7 @@ def _daemon(folder: Path, backend: str, port: int) -> Iterator[psutil.Process]:
 
 
 @contextmanager
-def _node_exporter() -> Iterator[tuple[psutil.Process, str] | None]:
+def _node_exporter() -> Iterator[Peer | None]:
     program = shutil.which(PEER)
     if program is None:
         print(f"{PEER} is not installed: no peer in this run", file=sys.stderr)

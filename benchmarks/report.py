@@ -22,9 +22,10 @@ class Row:
     ratio: float | None = None
 
 
-def smaller_is_better(case: str, metric: str, unit: str, ours: float, peer: str, theirs: float) -> Row:
-    """Return a row whose ratio is theirs to ours."""
-    return Row(case, metric, unit, ours, peer, theirs, theirs / ours)
+def smaller_is_better(case: str, metric: str, unit: str, ours: float, peer: tuple[str, float]) -> Row:
+    """Return a row beside `peer`, its name and its figure; the ratio is theirs to ours."""
+    name, theirs = peer
+    return Row(case, metric, unit, ours, name, theirs, theirs / ours)
 
 
 def write(benchmark: str, rows: Sequence[Row], packages: Sequence[str], *, as_json: bool) -> None:
