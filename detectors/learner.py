@@ -19,6 +19,7 @@ Float32 = NDArray[np.float32]
 Progress = Callable[[float, str], None]
 
 EPOCHS = 6
+_LEAST_STEPS = 600  # a short history is gone through more often: six steps train nothing
 _BATCH = 256
 _ROWS = 20_000  # rows a training uses at most, evenly spaced over the history
 _RATE = 2e-3
@@ -97,7 +98,8 @@ def _fit(network: Network, rows: Float32, signals: int, rng: np.random.Generator
     square = np.zeros_like(network.parameters)
     gradient = Network(network.sizes)
     step = 0
-    for epoch in range(EPOCHS):
+    epochs = max(EPOCHS, -(-_LEAST_STEPS // -(-2 * len(rows) // _BATCH)))
+    for epoch in range(epochs):
         bad, targets = negatives(rows, signals, rng)
         inputs = np.concatenate([rows, bad])
         wanted = np.concatenate([np.zeros(len(rows), np.float32), targets])
@@ -113,7 +115,7 @@ def _fit(network: Network, rows: Float32, signals: int, rng: np.random.Generator
             network.parameters -= (scale * moment / (np.sqrt(square) + 1e-8)).astype(np.float32)
             for weights in network.weights:
                 np.maximum(weights, 0, out=weights)
-        progress((epoch + 1) / EPOCHS, f"epoch {epoch + 1} of {EPOCHS}, loss {loss / len(inputs):.4f}")
+        progress((epoch + 1) / epochs, f"epoch {epoch + 1} of {epochs}, loss {loss / len(inputs):.4f}")
 
 
 def _gradient(network: Network, gradient: Network, inputs: Float32, wanted: Float32) -> float:

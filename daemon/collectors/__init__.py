@@ -60,7 +60,9 @@ _BUILDERS: dict[str, Callable[[CollectorContext], Collector]] = {
     "kernel": lambda c: KernelCollector(paths=c.paths),
     "process": lambda c: ProcessCollector(paths=c.paths, gap_seconds=c.gap_seconds),
     "temperature": lambda c: TemperatureCollector(paths=c.paths),
-    "latency": lambda c: LatencyCollector(paths=c.paths, targets=c.latency_targets),
+    "latency": lambda c: LatencyCollector(
+        paths=c.paths, targets=c.latency_targets, connect_seconds=min(1.0, c.gap_seconds / 10)
+    ),
     "self": lambda c: SelfCollector(gap_seconds=c.gap_seconds),
 }
 
