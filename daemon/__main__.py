@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def main() -> int:
     except ConfigError as error:
         sys.stderr.write(f"presaged: cannot start: {error}\n")
         return 2
+    os.umask(0o077)  # what we keep is nobody else's, the databases' side files included
     gc.freeze()  # what the imports made lives for ever: no collection has to look at it
     try:
         asyncio.run(App(loaded, prepared).run())

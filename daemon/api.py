@@ -1,14 +1,17 @@
 """What the HTTP interface answers, as typed models: read from the snapshot, never from the databases."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from alerting.occurrence import Occurrence
-from alerting.outbox import SinkCounts
 from alerting.render import rfc3339
-from daemon.host import HostDescription
-from daemon.snapshot import Snapshot
+
+if TYPE_CHECKING:  # `presage` reads these answers too, and stays small
+    from alerting.occurrence import Occurrence
+    from alerting.outbox import SinkCounts
+    from daemon.host import HostDescription
+    from daemon.snapshot import Snapshot
 
 
 class Answer(BaseModel):
@@ -112,7 +115,7 @@ class StatusAnswer(Answer):
     config_files: list[str]
 
 
-def alert_answer(occurrence: Occurrence) -> AlertAnswer:
+def alert_answer(occurrence: "Occurrence") -> AlertAnswer:
     """Return an alert as the interface tells it."""
     return AlertAnswer(
         occurrence=occurrence.id,
@@ -127,7 +130,7 @@ def alert_answer(occurrence: Occurrence) -> AlertAnswer:
     )
 
 
-def anomaly_answer(snapshot: Snapshot, score_threshold: float) -> AnomalyAnswer:
+def anomaly_answer(snapshot: "Snapshot", score_threshold: float) -> AnomalyAnswer:
     """Return the anomaly detector as the interface tells it."""
     state = snapshot.anomaly
     return AnomalyAnswer(
@@ -144,7 +147,7 @@ def anomaly_answer(snapshot: Snapshot, score_threshold: float) -> AnomalyAnswer:
     )
 
 
-def collector_answers(snapshot: Snapshot) -> list[CollectorAnswer]:
+def collector_answers(snapshot: "Snapshot") -> list[CollectorAnswer]:
     """Return every source as the interface tells it."""
     return [
         CollectorAnswer(name=state.name, seconds=state.seconds, problem=state.problem, absent=state.absent)
@@ -152,7 +155,7 @@ def collector_answers(snapshot: Snapshot) -> list[CollectorAnswer]:
     ]
 
 
-def sink_answers(sinks: Mapping[str, SinkCounts]) -> list[SinkAnswer]:
+def sink_answers(sinks: "Mapping[str, SinkCounts]") -> list[SinkAnswer]:
     """Return every sink as the interface tells it."""
     return [
         SinkAnswer(name=name, sent=counts.sent, failed=counts.failed, dead=counts.dead, pending=counts.pending)
@@ -160,7 +163,7 @@ def sink_answers(sinks: Mapping[str, SinkCounts]) -> list[SinkAnswer]:
     ]
 
 
-def host_answer(name: str, host: HostDescription) -> HostAnswer:
+def host_answer(name: str, host: "HostDescription") -> HostAnswer:
     """Return the host as the interface tells it."""
     return HostAnswer(
         name=name, kind=host.kind, virtualization=host.virtualization, cpus=host.cpus, memory_bytes=host.memory_bytes

@@ -10,6 +10,8 @@ import math
 import os
 import signal
 import socket
+import sqlite3
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,7 +39,7 @@ from daemon.child import Child
 from daemon.clock import Clock, Instant, SystemClock
 from daemon.collectors import CollectorContext, build_collectors
 from daemon.collectors.base import HostPaths
-from daemon.config import Config, Loaded, Sink, load
+from daemon.config import Config, Loaded, Sink, load, split_address
 from daemon.errors import ConfigError, StateError
 from daemon.history import TIERS_SECONDS, History
 from daemon.host import describe_host
@@ -95,14 +97,23 @@ def prepare(loaded: Loaded) -> Prepared:
 
 
 def _directory_problems(directory: Path) -> list[str]:
-    parent = next(path for path in (directory, *directory.parents) if path.exists())
+    """Say why `directory` cannot be made or written, without touching it."""
+    try:
+        parent = next(path for path in (directory, *directory.parents) if path.exists())
+        read_only = os.statvfs(parent).f_flag & os.ST_RDONLY
+    except OSError as error:
+        return [f"storage.directory: {directory}: {error.strerror}; give a folder of your own"]
     if not parent.is_dir():
         return [f"storage.directory: {parent} is a file; give a folder"]
+    if read_only or _is_virtual(parent):
+        return [f"storage.directory: {directory}: {parent} is on a file system that keeps nothing; give another folder"]
     if not os.access(parent, os.W_OK | os.X_OK):
         return [f"storage.directory: {directory}: no permission to write in {parent}; give a folder of your own"]
-    if os.statvfs(parent).f_flag & os.ST_RDONLY:
-        return [f"storage.directory: {directory}: {parent} is on a read-only file system; give another folder"]
     return []
+
+
+def _is_virtual(folder: Path) -> bool:
+    return any(folder.is_relative_to(root) for root in ("/proc", "/sys"))
 
 
 def _build_sink(sink: Sink, loaded: Loaded) -> WebhookSink:
@@ -235,7 +246,7 @@ class App:
             status=self._status,
             ready=self._is_ready,
             token=stores.token,
-            allowed_hosts=config.http.allowed_hosts,
+            allowed_hosts=(split_address(config.http.listen)[0], *config.http.allowed_hosts),
         )
 
     def _build_alerting(self, config: Config, started: Instant) -> None:
@@ -267,11 +278,28 @@ class App:
     def _jobs(self, config: Config) -> list[Job]:
         """Return the table of recurring work."""
         return [
-            Job("rollup", max(300.0, self._interval), 120.0, self._roll_up),
-            Job("housekeeping", 3600.0, 300.0, self._keep_house),
-            Job("threshold", config.anomaly.threshold_interval_seconds, 60.0, self._learning.reset_threshold),
+            Job("rollup", max(300.0, self._interval), 120.0, partial(self._or_anew, self._roll_up)),
+            Job("housekeeping", 3600.0, 300.0, partial(self._or_anew, self._keep_house)),
+            Job(
+                "threshold",
+                config.anomaly.threshold_interval_seconds,
+                60.0,
+                partial(self._or_anew, self._learning.reset_threshold),
+            ),
             Job("train", config.learning.interval_days * 86_400.0, 4000.0, self._train),
         ]
+
+    async def _or_anew(self, run: Callable[[], Awaitable[str]]) -> str:
+        """Run a job on history.db; where that turns out to be corrupt, set it aside: the job would never succeed."""
+        try:
+            return await run()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:  # state.db raises StateError: this is the history
+            self._metrics.database_resets.inc()
+            _log.error("history_set_aside", reason=str(error), kept="history.db.corrupt")
+            await self._offload.run(self._history.set_aside, deadline_seconds=10.0, what="history.db")
+            return f"history set aside: {error}"
 
     async def _roll_up(self) -> str:
         written = await self._offload.run(self._history.roll_up, deadline_seconds=100.0, what="history.db")
@@ -379,7 +407,8 @@ class App:
                 changed=[name for name in changed if name in followed],
                 needs_restart=[name for name in changed if name not in followed],
             )
-        self._notifier.ready(self._words())
+        if self._snapshot is not None:  # before the first sample, that one says it
+            self._notifier.ready(self._words())
 
     def _publish(self, snapshot: Snapshot) -> None:
         first = self._snapshot is None

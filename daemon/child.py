@@ -59,7 +59,7 @@ class Child:
         assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018 - pipes were asked for
         process.stdin.write(json.dumps(spec).encode())
         process.stdin.close()
-        complaint = asyncio.ensure_future(process.stderr.read(_LINE_LIMIT))
+        complaint = asyncio.ensure_future(_last_line(process.stderr))
         try:
             async for line in process.stdout:
                 words = json.loads(line)
@@ -71,11 +71,19 @@ class Child:
                     self.progress = (job, float(words["progress"]), str(words["text"]))
                     _log.debug("job_progress", job=job, share=words["progress"], text=words["text"])
             code = await process.wait()
-            last = (await complaint).decode(errors="replace").strip().splitlines()[-1:]
+            last = await complaint
+            raise WorkerError(f"the job {job} ended with code {code} and no result: {last or 'it said nothing'}")
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise WorkerError(
-                f"the job {job} ended with code {code} and no result: {' '.join(last) or 'it said nothing'}"
-            )
-        except ValueError as error:
-            raise WorkerError(f"the job {job} said something that is not JSON: {error}") from error
+                f"the job {job} said something that is not understood: {type(error).__name__}: {error}"
+            ) from error
         finally:
             complaint.cancel()
+
+
+async def _last_line(stream: asyncio.StreamReader) -> str:
+    """Read `stream` to its end, so that the child never waits for a reader, and return its last line."""
+    tail = b""
+    while part := await stream.read(_LINE_LIMIT):
+        tail = (tail + part)[-_LINE_LIMIT:]
+    return " ".join(tail.decode(errors="replace").strip().splitlines()[-1:])

@@ -7,6 +7,7 @@ default and comment. Secrets are never in it, only the names of files that hold 
 """
 
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -17,10 +18,15 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from daemon.collectors import NAMES as COLLECTOR_NAMES
 from daemon.errors import ConfigError
 
 SYSTEM_FILE = Path("/etc/presaged/config.toml")
+
+# `daemon.collectors.NAMES` again (a test compares them): `presage` reads the configuration without loading NumPy.
+COLLECTOR_NAMES = (
+    "cpu", "memory", "pressure", "disk", "filesystem", "network", "tcp", "kernel", "process", "temperature",
+    "latency", "self",
+)  # fmt: skip
 
 Seconds = Annotated[int, Field(ge=1)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
@@ -58,7 +64,7 @@ class Latency(Section):
     def _host_and_port(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
         for target in targets:
             host, _, port = target.rpartition(":")
-            if not host or not port.isdigit() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - the range of ports
+            if not host or not _is_port(port) or int(port) == 0:
                 raise ValueError(f'"{target}" is not "host:port"')
         return targets
 
@@ -147,7 +153,9 @@ class Sink(Section):
         if bool(self.url) == bool(self.url_file):
             raise ValueError("give either url or url_file")
         if self.url and not re.match(r"^https?://[^/\s]+", self.url):
-            raise ValueError(f'url must begin with "http://" or "https://", not "{self.url.split("://")[0][:20]}"')
+            scheme, mark, _ = self.url.partition("://")  # what has no scheme may be a password: it is not shown
+            given = f', not "{scheme[:20]}://"' if mark and scheme.isalnum() else ""
+            raise ValueError(f'url must begin with "http://" or "https://"{given}')
         if re.match(r"^https?://[^/\s]*@", self.url):
             raise ValueError("the url holds a password: put the whole url into a file and name it in url_file")
         return self
@@ -241,9 +249,14 @@ def split_address(listen: str) -> tuple[str, int]:
     """Return host and port of "host:port" or "[v6]:port". Raises ValueError with what would be right."""
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdigit() or not 0 <= int(port) < 65_536:  # noqa: PLR2004 - the range of ports
+    if not host or not _is_port(port):
         raise ValueError(f'"{listen}" is not "address:port", like "127.0.0.1:9736"')
     return host, int(port)
+
+
+def _is_port(text: str) -> bool:
+    """ASCII digits only: `int` refuses or translates what other scripts call digits."""
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and int(text) < 65_536  # noqa: PLR2004 - the range of ports
 
 
 def discover(explicit: Path | None, environment: Mapping[str, str] | None = None) -> list[Path]:
@@ -253,14 +266,23 @@ def discover(explicit: Path | None, environment: Mapping[str, str] | None = None
     """
     environment = os.environ if environment is None else environment
     named = explicit or (Path(environment["PRESAGED_CONFIG"]) if environment.get("PRESAGED_CONFIG") else None)
-    if named is not None and not named.is_file():
+    if named is not None and not _is_file(named):
         origin = "--config" if explicit else "$PRESAGED_CONFIG"
         raise ConfigError([f"{named}: there is no such file (named by {origin})"])
-    main = named or (SYSTEM_FILE if SYSTEM_FILE.is_file() else None)
+    main = named or (SYSTEM_FILE if _is_file(SYSTEM_FILE) else None)
     if main is None:
         return []
     local = main.with_name(f"{main.stem}.local.toml")
-    return [main, *([local] if local.is_file() else []), *sorted((main.parent / "conf.d").glob("*.toml"))]
+    parts = sorted(part for part in (main.parent / "conf.d").glob("*.toml") if not part.name.startswith("."))
+    return [main, *([local] if _is_file(local) else []), *parts]
+
+
+def _is_file(path: Path) -> bool:
+    """Like `Path.is_file`, but a folder that may not be entered is told, never skipped nor a traceback."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
 
 
 def load(explicit: Path | None = None, environment: Mapping[str, str] | None = None) -> Loaded:
@@ -274,6 +296,8 @@ def load(explicit: Path | None = None, environment: Mapping[str, str] | None = N
             tables.append((file, tomllib.loads(file.read_text(encoding="utf-8"))))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             problems.append(f"{file}: this is not TOML: {error}")
+        except RecursionError:
+            problems.append(f"{file}: this is nested too deeply")
         except OSError as error:
             problems.append(f"{file}: cannot be read: {error.strerror}")
     merged: dict[str, Any] = {}
@@ -320,7 +344,7 @@ def _tuples(value: Any) -> Any:  # noqa: ANN401 - TOML is untyped until the mode
 def _explain(item: Mapping[str, Any], tables: list[tuple[Path, dict[str, Any]]]) -> str:
     """One line: file and line, key, what is wrong, what would be right. Never the value of an unknown key."""
     path = [str(part) for part in item["loc"]]
-    key = ".".join(path)
+    key = ".".join(part if part.isprintable() else toml_value(part) for part in path)
     where = _place(item["loc"], tables)
     match item["type"]:
         case "extra_forbidden":
@@ -334,9 +358,22 @@ def _explain(item: Mapping[str, Any], tables: list[tuple[Path, dict[str, Any]]])
         case _:
             message = str(item["msg"])
             message = message[0].lower() + message[1:]
+            for theirs, ours in _WORDS:
+                message = re.sub(theirs, ours, message)
             given = item["input"]
-            shown = f", not {given!r}" if isinstance(given, int | float | str | bool) and len(str(given)) < 60 else ""  # noqa: PLR2004 - one line
-            return f"{where}: {key}: {message.replace('input should', 'must')}{shown}"
+            shown = isinstance(given, int | float | str) and len(str(given)) < 60  # noqa: PLR2004 - one line
+            return f"{where}: {key}: {message}{f', not {toml_value(given)}' if shown else ''}"
+
+
+# From pydantic's words to those of TOML.
+_WORDS = (
+    ("^input should", "must"),
+    ("a valid tuple", "an array"),
+    (r"valid dictionary or (?:object to extract fields from|instance of \w+)", "table"),
+    ("valid integer", "whole number"),
+    ("valid (string|number|boolean)", r"\1"),
+    ("'", '"'),
+)
 
 
 def _fields(path: list[str]) -> tuple[str, ...]:
@@ -362,29 +399,39 @@ def _section_of(annotation: Any) -> type[Section] | None:  # noqa: ANN401 - anno
 
 
 def _place(location: tuple[Any, ...], tables: list[tuple[Path, dict[str, Any]]]) -> str:
-    """The last file that sets the key, and its line where it can be found."""
-    for file, table in reversed(tables):
-        value: Any = table
-        for part in location:
-            in_table = isinstance(value, dict) and part in value
-            if not in_table and not (isinstance(value, list) and isinstance(part, int) and part < len(value)):
-                break
-            value = value[part]
-        else:
-            line = _line(file, location)
-            return f"{file}:{line}" if line else str(file)
+    """The last file that sets the key, or else the table around it, and the line where it can be found."""
+    for end in range(len(location), 0, -1):
+        for file, table in reversed(tables):
+            value: Any = table
+            for part in location[:end]:
+                in_table = isinstance(value, dict) and part in value
+                if not in_table and not (isinstance(value, list) and isinstance(part, int) and part < len(value)):
+                    break
+                value = value[part]
+            else:
+                lines = (_line(file, location[:cut]) for cut in range(end, 0, -1))
+                line = next((line for line in lines if line), None)
+                return f"{file}:{line}" if line else str(file)
     return str(tables[-1][0]) if tables else "defaults"
 
 
 def _line(file: Path, location: tuple[Any, ...]) -> int | None:
-    names = [part for part in location if isinstance(part, str)]
-    table = ""
-    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", text):
-            table = header[1]
-            if table == ".".join(names):
+    """The line of a key, of a table's header, or of the n-th block of an array of tables."""
+    names = ".".join(part for part in location if isinstance(part, str))
+    block = next((part for part in location if isinstance(part, int)), 0)
+    table, blocks = "", dict[str, int]()
+    for number, text in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+        if header := re.match(r"\s*(\[{1,2})\s*([^\[\]]+?)\s*\]", text):
+            table = header[2]
+            if header[1] == "[[":
+                blocks[table] = blocks.get(table, -1) + 1
+            if table == names and blocks.get(table, 0) == block:
                 return number
-        elif (key := re.match(r'\s*"?([\w.-]+)"?\s*=', text)) and f"{table}.{key[1]}".lstrip(".") == ".".join(names):
+        elif (
+            (key := re.match(r'\s*"?([\w.-]+)"?\s*=', text))
+            and f"{table}.{key[1]}".lstrip(".") == names
+            and blocks.get(table, block) == block
+        ):
             return number
     return None
 
@@ -409,7 +456,7 @@ def _render(model: type[BaseModel], path: str) -> Iterator[str]:
         inner = _section_of(field.annotation)
         if inner is None:
             yield f"# {field.description}"
-            yield f"{name} = {_toml(field.default)}"
+            yield f"{name} = {toml_value(field.default)}"
         else:
             tables.append((f"{path}.{name}".lstrip("."), inner, get_origin(field.annotation) is tuple))
     for name, inner, repeated in tables:
@@ -418,18 +465,19 @@ def _render(model: type[BaseModel], path: str) -> Iterator[str]:
             yield f"# {(inner.__doc__ or '').splitlines()[0]} One block for each."
             yield f"# [[{name}]]"
             for key, field in inner.model_fields.items():
-                yield f"# {key} = {_toml('...' if field.is_required() else field.default)}  # {field.description}"
+                yield f"# {key} = {toml_value('...' if field.is_required() else field.default)}  # {field.description}"
         else:
             yield from _render(inner, name)
 
 
-def _toml(value: object) -> str:
+def toml_value(value: object) -> str:
+    """Return a text, number, truth value or array of them as TOML writes it."""
     match value:
         case bool():
             return str(value).lower()
         case str():
-            return f'"{value}"'
-        case tuple():
-            return f"[{', '.join(_toml(item) for item in value)}]"
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # all else JSON escapes alike
+        case list() | tuple():
+            return f"[{', '.join(toml_value(item) for item in value)}]"
         case _:
             return str(value)

@@ -50,14 +50,14 @@ class Continuity:
         wall = (now.time_ms - last.time_ms) / 1e3
         boot = (now.boottime_ns - last.boottime_ns) / 1e9 if last.boottime_ns else wall
         tolerance = max(_JUMP_INTERVALS * self._interval, _SMALLEST_JUMP_SECONDS)
-        suspended = boot - ran
+        suspended = boot - ran  # below zero only over a restart, where the wall clock stands in: set back meanwhile
         jump = wall - boot
         if abs(jump) <= tolerance:
             jump = 0.0
         else:
             self._doubtful_until_ns = now.monotonic_ns + int(_DOUBT_SECONDS * 1e9)
         missed = ran > max(_GAP_INTERVALS * self._interval, self._interval + 1.0)
-        gap = missed or suspended > tolerance or jump != 0.0
+        gap = missed or abs(suspended) > tolerance or jump != 0.0
         return self._passage(now, gap=gap, jump=jump, suspended=suspended if suspended > tolerance else 0.0)
 
     def _passage(self, now: Instant, *, gap: bool, jump: float = 0.0, suspended: float = 0.0) -> Passage:

@@ -7,7 +7,9 @@ PresagedError
 │   └── NotAvailable         the source does not exist on this host: neither failure nor alarm
 ├── DeadlineExceeded         blocking work overran its deadline and was abandoned
 ├── Overloaded               every lane for blocking work is stuck
-└── WorkerError              the child failed: counted, the previous model serves
+├── WorkerError              the child failed: counted, the previous model serves
+└── DaemonError              `presage` got no usable answer from the daemon
+    └── NotRunning           nothing listens where the daemon would
 """
 
 
@@ -47,3 +49,11 @@ class Overloaded(PresagedError):
 
 class WorkerError(PresagedError):
     """A job of the child failed, was killed or gave something unusable."""
+
+
+class DaemonError(PresagedError):
+    """The daemon gave no usable answer: why, and what to do about it."""
+
+
+class NotRunning(DaemonError):
+    """Nothing listens where the daemon would."""

@@ -84,12 +84,12 @@ class History:
         self._schemas: dict[bytes, int] = {}
         self._schema_ids: dict[int, NDArray[np.int64]] = {}
         self._boots: dict[str, int] = {}
+        self._interval = ""
         self.resets = 0
         if read_only:
             self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
         else:
             self._database = self._open_or_set_aside()
-        self._load_tables()
 
     def _open_or_set_aside(self) -> sqlite3.Connection:
         try:
@@ -112,10 +112,16 @@ class History:
         with self._lock:
             self._database.close()
             self._set_aside()
-            self._schemas.clear()
-            self._schema_ids.clear()
-            self._boots.clear()
+            self._forget()
             self._database = self._open()
+            if self._interval:
+                self._database.execute("INSERT INTO meta VALUES ('interval_seconds', ?)", (self._interval,))
+
+    def _forget(self) -> None:
+        """Trust the database alone again for what its small tables hold."""
+        self._schemas.clear()
+        self._schema_ids.clear()
+        self._boots.clear()
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, timeout=5, isolation_level=None, check_same_thread=False)
@@ -128,6 +134,10 @@ class History:
             self._refuse_newer(version)
             if version == 0:
                 database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {_VERSION};COMMIT;")
+            for table in ("meta", "boots", "schemas"):  # small; what is broken here would break every start
+                database.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own names
+            database.execute("SELECT * FROM samples ORDER BY seq DESC LIMIT 1").fetchall()
+            database.execute("SELECT tier, max(seq) FROM rollups GROUP BY tier").fetchall()
         except BaseException:
             database.close()
             raise
@@ -138,29 +148,25 @@ class History:
         if version > _VERSION:
             raise StateError(f"{self.path}: written by a newer presaged (version {version}, this one knows {_VERSION})")
 
-    def _load_tables(self) -> None:
-        for number, ids in self._database.execute("SELECT id, signal_ids FROM schemas"):
-            self._schemas[ids] = number
-            self._schema_ids[number] = np.frombuffer(ids, "<i8")
-        for number, boot in self._database.execute("SELECT id, boot_id FROM boots"):
-            self._boots[boot] = number
-
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
+                self._database.execute("COMMIT")
             except BaseException:
-                self._database.execute("ROLLBACK")
+                self._forget()  # what was numbered in this transaction has no number now
+                if self._database.in_transaction:  # SQLite has ended it itself when the disk is full
+                    self._database.execute("ROLLBACK")
                 raise
-            self._database.execute("COMMIT")
 
     def bind_interval(self, interval_seconds: float) -> float | None:
         """Note the sampling interval. Returns the former one where it was another: that history is not comparable."""
+        self._interval = f"{interval_seconds:g}"
         with self._transaction() as database:
             row = database.execute("SELECT value FROM meta WHERE key = 'interval_seconds'").fetchone()
-            database.execute("INSERT OR REPLACE INTO meta VALUES ('interval_seconds', ?)", (f"{interval_seconds:g}",))
+            database.execute("INSERT OR REPLACE INTO meta VALUES ('interval_seconds', ?)", (self._interval,))
             former = float(row[0]) if row else interval_seconds
             if former == interval_seconds:
                 return None
@@ -184,7 +190,7 @@ class History:
         """Commit one sample."""
         key = sample.signal_ids.astype("<i8").tobytes()
         with self._transaction() as database:
-            schema = self._schemas.get(key) or self._new_schema(database, key)
+            schema = self._schemas.get(key) or self._number_schema(database, key)
             instant = sample.instant
             database.execute(
                 "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -192,7 +198,7 @@ class History:
                     sample.seq,
                     instant.time_ms,
                     instant.monotonic_ns,
-                    self._boots.get(instant.boot_id) or self._new_boot(database, instant.boot_id),
+                    self._boots.get(instant.boot_id) or self._number_boot(database, instant.boot_id),
                     schema,
                     sample.hour,
                     sample.flags,
@@ -203,16 +209,18 @@ class History:
                 ),
             )
 
-    def _new_schema(self, database: sqlite3.Connection, key: bytes) -> int:
-        number = database.execute("INSERT INTO schemas (signal_ids) VALUES (?) RETURNING id", (key,)).fetchone()[0]
+    def _number_schema(self, database: sqlite3.Connection, key: bytes) -> int:
+        database.execute("INSERT OR IGNORE INTO schemas (signal_ids) VALUES (?)", (key,))
+        number = int(database.execute("SELECT id FROM schemas WHERE signal_ids = ?", (key,)).fetchone()[0])
         self._schemas[key] = number
         self._schema_ids[number] = np.frombuffer(key, "<i8")
-        return int(number)
+        return number
 
-    def _new_boot(self, database: sqlite3.Connection, boot_id: str) -> int:
-        number = database.execute("INSERT INTO boots (boot_id) VALUES (?) RETURNING id", (boot_id,)).fetchone()[0]
+    def _number_boot(self, database: sqlite3.Connection, boot_id: str) -> int:
+        database.execute("INSERT OR IGNORE INTO boots (boot_id) VALUES (?)", (boot_id,))
+        number = int(database.execute("SELECT id FROM boots WHERE boot_id = ?", (boot_id,)).fetchone()[0])
         self._boots[boot_id] = number
-        return int(number)
+        return number
 
     def last_rows(self, count: int) -> Rows:
         """Return the newest `count` samples of this lineage, oldest first; signals are all that occur in them."""
@@ -290,7 +298,7 @@ class History:
         table = _statistics(rows.values)
         with self._transaction() as database:
             key = np.array(rows.signal_ids, "<i8").tobytes()
-            schema = self._schemas.get(key) or self._new_schema(database, key)
+            schema = self._schemas.get(key) or self._number_schema(database, key)
             database.execute(
                 "INSERT OR REPLACE INTO rollups VALUES (?, ?, ?, ?, ?, ?)",
                 (tier, last_seq, time_ms, schema, len(records), table.tobytes()),

@@ -6,6 +6,7 @@ pointer moved. Whatever fails, the model before goes on serving.
 
 import asyncio
 import json
+import sqlite3
 import time
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import structlog
 
 from daemon.child import Child
 from daemon.config import Config
-from daemon.errors import PresagedError, WorkerError
-from daemon.history import FLAG_ALARMED, FLAG_GAP, History
+from daemon.continuity import UNKNOWN_HOUR
+from daemon.errors import PresagedError, StateError, WorkerError
+from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, History
 from daemon.metrics import Metrics
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
@@ -73,17 +75,14 @@ class Learning:
 
     def restore(self) -> None:
         """Fill the window from history and put the champion back on duty; blocks, before the first tick."""
-        last = self._history.last()
-        if last is not None:
-            self._watch.seen = last[0] - self._history.lineage_start()
-        rows = self._history.last_rows(WINDOW_ROWS)
-        ids = np.array(rows.signal_ids, np.int64)
-        for row in range(len(rows.seq)):
-            if rows.flags[row] & FLAG_GAP:
-                self._watch.window.push_gap(int(rows.hours[row]))
-            self._watch.window.push(ids, rows.values[row], int(rows.hours[row]))
-            if rows.flags[row] & FLAG_ALARMED:
-                self._watch.window.mark_alarmed()
+        try:
+            self._restore_window()
+        except sqlite3.OperationalError as error:
+            raise StateError(f"{self._history.path}: cannot be read: {error}") from error
+        except sqlite3.DatabaseError as error:
+            self._metrics.database_resets.inc()
+            _log.error("history_set_aside", reason=str(error), kept="history.db.corrupt")
+            self._history.set_aside()
         self._models.prepare()
         model, manifest, refused = self._models.champion()
         for reason in refused:
@@ -95,6 +94,20 @@ class Learning:
             _log.warning("model_of_another_interval", model=manifest.name, interval_seconds=manifest.interval_seconds)
             return
         self._adopt(model, manifest, self._stored_threshold(manifest.number))
+
+    def _restore_window(self) -> None:
+        last = self._history.last()
+        rows = self._history.last_rows(WINDOW_ROWS)
+        if last is not None:
+            self._watch.seen = last[0] - self._history.lineage_start()
+        ids = np.array(rows.signal_ids, np.int64)
+        for row in range(len(rows.seq)):
+            hour = UNKNOWN_HOUR if rows.flags[row] & FLAG_DOUBTFUL else int(rows.hours[row])
+            if rows.flags[row] & FLAG_GAP:
+                self._watch.window.push_gap(hour)
+            self._watch.window.push(ids, rows.values[row], hour)
+            if rows.flags[row] & FLAG_ALARMED:
+                self._watch.window.mark_alarmed()
 
     def _stored_threshold(self, number: int) -> float | None:
         text = self._state.meta(_META)
@@ -136,10 +149,15 @@ class Learning:
                 await self._load_backend()
 
     async def _learn_from_window(self) -> None:
-        number = self._watch.seen
-        model = await self._offload.run(
-            lambda: self._watch.learn(self._registry), deadline_seconds=_FIT_SECONDS, what="learning from the window"
-        )
+        number = -self._watch.seen
+        try:
+            model = await self._offload.run(
+                self._watch.lesson(self._registry), deadline_seconds=_FIT_SECONDS, what="learning from the window"
+            )
+        except (PresagedError, ValueError) as error:
+            self._metrics.failures.labels("window_model").inc()
+            _log.warning("nothing_learned_from_window", reason=str(error), effect="tried again with twice the samples")
+            return
         self._watch.adopt(model, number, "", None)
         _log.info("learned_from_window", samples=self._watch.window.filled, signals=len(model.signal_ids))
 
@@ -166,7 +184,7 @@ class Learning:
             "memory_bytes": self._config.learning.memory_bytes,
         }
         result = await self._child.run("train", spec, deadline_seconds=_TRAIN_SECONDS)
-        name = str(result["name"])
+        name = str(result.get("name"))
         try:
             model, manifest = await self._offload.run(
                 lambda: self._accept(name), deadline_seconds=_STORE_SECONDS, what="models"
@@ -176,7 +194,7 @@ class Learning:
             raise WorkerError(f"the trained model was refused: {error}") from error
         self._adopt(model, manifest)
         await self._remember_threshold()
-        return f"{name}: {result['samples']} samples, {result['signals']} signals"
+        return f"{name}: {manifest.samples} samples, {len(model.signal_ids)} signals"
 
     def _accept(self, name: str) -> tuple[AnomalyModel, Manifest]:
         folder = self._models.accept(name)
@@ -190,7 +208,7 @@ class Learning:
             if not kernels.is_cached(self._cache):
                 spec = {"cache": str(self._cache), "memory_bytes": self._config.learning.memory_bytes}
                 result = await self._child.run("compile", spec, deadline_seconds=_COMPILE_SECONDS)
-                _log.info("kernels_compiled", seconds=result["seconds"])
+                _log.info("kernels_compiled", seconds=result.get("seconds"))
             backend = await self._offload.run(kernels.load_jit, deadline_seconds=_FIT_SECONDS, what="kernels")
         except (kernels.BackendError, PresagedError) as error:
             self._train_after = time.monotonic() + _RETRY_SECONDS

@@ -10,10 +10,11 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 import structlog
-from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, JobExecutionEvent, JobSubmissionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from daemon.clock import Clock
@@ -50,15 +51,20 @@ class Scheduler:
         self._state = state
         self._offload = offload
         self._metrics = metrics
+        self._due_ns: dict[str, int] = {}
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._scheduler.add_listener(self._skipped, EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.add_listener(self._broke, EVENT_JOB_ERROR)
 
     async def start(self) -> None:
         """Declare every job at its next time."""
         times = await self._ask(self._state.job_times)
-        now_ms = self._clock.now().time_ms
+        now = self._clock.now()
         for job in self._jobs.values():
-            wait = first_wait_seconds(times.get(job.name), job.interval_seconds, now_ms)
+            if job.name not in times:  # from here on its interval counts, over restarts too
+                await self._ask(partial(self._state.job_started, job.name, now.time_ms))
+            wait = first_wait_seconds(times.get(job.name), job.interval_seconds, now.time_ms)
+            self._due_ns[job.name] = now.boottime_ns + int(wait * 1e9)
             self._scheduler.add_job(
                 self._run,
                 "interval",
@@ -73,16 +79,27 @@ class Scheduler:
         self._scheduler.start()
 
     def realign(self) -> None:
-        """Count every interval anew from now: APScheduler keeps wall time, and that has jumped."""
+        """Wait only for what is left of every interval: APScheduler keeps wall time, and that has jumped.
+
+        What is left is told by the clock that never goes back and counts suspend.
+        """
+        if not self._scheduler.running:
+            return
+        now_ns = self._clock.now().boottime_ns
         for job in self._jobs.values():
-            next_time = datetime.now(UTC) + timedelta(seconds=min(job.interval_seconds, 3600.0))
-            self._scheduler.modify_job(job.name, next_run_time=next_time)
+            left = min(max((self._due_ns[job.name] - now_ns) / 1e9, _SOON_SECONDS), job.interval_seconds)
+            self._scheduler.modify_job(job.name, next_run_time=datetime.now(UTC) + timedelta(seconds=left))
 
     def _skipped(self, event: JobSubmissionEvent) -> None:
         self._metrics.jobs_skipped.labels(event.job_id).inc()
 
+    def _broke(self, event: JobExecutionEvent) -> None:
+        self._metrics.job_failures.labels(event.job_id).inc()
+        _log.error("job_broke", job=event.job_id, reason=repr(event.exception), trace=event.traceback)
+
     async def _run(self, job: Job) -> None:
         """Run one job within its deadline, and remember how it went."""
+        self._due_ns[job.name] = self._clock.now().boottime_ns + int(job.interval_seconds * 1e9)
         try:
             await self._ask(lambda: self._state.job_started(job.name, self._clock.now().time_ms))
             async with asyncio.timeout(job.deadline_seconds):
@@ -116,9 +133,10 @@ class Scheduler:
 def first_wait_seconds(times: JobTimes | None, interval_seconds: float, now_ms: int) -> float:
     """Return how long a job waits after a start: the rest of its interval, or soon where it was missed.
 
-    A last run in the future comes from a clock that was wrong, and counts as just now.
+    One that never succeeded counts from the last start, at first that of the first daemon. A last run in
+    the future comes from a clock that was wrong, and counts as just now.
     """
-    last_ms = times.last_success_ms if times else None
+    last_ms = (times.last_success_ms or times.last_start_ms) if times else None
     if last_ms is None or last_ms > now_ms:
         return interval_seconds
     return max(_SOON_SECONDS, interval_seconds - (now_ms - last_ms) / 1000)

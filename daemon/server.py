@@ -5,6 +5,7 @@ a name that we answer to, or a page in a browser could reach us by DNS rebinding
 """
 
 import contextlib
+import errno
 import hmac
 import ipaddress
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from aiohttp import web
 
 from daemon.api import StatusAnswer
-from daemon.config import split_address
+from daemon.config import split_address, toml_value
 from daemon.errors import ConfigError
 from daemon.metrics import CONTENT_TYPE, Metrics
 
@@ -24,6 +25,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _MAX_BODY = 64 * 1024
 _STOP_SECONDS = 1.0
+_REMEDIES = {
+    errno.EADDRINUSE: "another program listens there; choose another port",
+    errno.EACCES: "choose a port above 1023",
+}
 
 
 def bind(listen: str) -> socket.socket:
@@ -32,14 +37,15 @@ def bind(listen: str) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigError([f"http.listen: {listen}: {error.strerror}"]) from error
+    except (OSError, ValueError) as error:  # ValueError: no name at all, too long or with a NUL
+        reason = error.strerror if isinstance(error, OSError) else "this is not an address"
+        raise ConfigError([f"http.listen: {toml_value(listen)}: {reason}; give an address of this host"]) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
         listener.close()
-        remedy = "another program listens there; choose another port" if error.errno == 98 else "choose another address"  # noqa: PLR2004 - EADDRINUSE
+        remedy = _REMEDIES.get(error.errno or 0, "choose another address")
         raise ConfigError([f"http.listen: {listen}: {error.strerror}; {remedy}"]) from error
     return listener
 
@@ -47,8 +53,11 @@ def bind(listen: str) -> socket.socket:
 def ensure_token(directory: Path) -> str:
     """Return the token of the API, made once, readable by the daemon's user only."""
     path = directory / "token"
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_text(encoding="ascii").strip()
+    with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+        known = path.read_text(encoding="ascii").strip()
+        if known:  # an empty one would let everybody in
+            path.chmod(0o600)
+            return known
     token = secrets.token_urlsafe(32)
     partial = directory / ".token.partial"
     partial.unlink(missing_ok=True)
@@ -115,6 +124,8 @@ class Server:
         if request.path != "/healthz" and not _is_loopback(request.remote) and not self._has_token(request):
             text = "beyond loopback a bearer token is needed: it is in the file `token` of the state folder\n"
             return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"})
+        if (request.content_length or 0) > _MAX_BODY:  # said before a byte of it is read
+            return web.Response(status=413, text=f"the body is larger than {_MAX_BODY} bytes\n")
         return await handler(request)
 
     def _answers_to(self, host: str) -> bool:
@@ -126,7 +137,7 @@ class Server:
 
     def _has_token(self, request: web.Request) -> bool:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return hmac.compare_digest(given.encode(), self._token)
+        return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token)
 
     async def _serve_metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})

@@ -94,10 +94,12 @@ class SignalRegistry:
         gone = sorted(self._specs, key=lambda number: self._last_seen[number])[: max(0, crowd)]
         if gone:
             self._remove(gone)
-            self.dropped += len(gone)
-            for number in gone:
-                del self._specs[number], self._last_seen[number]
-        for name, number in self._assign(list(wanted.values()), time_ms).items():
+        assigned = self._assign(list(wanted.values()), time_ms)
+        self.dropped += len(gone)  # from here on nothing can fail: all of it or nothing
+        for number in gone:
+            self._specs.pop(number, None)
+            self._last_seen.pop(number, None)
+        for name, number in assigned.items():
             self._specs[number] = wanted[name]
             self._last_seen[number] = time_ms
         self._order()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from alerting.pipeline import Pipeline
 from daemon.clock import Clock, Instant
 from daemon.continuity import Continuity, Passage
-from daemon.errors import DeadlineExceeded, Overloaded
+from daemon.errors import DeadlineExceeded, Overloaded, PresagedError
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, History, StoredSample
 from daemon.metrics import Metrics
 from daemon.offload import Offload
@@ -81,26 +81,30 @@ class Tick:
         while True:
             await self.once()
             self._wake.clear()
-            beat += self._interval
-            missed = max(0, int((loop.time() - beat) / self._interval + 1e-9))
-            if missed:
-                self._metrics.ticks_missed.inc(missed)
-                beat += missed * self._interval
-            await self._rest(loop, beat)
+            beat = self._next(beat + self._interval, loop.time())
+            if await self._woken(beat - self._interval / 2):
+                self._metrics.early_ticks.inc()
+                await self.once()
+                beat = self._next(beat, loop.time())
+            await asyncio.sleep(max(0.0, beat - loop.time()))
 
-    async def _rest(self, loop: asyncio.AbstractEventLoop, beat: float) -> None:
-        """Wait for the beat; when woken in its first half, tick once at half time, so that no rate is of a moment."""
-        half = beat - self._interval / 2
+    def _next(self, beat: float, now: float) -> float:
+        """Return `beat`, or the first one that is still to come; those that came while a tick ran are counted."""
+        if now <= beat:
+            return beat
+        missed = int((now - beat) / self._interval) + 1
+        self._metrics.ticks_missed.inc(missed)
+        return beat + missed * self._interval
+
+    async def _woken(self, half: float) -> bool:
+        """Wait until half time and say whether pressure asked for a tick: sooner, a rate would be of a moment."""
         try:
             async with asyncio.timeout_at(half):
                 await self._wake.wait()
         except TimeoutError:
-            pass
-        else:
-            await asyncio.sleep(half - loop.time())
-            self._metrics.early_ticks.inc()
-            await self.once()
-        await asyncio.sleep(max(0.0, beat - loop.time()))
+            return False
+        await asyncio.sleep(half - asyncio.get_running_loop().time())
+        return True
 
     async def once(self) -> Snapshot:
         """Take one sample: collect, fill, score, store, decide, publish. `running` is held meanwhile."""
@@ -145,15 +149,23 @@ class Tick:
                 seconds=round(passage.jump_seconds, 1),
                 effect="windows restart; this hour teaches no rhythm",
             )
+            self._jumped()
         elif passage.suspended_seconds:
             _log.info("host_was_suspended", seconds=round(passage.suspended_seconds, 1))
+            self._jumped()
 
     async def _learn_signals(self, round_: Round, now: Instant) -> None:
         new = self._registry.unknown(round_.measured)
-        if new:
+        if not new:
+            return
+        try:
             gone = await self._offload.run(
                 lambda: self._registry.learn(new, now.time_ms), deadline_seconds=_STORE_SECONDS, what="signal table"
             )
+        except PresagedError as error:  # a full disk costs the new signals, not the watch; the next tick tries again
+            self._metrics.failures.labels("signal_table").inc()
+            _log.error("signals_not_stored", signals=len(new), reason=str(error))
+        else:
             self._watch.window.forget(gone)
 
     async def _store(self, now: Instant, passage: Passage, verdict: Verdict, values: NDArray[np.float32]) -> None:
@@ -180,5 +192,16 @@ class Tick:
         except sqlite3.DatabaseError as error:
             self._metrics.database_resets.inc()
             _log.error("history_set_aside", reason=str(error), kept="history.db.corrupt")
-            await self._offload.run(self._history.set_aside, deadline_seconds=_STORE_SECONDS, what="history.db")
+            await self._begin_history_anew(sample)
         self.seq += 1
+
+    async def _begin_history_anew(self, sample: StoredSample) -> None:
+        def work() -> None:
+            self._history.set_aside()
+            self._history.append(sample)
+
+        try:
+            await self._offload.run(work, deadline_seconds=_STORE_SECONDS, what="history.db")
+        except (sqlite3.Error, PresagedError, OSError) as error:  # tried again with the next sample
+            self._metrics.store_failures.inc()
+            _log.error("sample_not_stored", seq=sample.seq, reason=str(error))

@@ -5,6 +5,7 @@ the window. Swapping a model in is one assignment between two ticks. It stores n
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +49,9 @@ class Verdict:
 class AnomalyWatch:
     """Scores each sample against the model on duty.
 
-    `number` is the lineage of the scores: the seq up to which the model has learned. `seen` counts the
-    samples of this host and interval, and decides what is still lacking.
+    `number` is the lineage of the scores: the seq up to which the model has learned, below zero for one
+    that was learned from the window. `seen` counts the samples of this host and interval, and decides
+    what is still lacking.
     """
 
     def __init__(self, settings: Anomaly, interval_seconds: float) -> None:
@@ -128,11 +130,16 @@ class AnomalyWatch:
         """Whether to learn from the window now: at 60 samples and at each doubling, until there is a lasting model."""
         return not self._lasting and self.window.filled >= max(MINIMUM_ROWS, 2 * self._fitted_at)
 
-    def learn(self, registry: SignalRegistry) -> AnomalyModel:
-        """Learn a model without a network from the window; blocks for some 10 ms, off the loop."""
+    def lesson(self, registry: SignalRegistry) -> Callable[[], AnomalyModel]:
+        """Copy what there is to learn from, between two ticks; the answer learns from it.
+
+        It makes a model without a network, blocks for some 10 ms, and is called off the loop. It raises
+        ValueError where the window holds nothing to learn from.
+        """
         self._fitted_at = self.window.filled
         values, hours = self.window.reference(registry.ids)
-        return fit_model(values, hours, registry.ids.tolist(), floors_of(registry.specs), with_network=False)
+        ids, floors = registry.ids.tolist(), floors_of(registry.specs)
+        return lambda: fit_model(values, hours, ids, floors, with_network=False)
 
     def reset_threshold(self, scores: NDArray[np.float64]) -> float:
         """Let the threshold follow `scores` of the last 7 days by one bounded step; returns the new one."""
@@ -153,6 +160,8 @@ class AnomalyWatch:
         window = self.window.recent(model.signal_ids, WINDOW)
         score = self._live.score(window, passage.hour)
         raw = float(score.raw[0])
+        if math.isnan(raw):  # nothing of this row is known: neither usual nor unusual
+            return Verdict(None, None, alarmed=False, state=self._state(None, ()), findings=())
         top = ranking(score.surprise[0], _TOP)
         contributors = tuple(
             _contributor(

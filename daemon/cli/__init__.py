@@ -1,0 +1,111 @@
+"""`presage`, the operator's command: its commands, its help, and its exit codes.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or configuration. What can go wrong in the field is one
+sentence on stderr, never a traceback.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from daemon import __version__
+from daemon.cli import configuration, doctor, status
+from daemon.cli.terminal import complain, on_terminal
+from daemon.errors import ConfigError, DaemonError
+
+_FAILED = 1
+_MISUSED = 2
+
+
+def _markup(text: str) -> str:
+    """Help as rich draws it on a terminal, as plain words elsewhere."""
+    return text if on_terminal() else Text.from_markup(text).plain
+
+
+def _examples(*examples: tuple[str, str]) -> str:
+    r"""The last words of a help text; \b keeps the lines as they are where rich does not draw."""
+    width = max(len(command) for command, _ in examples)
+    lines = [f"  [cyan]{command:<{width}}[/cyan]  [dim]{what}[/dim]" for command, what in examples]
+    text = _markup("\n".join(["[bold]Examples[/bold]", *lines]))
+    return text if on_terminal() else f"\b\n{text}"
+
+
+app = typer.Typer(
+    name="presage",
+    rich_markup_mode="rich" if on_terminal() else None,
+    pretty_exceptions_enable=False,
+    help=_markup("Ask [bold]presaged[/bold] what it knows of this host, and check that it can work."),
+    epilog=_examples(
+        ("presage status", "what is unusual now, and what is still lacking"),
+        ("presage doctor", "what on this host keeps presaged from its work"),
+        ("presage config check", "whether the configuration is valid"),
+    ),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"presage {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _presage(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+app.command(
+    "status",
+    epilog=_examples(
+        ("presage status", "on one screen"),
+        ("presage status --json | jq .anomaly.score", "for programs"),
+    ),
+)(status.show_status)
+app.command(
+    "doctor",
+    epilog=_examples(
+        ("presage doctor", "each finding with its remedy"),
+        ("sudo presage doctor", "checks the databases of the service too"),
+    ),
+)(doctor.show_findings)
+
+_config = typer.Typer(help="Check and show the configuration.")
+_config.command("check", epilog=_examples(("presage config check", "before `systemctl reload presaged`")))(
+    configuration.check
+)
+_config.command("show", epilog=_examples(("presage config show | grep '#'", "what is not default")))(configuration.show)
+_config.command("default", epilog=_examples(("presage config default > config.toml", "a file to begin with")))(
+    configuration.default
+)
+app.add_typer(_config, name="config")
+
+
+def main() -> int:
+    """Run one command and return its exit code."""
+    try:
+        result = app(sys.argv[1:] or ["--help"], standalone_mode=False, prog_name="presage")
+        sys.stdout.flush()
+    except ConfigError as error:
+        complain(str(error))
+        return _MISUSED
+    except DaemonError as error:
+        complain(str(error))
+        return _FAILED
+    except typer.TyperException as error:
+        if message := error.format_message():
+            complain(f"{message.replace(chr(10), ' ')} (see `presage --help`)")
+        return error.exit_code
+    except typer.Abort:
+        return 130  # as a shell says of SIGINT
+    except BrokenPipeError:  # `| head`: there is nobody left to complain to, and none must be tried at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    return result if isinstance(result, int) else 0

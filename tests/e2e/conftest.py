@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from e2e.real import Daemon, Receiver
+from real import Daemon, Receiver
 
 
 @pytest.fixture

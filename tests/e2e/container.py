@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from e2e.real import need
+from real import need
 
 CGROUPS = Path("/sys/fs/cgroup")
 CONTROLLERS = ("systemd", "unified", "cpu", "cpuacct", "pids")

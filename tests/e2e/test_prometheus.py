@@ -4,7 +4,7 @@ import json
 import subprocess
 import urllib.parse
 
-from e2e.real import free_port, get, need, wait_for
+from real import free_port, get, need, wait_for
 
 CONFIG = "[sampling]\ninterval_seconds = 1\n"
 

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from e2e.real import need, wait_for
+from real import need, wait_for
 
 TICKS = 10
 LOADS = {

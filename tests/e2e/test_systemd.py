@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from e2e.container import Container
-from e2e.real import wait_for
+from container import Container
+from real import wait_for
 
 UNIT = "presaged.service"
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -1,0 +1,109 @@
+"""The running daemon as `presage` sees it: one question over HTTP, one typed answer.
+
+Enters: the configuration. Leaves: the daemon's status, or one sentence on why there is none. It asks
+this host only, follows no redirect and no proxy, and shows the token to nobody but the daemon's own user.
+"""
+
+import http.client
+import ipaddress
+import socket
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from daemon.api import StatusAnswer
+from daemon.config import Loaded, split_address
+from daemon.errors import DaemonError, NotRunning
+
+_SECONDS = 5.0
+_LARGEST = 8 * 1024 * 1024
+_LISTENING = "0A"
+
+
+def fetch_status(loaded: Loaded) -> tuple[StatusAnswer, bytes]:
+    """Return the daemon's status, and the same as the JSON it sent. Raises DaemonError."""
+    host, port = _address(loaded.config.http.listen)
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    token, lacking = _token(loaded.state_directory / "token", port)
+    status, body = _get(host, port, "/api/v1/status", token, where)
+    if status == http.client.UNAUTHORIZED:
+        raise DaemonError(f"presaged on {where} does not let us in: {lacking}")
+    if status != http.client.OK:
+        raise DaemonError(f"what answers on {where} is not presaged (HTTP status {status}); {_OTHER_PORT}")
+    try:
+        return StatusAnswer.model_validate_json(body), body
+    except ValidationError as error:
+        raise DaemonError(f"what answers on {where} is not this presaged; {_OTHER_PORT}") from error
+
+
+_OTHER_PORT = "see [http] listen"
+
+
+def _address(listen: str) -> tuple[str, int]:
+    """Where to ask: the numeric address that the daemon binds, loopback where it binds every one."""
+    host, port = split_address(listen)
+    if port == 0:
+        raise DaemonError("[http] listen has the port 0, which is another at every start: give a fixed one")
+    try:
+        numeric = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+        address = ipaddress.ip_address(numeric)
+    except (OSError, ValueError) as error:
+        raise DaemonError(f"[http] listen: {listen} is not an address of this host") from error
+    if address.is_unspecified:
+        numeric = "127.0.0.1" if address.version == 4 else "::1"  # noqa: PLR2004 - the IP version
+    return numeric, port
+
+
+def _token(path: Path, port: int) -> tuple[str | None, str]:
+    """Return the token, None when it cannot or may not be shown, and what to do if that is not enough.
+
+    Whoever takes the port while the daemon is down must not be handed it.
+    """
+    try:
+        owner, token = path.stat().st_uid, path.read_text(encoding="ascii").strip()
+    except PermissionError:
+        return None, f"{path} holds the token and is not ours to read; try as root"
+    except (OSError, ValueError):
+        return None, f"there is no token in {path}; name the daemon's configuration with --config"
+    if not _listeners(port) or not _listeners(port) <= {0, owner}:
+        return None, "the port belongs to another user than the token, which was not shown"
+    return token or None, f"it refused the token of {path}; name the daemon's configuration with --config"
+
+
+def _listeners(port: int) -> set[int]:
+    """User ids of all that listen on `port` in this network namespace."""
+    users = set()
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = Path("/proc/net", table).read_text(encoding="ascii").splitlines()[1:]
+        except OSError:  # no IPv6 here
+            continue
+        for fields in map(str.split, lines):
+            if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                users.add(int(fields[7]))
+    return users
+
+
+def _get(host: str, port: int, path: str, token: str | None, where: str) -> tuple[int, bytes]:
+    deadline = time.monotonic() + _SECONDS
+    connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        response = connection.getresponse()
+        body = b""
+        while chunk := response.read1(65_536):
+            body += chunk
+            if len(body) > _LARGEST or time.monotonic() > deadline:
+                raise DaemonError(f"what answers on {where} does not end; {_OTHER_PORT}")
+        return response.status, body
+    except ConnectionRefusedError as error:
+        raise NotRunning(f"nothing runs on {where}; `systemctl start presaged` or `make run`") from error
+    except TimeoutError as error:
+        raise DaemonError(f"{where} gave no answer within {_SECONDS:g} s; see `journalctl -u presaged`") from error
+    except OSError as error:
+        raise DaemonError(f"{where}: {error.strerror or 'the connection was lost'}; {_OTHER_PORT}") from error
+    except (http.client.HTTPException, ValueError) as error:
+        raise DaemonError(f"what answers on {where} does not speak HTTP; {_OTHER_PORT}") from error
+    finally:
+        connection.close()

@@ -1,0 +1,150 @@
+"""`presage status`: what the running daemon knows, on one screen of 80 columns.
+
+Enters: the daemon's answer. Leaves: labelled rows or JSON. It computes nothing but ages.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from daemon.api import AlertAnswer, AnomalyAnswer, StatusAnswer
+from daemon.cli.client import fetch_status
+from daemon.cli.terminal import console, print_json, print_rows, printable
+from daemon.config import load
+
+Row = tuple[str, Text]
+
+CONFIG_HELP = "Configuration file (default: $PRESAGED_CONFIG, else /etc/presaged/config.toml)."
+
+_BAR = 24
+_LABEL = 10
+_SEVERITIES = {"critical": "bold red", "warning": "yellow"}
+_STALE_INTERVALS = 3
+_STEPS = ((172_800.0, 86_400.0, "d"), (7200.0, 3600.0, "h"), (120.0, 60.0, "min"))
+
+
+def show_status(
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help=CONFIG_HELP)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")] = False,
+) -> None:
+    """Show what the running daemon knows."""
+    status, body = fetch_status(load(config))
+    if as_json:
+        print_json(json.loads(body))
+    else:
+        out = console()
+        print_rows(out, rows(status, datetime.now(UTC), plain=not out.is_terminal), _LABEL)
+
+
+def rows(status: StatusAnswer, now: datetime, *, plain: bool) -> Iterator[Row]:
+    """Yield every row for the status as of `now`; `plain` draws with ASCII only."""
+    host = status.host
+    size = f"{host.cpus:g} CPUs, {host.memory_bytes / 2**30:.1f} GiB"
+    kind = host.kind if host.virtualization in {"none", host.kind} else f"{host.kind} ({host.virtualization})"
+    yield "host", Text(printable(f"{host.name}: {kind}, {size}"))
+    up = _duration(_seconds(status.started_at, now))
+    yield "presaged", Text(f"{status.version}, since {_when(status.started_at)} ({up}), {status.backend}")
+    yield "samples", _samples(status, now)
+    if status.anomaly is not None:
+        yield from _anomaly(status.anomaly, plain=plain)
+    yield from _alerts(status.alerts)
+    yield from _collectors(status)
+    for sink in status.sinks:
+        text = f"{sink.sent} sent, {sink.failed} failed, {sink.dead} given up, {sink.pending} waiting"
+        yield "sink", Text(f"{sink.name}: {text}", "yellow" if sink.dead else "")
+    if not status.sinks:
+        yield "sink", Text("none: alerts are kept and shown, not sent", "dim")
+    if status.job is not None:
+        share = f"{status.job.share:.0%}, {status.job.text}"
+        yield "job", Text(printable(f"{status.job.name}: {share}"))
+    files = ", ".join(status.config_files) or "defaults"
+    yield "files", Text(printable(f"{files}; state in {status.state_directory}"), "dim")
+
+
+def _samples(status: StatusAnswer, now: datetime) -> Text:
+    text = Text(f"{status.samples:,}, one in {status.interval_seconds:g} s, {status.signals} signals")
+    if status.signals_missing:
+        text.append(f" ({status.signals_missing} missing)")
+    if status.last_sample_at is None:
+        return text.append("; none yet")
+    seconds = _seconds(status.last_sample_at, now)
+    stale = seconds > _STALE_INTERVALS * status.interval_seconds + 1
+    return text.append("; last ").append(f"{_duration(seconds)} ago", "bold red" if stale else "")
+
+
+def _anomaly(anomaly: AnomalyAnswer, *, plain: bool) -> Iterator[Row]:
+    if anomaly.score is None:
+        yield "score", Text("none yet", "dim")
+    else:
+        over = anomaly.score >= anomaly.score_threshold
+        verdict = f" {anomaly.score:.2f} of {anomaly.score_threshold:.2f}"
+        yield "score", _bar(anomaly.score, anomaly.score_threshold, plain=plain).append(verdict, "red" if over else "")
+    if anomaly.learning:
+        yield "lacking", Text(printable(anomaly.learning), "cyan")
+    if anomaly.contributions:
+        shares = ", ".join(f"{part.signal} {part.share:.0%}" for part in anomaly.contributions)
+        yield "due to", Text(printable(shares))
+    if anomaly.model:
+        trained = f", trained {_when(anomaly.trained_at)}" if anomaly.trained_at else ""
+        yield "model", Text(printable(f"{anomaly.model}{trained}; {anomaly.episodes} episodes recorded"))
+
+
+def _bar(score: float, threshold: float, *, plain: bool) -> Text:
+    """The score from 0 to 1 as a bar, with a mark where the threshold stands."""
+    full, empty, mark = ("#", ".", "|") if plain else ("━", "─", "┃")
+    reached, at = round(min(max(score, 0.0), 1.0) * _BAR), round(threshold * _BAR)
+    style = "red" if score >= threshold else "green"
+    bar = Text()
+    for cell in range(_BAR):
+        if cell == at:
+            bar.append(mark, "bold")
+        bar.append(full if cell < reached else empty, style if cell < reached else "dim")
+    return bar
+
+
+def _alerts(alerts: list[AlertAnswer]) -> Iterator[Row]:
+    for alert in alerts:
+        since = alert.fired_at or alert.started_at
+        resource = f" {printable(alert.resource)}" if alert.resource else ""
+        head = Text(f"{alert.alertname}{resource}", _SEVERITIES.get(alert.severity, "bold"))
+        head.append(
+            f" ({alert.severity}), {alert.state}{f' since {_when(since)}' if since else ''}", "not bold default"
+        )
+        yield "alert", head
+        yield "", Text(printable(alert.sentence))
+        told = f"sent to {', '.join(alert.sent_to)}" if alert.sent_to else "not sent"
+        yield "", Text(f"{alert.occurrence}, {told}", "dim")
+    if not alerts:
+        yield "alerts", Text("none", "green")
+
+
+def _collectors(status: StatusAnswer) -> Iterator[Row]:
+    broken = [state for state in status.collectors if state.problem and not state.absent]
+    absent = [state.name for state in status.collectors if state.absent]
+    for state in broken:
+        yield "collector", Text(printable(f"{state.name}: {state.problem}"), "yellow")
+    fine = len(status.collectors) - len(broken) - len(absent)
+    yield "collectors", Text(f"{fine} ok" + (f", {len(broken)} with a problem" if broken else ""))
+    if absent:
+        yield "", Text(f"not on this host: {', '.join(absent)}", "dim")
+
+
+def _when(rfc3339: str) -> str:
+    """An instant in this terminal's time zone."""
+    return datetime.fromisoformat(rfc3339).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def _seconds(rfc3339: str, now: datetime) -> float:
+    return max(0.0, (now - datetime.fromisoformat(rfc3339)).total_seconds())
+
+
+def _duration(seconds: float) -> str:
+    for least, divisor, unit in _STEPS:
+        if seconds >= least:
+            return f"{seconds / divisor:.1f} {unit}" if unit != "min" else f"{seconds / divisor:.0f} min"
+    return f"{seconds:.0f} s"

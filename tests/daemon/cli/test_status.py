@@ -1,0 +1,252 @@
+import json
+import os
+import pty
+import re
+import socket
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+
+import pytest
+
+from daemon.api import (
+    AlertAnswer,
+    AnomalyAnswer,
+    CollectorAnswer,
+    ContributionAnswer,
+    HostAnswer,
+    JobAnswer,
+    SinkAnswer,
+    StatusAnswer,
+)
+from daemon.cli import client
+from daemon.cli.client import DaemonError, fetch_status
+from daemon.cli.status import rows
+from daemon.config import load
+
+NOW = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
+STATUS = StatusAnswer(
+    version="1.2.3",
+    backend="jit",
+    host=HostAnswer(name="web-1", kind="vm", virtualization="kvm", cpus=2.0, memory_bytes=2**33),
+    started_at="2026-02-26T06:00:00.000Z",
+    interval_seconds=30.0,
+    samples=8640,
+    seq=8640,
+    last_sample_at="2026-03-01T05:59:48.000Z",
+    signals=80,
+    signals_missing=2,
+    anomaly=AnomalyAnswer(
+        score=0.91,
+        score_threshold=0.8,
+        raw_score=5.0,
+        raw_threshold=3.0,
+        network=None,
+        contributions=[ContributionAnswer(signal="cpu.busy", share=0.41)],
+        episodes=3,
+        learning="learning: 3 of 7 days",
+        model="surprise-1",
+        trained_at="2026-02-28T06:00:00.000Z",
+    ),
+    collectors=[
+        CollectorAnswer(name="cpu", seconds=0.1, problem="", absent=False),
+        CollectorAnswer(name="disk", seconds=0.1, problem="cannot read\x1b[31m /proc/diskstats", absent=False),
+        CollectorAnswer(name="temperature", seconds=0.0, problem="no sensors", absent=True),
+    ],
+    alerts=[
+        AlertAnswer(
+            occurrence="01J000",
+            alertname="FilesystemReadOnly",
+            severity="critical",
+            state="firing",
+            resource="/srv",
+            sentence="web-1: /srv is mounted read-only [bold]now[/bold]",
+            started_at="2026-03-01T05:58:00.000Z",
+            fired_at="2026-03-01T05:59:00.000Z",
+            sent_to=["team"],
+        )
+    ],
+    sinks=[SinkAnswer(name="team", sent=2, failed=1, dead=0, pending=4)],
+    job=JobAnswer(name="train", share=0.4, text="epoch 3 of 6"),
+    state_directory="/var/lib/presaged",
+    config_files=["/etc/presaged/config.toml"],
+)
+
+
+def plain(status, now=NOW):
+    return [(label, text.plain) for label, text in rows(status, now, plain=True)]
+
+
+def test_all_that_is_known_is_shown():
+    shown = plain(STATUS)
+    assert ("host", "web-1: vm (kvm), 2 CPUs, 8.0 GiB") in shown
+    assert ("samples", "8,640, one in 30 s, 80 signals (2 missing); last 12 s ago") in shown
+    assert ("score", f"{'#' * 19}|###.. 0.91 of 0.80") in shown
+    assert ("lacking", "learning: 3 of 7 days") in shown
+    assert ("due to", "cpu.busy 41%") in shown
+    assert ("", "web-1: /srv is mounted read-only [bold]now[/bold]") in shown
+    assert ("", "01J000, sent to team") in shown
+    assert ("collector", "disk: cannot read [31m /proc/diskstats") in shown
+    assert ("collectors", "1 ok, 1 with a problem") in shown
+    assert ("", "not on this host: temperature") in shown
+    assert ("sink", "team: 2 sent, 1 failed, 0 given up, 4 waiting") in shown
+    assert ("job", "train: 40%, epoch 3 of 6") in shown
+    assert any(label == "presaged" and "(3.0 d), jit" in text for label, text in shown)
+
+
+def test_what_is_not_there_yet_is_said():
+    anomaly = STATUS.anomaly.model_copy(update={"score": None, "contributions": [], "model": ""})
+    empty = {"anomaly": anomaly, "alerts": [], "sinks": [], "job": None, "last_sample_at": None, "collectors": []}
+    shown = dict(plain(STATUS.model_copy(update=empty)))
+    assert shown["score"] == "none yet"
+    assert shown["alerts"] == "none"
+    assert shown["samples"].endswith("; none yet")
+    assert "not sent" in shown["sink"]
+    assert "job" not in shown
+    assert "due to" not in shown
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5, 0.8, 1.0, 1.7])
+def test_the_bar_keeps_its_length(score):
+    anomaly = STATUS.anomaly.model_copy(update={"score": score})
+    bar = dict(plain(STATUS.model_copy(update={"anomaly": anomaly})))["score"].split(" ")[0]
+    assert len(bar) == 25
+    assert bar.index("|") == 19
+    assert bar.count("#") == round(min(score, 1.0) * 24)
+
+
+def test_an_old_sample_stands_out():
+    def style(now):
+        text = next(text for label, text in rows(STATUS, now, plain=True) if label == "samples")
+        return [str(span.style) for span in text.spans]
+
+    assert "bold red" not in style(NOW)
+    assert "bold red" in style(datetime(2026, 3, 1, 6, 5, tzinfo=UTC))
+
+
+def test_the_real_daemon_answers(daemon, presage, config):
+    said = presage("status", "--config", config)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout.isascii()
+    assert re.search(r"^samples +\d+, one in 1 s, \d+ signals.*; last \d s ago$", said.stdout, re.MULTILINE)
+    assert re.search(r"^lacking +learning: ", said.stdout, re.MULTILINE)
+    answer = presage("status", "--json", "--config", config)
+    status = StatusAnswer.model_validate_json(answer.stdout)
+    assert status.state_directory == str(config.parent / "state")
+    assert status.samples >= 1
+
+
+def test_on_a_terminal_it_has_colour_and_fits(foreign, config, environment):
+    foreign(200, STATUS.model_dump_json().encode())
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-P", "-c", "import sys; from daemon.cli import main; sys.exit(main())"]
+    process = subprocess.Popen([*command, "status", "--config", str(config)], stdout=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65_536)
+        except OSError:  # a terminal whose other side has closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    assert process.wait(10) == 0
+    text = shown.decode()
+    assert "\x1b[1;31mFilesystemReadOnly" in text
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 24
+
+
+def test_not_running_is_one_line_that_says_what_to_do(presage, config, port):
+    said = presage("status", "--config", config)
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr == f"presage: nothing runs on 127.0.0.1:{port}; `systemctl start presaged` or `make run`\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (200, b"<html>", "is not this presaged"),
+        (200, b"{}", "is not this presaged"),
+        (200, b'{"a": ' * 5000, "is not this presaged"),
+        (200, b"\xff\xfe", "is not this presaged"),
+        (404, b"", "is not presaged (HTTP status 404)"),
+        (302, b"", "is not presaged (HTTP status 302)"),
+        (401, b"", "does not let us in: there is no token in "),
+    ],
+)
+def test_another_server_on_the_port_is_told(config, foreign, status, body, message):
+    foreign(status, body)
+    with pytest.raises(DaemonError, match=re.escape(message)) as caught:
+        fetch_status(load(config))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_another_server_leaves_one_line(presage, config, foreign, option):
+    foreign(200, b"<html>")
+    said = presage("status", *option, "--config", config)
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.startswith("presage: what answers on ")
+    assert said.stderr.count("\n") == 1
+
+
+def test_a_server_that_speaks_no_http_is_told(presage, config, port):
+    with socket.create_server(("127.0.0.1", port)) as server:
+
+        def answer():
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(4096)
+                peer.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        said = presage("status", "--config", config)
+        thread.join()
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr == f"presage: what answers on 127.0.0.1:{port} does not speak HTTP; see [http] listen\n"
+
+
+@pytest.fixture
+def token(config):
+    path = config.parent / "state" / "token"
+    path.parent.mkdir()
+    path.write_text("secret\n")
+    return path
+
+
+def test_the_token_is_sent_and_a_refusal_told(presage, config, foreign, token):
+    seen = foreign(401, b"")
+    said = presage("status", "--config", config)
+    assert seen[0]["Authorization"] == "Bearer secret"
+    assert said.returncode == 1
+    assert f"it refused the token of {token}" in said.stderr
+    assert "secret\n" not in said.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_the_token_is_not_shown_to_another_users_server(monkeypatch, config, foreign, token):
+    seen = foreign(401, b"")
+    monkeypatch.setattr(client, "_listeners", lambda _port: {65_534})
+    with pytest.raises(DaemonError, match="belongs to another user than the token, which was not shown"):
+        fetch_status(load(config))
+    assert "Authorization" not in seen[0]
+
+
+def test_every_address_is_asked_on_loopback(presage, config, port, foreign):
+    foreign(200, STATUS.model_dump_json().encode())
+    config.write_text(config.read_text().replace(f"127.0.0.1:{port}", f"0.0.0.0:{port}"))
+    said = presage("status", "--json", "--config", config)
+    assert json.loads(said.stdout) == json.loads(STATUS.model_dump_json())
+
+
+def test_the_port_0_cannot_be_asked(presage, config, port):
+    config.write_text(config.read_text().replace(f":{port}", ":0"))
+    said = presage("status", "--config", config)
+    assert said.returncode == 1
+    assert "give a fixed one" in said.stderr

@@ -1,0 +1,283 @@
+import asyncio
+import hmac
+import ipaddress
+import socket
+import stat
+
+import aiohttp
+import pytest
+
+from daemon import server as module
+from daemon.api import HostAnswer, StatusAnswer
+from daemon.errors import ConfigError
+from daemon.metrics import Metrics
+from daemon.server import Server, bind, ensure_token
+
+TOKEN = "the-token"
+STATUS = StatusAnswer(
+    version="1.2.3",
+    backend="numpy",
+    host=HostAnswer(name="h", kind="node", virtualization="none", cpus=2.0, memory_bytes=1),
+    started_at="2026-03-01T06:00:00.000Z",
+    interval_seconds=1.0,
+    samples=3,
+    seq=3,
+    last_sample_at=None,
+    signals=1,
+    signals_missing=0,
+    anomaly=None,
+    collectors=[],
+    alerts=[],
+    sinks=[],
+    job=None,
+    state_directory="/x",
+    config_files=[],
+)
+
+
+def own_address():
+    """An IPv4 address of this host beyond loopback: that from which it would reach the world. Sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address = probe.getsockname()[0]
+    return None if ipaddress.ip_address(address).is_loopback else address
+
+
+class Running:
+    """A server, how ready it is, and a client of it."""
+
+    def __init__(self, session):
+        self.ready = False
+        self.session = session
+        self.port = 0
+
+    async def get(self, path, *, host="127.0.0.1", method="GET", **options):
+        async with self.session.request(method, f"http://{host}:{self.port}{path}", **options) as answer:
+            return answer.status, answer.headers, await answer.text()
+
+
+@pytest.fixture
+async def serve():
+    servers = []
+    async with aiohttp.ClientSession() as session:
+
+        async def start(listen="127.0.0.1:0", allowed_hosts=()):
+            running = Running(session)
+            server = Server(
+                bind(listen),
+                metrics=Metrics("1.2.3", lambda: "numpy", 10),
+                status=lambda: STATUS,
+                ready=lambda: running.ready,
+                token=TOKEN,
+                allowed_hosts=allowed_hosts,
+            )
+            await server.start()
+            servers.append(server)
+            running.port = int(server.address.rpartition(":")[2])
+            return running
+
+        yield start
+        for server in servers:
+            await server.stop()
+
+
+async def test_health_needs_nothing(serve):
+    running = await serve()
+    assert (await running.get("/healthz"))[::2] == (200, "ok\n")
+
+
+async def test_readiness_follows_the_samples(serve):
+    running = await serve()
+    status, _, text = await running.get("/readyz")
+    assert (status, text.startswith("not ready: ")) == (503, True)
+    running.ready = True
+    assert (await running.get("/readyz"))[::2] == (200, "ready\n")
+
+
+async def test_metrics_are_prometheus_text(serve):
+    running = await serve()
+    status, headers, text = await running.get("/metrics")
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/plain; version=")
+    assert "charset=utf-8" in headers["Content-Type"]
+    assert "# TYPE presaged_samples_total counter" in text
+    assert "_created" not in text
+
+
+async def test_status_is_the_model_as_json(serve):
+    running = await serve()
+    status, headers, text = await running.get("/api/v1/status")
+    assert (status, headers["Content-Type"]) == (200, "application/json; charset=utf-8")
+    assert StatusAnswer.model_validate_json(text) == STATUS
+
+
+async def test_what_is_not_there_says_what_is(serve):
+    running = await serve()
+    status, headers, text = await running.get("/nothing")
+    assert status == 404
+    assert headers["Content-Type"].startswith("text/plain")
+    assert text.count("\n") == 1
+    assert "/api/v1/status" in text
+
+
+@pytest.mark.parametrize("name", ["evil.example", "evil.example:9736", "127.0.0.1.evil.example", "localhost.evil"])
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/api/v1/status", "/nothing"])
+async def test_a_name_that_is_not_ours_is_not_answered(serve, name, path):
+    running = await serve()
+    status, _, text = await running.get(path, headers={"Host": name})
+    assert status == 421
+    assert name in text
+    assert "allowed_hosts" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]:9736", "[::1]", "10.0.0.1:1", "me.example:9736"]
+)
+async def test_our_names_and_addresses_are_answered(serve, name):
+    running = await serve(allowed_hosts=("Me.Example",))
+    assert (await running.get("/healthz", headers={"Host": name}))[0] == 200
+
+
+async def test_beyond_loopback_all_but_health_needs_the_token(serve):
+    address = own_address()
+    if address is None:
+        pytest.skip("this host has no address beyond loopback")
+    running = await serve("0.0.0.0:0")
+    assert (await running.get("/healthz", host=address))[0] == 200
+    assert (await running.get("/metrics"))[0] == 200
+    for path in ("/metrics", "/readyz", "/api/v1/status", "/nothing"):
+        status, headers, text = await running.get(path, host=address)
+        assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert "token" in text
+        assert TOKEN not in text
+    for wrong in ("", "Bearer", "Bearer ", "Bearer wrong", f"Bearer {TOKEN}x", "Bearer \udcff\udcfe"):
+        assert (await running.get("/metrics", host=address, headers={"Authorization": wrong}))[0] in {400, 401}
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    assert (await running.get("/api/v1/status", host=address, headers=right))[0] == 200
+
+
+async def test_bytes_that_are_no_text_are_only_a_wrong_token(serve):
+    address = own_address()
+    if address is None:
+        pytest.skip("this host has no address beyond loopback")
+    running = await serve("0.0.0.0:0")
+    reader, writer = await asyncio.open_connection(address, running.port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: " + address.encode() + b"\r\nAuthorization: Bearer \xff\xfe\r\n\r\n")
+    assert b" 401 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_the_token_is_compared_in_constant_time(serve, monkeypatch):
+    compared = []
+    genuine = hmac.compare_digest
+
+    def compare(given, known):
+        compared.append((given, known))
+        return genuine(given, known)
+
+    monkeypatch.setattr(module.hmac, "compare_digest", compare)
+    monkeypatch.setattr(module, "_is_loopback", lambda _remote: False)
+    running = await serve()
+    assert (await running.get("/metrics", headers={"Authorization": "Bearer guess"}))[0] == 401
+    assert compared == [(b"guess", TOKEN.encode())]
+
+
+@pytest.mark.parametrize(
+    ("remote", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:192.0.2.2", False),
+        ("192.0.2.2", False),
+        ("fe80::1%eth0", False),
+        ("0.0.0.0", False),
+        ("", False),
+        (None, False),
+        ("localhost", False),
+    ],
+)
+def test_who_is_on_loopback(remote, expected):
+    assert module._is_loopback(remote) is expected
+
+
+async def test_a_large_body_is_refused_before_it_is_read(serve):
+    running = await serve()
+    status, _, text = await running.get("/metrics", data=b"x" * 70_000)
+    assert (status, text) == (413, "the body is larger than 65536 bytes\n")
+    assert (await running.get("/healthz"))[0] == 200
+
+
+async def test_changes_are_not_offered(serve):
+    running = await serve()
+    for method in ("POST", "PUT", "DELETE"):
+        assert (await running.get("/api/v1/status", method=method))[0] == 405
+
+
+async def test_it_stops_while_a_client_stays(serve):
+    running = await serve()
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await reader.readline()
+    server = Server(
+        bind("127.0.0.1:0"),
+        metrics=Metrics("", lambda: "", 1),
+        status=lambda: STATUS,
+        ready=lambda: True,
+        token=TOKEN,
+        allowed_hosts=(),
+    )
+    await server.start()
+    async with asyncio.timeout(2):
+        await server.stop()
+    writer.close()
+    await writer.wait_closed()
+
+
+def test_the_token_is_made_once_and_private(tmp_path):
+    token = ensure_token(tmp_path)
+    path = tmp_path / "token"
+    assert len(token) >= 40
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert ensure_token(tmp_path) == token
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_token_that_was_opened_to_others_is_closed_again(tmp_path):
+    token = ensure_token(tmp_path)
+    (tmp_path / "token").chmod(0o644)
+    assert ensure_token(tmp_path) == token
+    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe"])
+def test_a_token_that_is_none_is_made_anew(tmp_path, content):
+    (tmp_path / "token").write_bytes(content)
+    (tmp_path / ".token.partial").write_bytes(b"left by a crash")
+    assert len(ensure_token(tmp_path)) >= 40
+    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+
+
+def test_a_taken_port_says_what_to_do():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        listen = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(ConfigError) as caught:
+            bind(listen)
+    assert caught.value.problems == [
+        f"http.listen: {listen}: Address already in use; another program listens there; choose another port"
+    ]
+
+
+@pytest.mark.parametrize("host", ["203.0.113.77", "a" * 70, "a\0b", "no such host"])
+def test_an_address_that_is_not_ours_is_told(host):
+    with pytest.raises(ConfigError) as caught:
+        bind(f"{host}:0")
+    (problem,) = caught.value.problems
+    assert problem.startswith("http.listen: ")
+    assert "address" in problem
+    assert problem.isprintable()
