@@ -29,18 +29,21 @@ class Child:
     async def run(self, job: str, spec: Mapping[str, object], *, deadline_seconds: float) -> Mapping[str, object]:
         """Run `job` and return its result. Raises WorkerError when it fails or overruns; cancelling kills it."""
         async with self._turn:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "daemon.worker",
-                job,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=_LINE_LIMIT,
-                env={**os.environ, **_ONE_THREAD},
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "daemon.worker",
+                    job,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    limit=_LINE_LIMIT,
+                    env={**os.environ, **_ONE_THREAD},
+                )
+            except OSError as error:  # no memory, no process left, or the environment was replaced under us
+                raise WorkerError(f"the job {job} cannot be started: {error.strerror}") from error
             self.progress = (job, 0.0, "starting")
             try:
                 async with asyncio.timeout(deadline_seconds):

@@ -24,7 +24,7 @@ from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
 from daemon.watch import WINDOW_ROWS, AnomalyWatch
 from detectors import kernels
-from detectors.anomaly import AnomalyModel
+from detectors.anomaly import MINIMUM_ROWS, AnomalyModel
 from detectors.registry import Manifest, ModelError, Registry
 from detectors.registry import load as load_model
 
@@ -75,8 +75,9 @@ class Learning:
 
     def restore(self) -> None:
         """Fill the window from history and put the champion back on duty; blocks, before the first tick."""
+        learned_at = (0, 0)
         try:
-            self._restore_window()
+            learned_at = self._restore_window()
         except sqlite3.OperationalError as error:
             raise StateError(f"{self._history.path}: cannot be read: {error}") from error
         except sqlite3.DatabaseError as error:
@@ -89,13 +90,27 @@ class Learning:
             self._metrics.model_failures.inc()
             _log.error("model_refused", reason=reason)
         if model is None or manifest is None:
-            return
-        if manifest.interval_seconds != self._interval:
+            self._relearn(*learned_at)
+        elif manifest.interval_seconds != self._interval:
             _log.warning("model_of_another_interval", model=manifest.name, interval_seconds=manifest.interval_seconds)
-            return
-        self._adopt(model, manifest, self._stored_threshold(manifest.number))
+            self._relearn(*learned_at)
+        else:
+            self._adopt(model, manifest, self._stored_threshold(manifest.number))
 
-    def _restore_window(self) -> None:
+    def _relearn(self, rows: int, seen: int) -> None:
+        """Learn from the oldest `rows` of the window again, as the run before did when it had `seen` samples."""
+        if rows == 0:
+            return
+        try:
+            model = self._watch.lesson(self._registry, rows)()
+        except ValueError as error:
+            _log.warning("nothing_learned_from_window", reason=str(error), effect="tried again with more samples")
+            return
+        self._watch.adopt(model, -seen, "", None, self._stored_threshold(-seen))
+
+    def _restore_window(self) -> tuple[int, int]:
+        """Fill the window; returns at how many rows, and samples seen, the last run learned from it (0: never)."""
+        rows_learned = seen_learned = 0
         last = self._history.last()
         rows = self._history.last_rows(WINDOW_ROWS)
         if last is not None:
@@ -108,6 +123,14 @@ class Learning:
             self._watch.window.push(ids, rows.values[row], hour)
             if rows.flags[row] & FLAG_ALARMED:
                 self._watch.window.mark_alarmed()
+            if self._watch.window.filled >= max(MINIMUM_ROWS, 2 * rows_learned):
+                rows_learned, seen_learned = (
+                    self._watch.window.filled,
+                    int(rows.seq[row]) - self._history.lineage_start(),
+                )
+        if self._watch.window.filled == WINDOW_ROWS:  # its oldest rows are no longer those that were learned from
+            rows_learned, seen_learned = WINDOW_ROWS, self._watch.seen
+        return rows_learned, seen_learned
 
     def _stored_threshold(self, number: int) -> float | None:
         text = self._state.meta(_META)

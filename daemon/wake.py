@@ -37,9 +37,16 @@ class PressureTriggers:
         return self._epoll.fileno()
 
     def fired(self) -> None:
-        """Take note of what fired and wake the loop."""
-        if self._epoll.poll(0):
-            self._wake()
+        """Wake the loop; to be called when `fileno` is readable.
+
+        That is all there is to know: the kernel hands an event to the first who asks, and the outer
+        epoll has asked already, so this one mostly finds nothing more. A file that says nothing but
+        error is left out from then on.
+        """
+        for file, event in self._epoll.poll(0):
+            if event & select.EPOLLERR:
+                self._epoll.unregister(file)
+        self._wake()
 
     def close(self) -> None:
         """Remove the triggers."""

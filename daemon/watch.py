@@ -130,14 +130,14 @@ class AnomalyWatch:
         """Whether to learn from the window now: at 60 samples and at each doubling, until there is a lasting model."""
         return not self._lasting and self.window.filled >= max(MINIMUM_ROWS, 2 * self._fitted_at)
 
-    def lesson(self, registry: SignalRegistry) -> Callable[[], AnomalyModel]:
+    def lesson(self, registry: SignalRegistry, oldest: int | None = None) -> Callable[[], AnomalyModel]:
         """Copy what there is to learn from, between two ticks; the answer learns from it.
 
         It makes a model without a network, blocks for some 10 ms, and is called off the loop. It raises
-        ValueError where the window holds nothing to learn from.
+        ValueError where the window holds nothing to learn from. `oldest` rows: what an earlier run learned from.
         """
-        self._fitted_at = self.window.filled
-        values, hours = self.window.reference(registry.ids)
+        self._fitted_at = self.window.filled if oldest is None else oldest
+        values, hours = self.window.reference(registry.ids, oldest)
         ids, floors = registry.ids.tolist(), floors_of(registry.specs)
         return lambda: fit_model(values, hours, ids, floors, with_network=False)
 

@@ -84,14 +84,15 @@ class RingWindow:
     def _columns_of(self, ids: Ids) -> NDArray[np.int64]:
         return np.array([self._column.get(int(signal), -1) for signal in ids], np.int64)
 
-    def reference(self, ids: Ids) -> tuple[Float32, NDArray[np.int64]]:
-        """Return all rows that may be learned from (T, S) and their hours (T,).
+    def reference(self, ids: Ids, oldest: int | None = None) -> tuple[Float32, NDArray[np.int64]]:
+        """Return all rows that may be learned from (T, S) and their hours (T,); of the `oldest` rows only, if given.
 
         Alarmed rows are left out as one gap each run; when they are more than half, they are how the
         host is now, and stay.
         """
-        values = self.recent(ids, self.filled)
-        at = (self._next - self.filled + np.arange(self.filled)) % self.capacity
+        rows = self.filled if oldest is None else oldest
+        values = self.recent(ids, self.filled)[:rows]
+        at = (self._next - self.filled + np.arange(rows)) % self.capacity
         hours, alarmed = self._hours[at], self._alarmed[at]
         if alarmed.any() and alarmed.mean() <= 0.5:  # noqa: PLR2004 - half
             values[alarmed] = np.nan

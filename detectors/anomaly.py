@@ -33,6 +33,7 @@ Hours = NDArray[np.int64]
 
 MINIMUM_ROWS = 4 * SPAN  # two halves that each have rows left once the first 15 have been looked back on
 _SCALES = (1, 3, 15)  # samples: smoothing alone loses short spikes, none alone loses faint long faults
+SCORE_SCALES = len(_SCALES)
 _TAIL = 0.995
 _KEPT_SCORES = 20_160  # a week at 30 s
 
@@ -88,13 +89,15 @@ def fit_model(
         raise ValueError(f"{len(values)} samples are too few to learn from: {MINIMUM_ROWS} are needed")
     progress(0.0, "learning what is usual")
     half = len(values) // 2
+    present = _present(values)
+    present = np.concatenate([present[SPAN:half], present[half + SPAN :]])
+    if not present.any():
+        raise ValueError("there is no sample with a value in it to learn from")
     parts = []
     for learn, judge in ((slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))):
         context = fit_context(values[learn], hours[learn], floor)
         parts.append(_inputs(context, values[judge], hours[judge])[0])
     inputs = np.concatenate([parts[1], parts[0]])
-    present = _present(values)
-    present = np.concatenate([present[SPAN:half], present[half + SPAN :]])
     network = learner.train(inputs[present], len(signal_ids), ANOMALY, seed, progress) if with_network else None
     simple = aggregate(inputs, len(signal_ids))
     low, high = np.quantile(simple[present], [0.5, _TAIL])
@@ -127,9 +130,16 @@ class LiveScorer:
         self._raw.clear()
 
     def score(self, window: Float32, hour: int) -> RowScores:
-        """Score the last row of `window` (16, S); all arrays of the answer have one row."""
+        """Score the last row of `window` (16, S); all arrays of the answer have one row.
+
+        A row with nothing in it scores NaN and starts the means anew, as in `score_rows`.
+        """
         features = surprise(self.model.context, window, np.full(WINDOW, hour))
         inputs = network_inputs(features)
+        if not _present(window[-1:]).all():
+            self.restart()
+            nothing = np.full(1, np.nan, np.float32)
+            return RowScores(nothing, nothing, signal_surprise(features))
         raw = _relative(self.model.scales, aggregate(inputs, len(self.model.signal_ids)))
         self._raw.append(float(raw[0]))
         recent = np.array(self._raw, np.float64)

@@ -17,6 +17,7 @@ from detectors.findings import Unit
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Known = NDArray[np.bool_]
 
 FEATURES = ("shift", "slope", "difference", "volatility", "season", "factors", "autoregression", "flat")
 SPAN = 15  # samples that slope, volatility and flatness look at
@@ -35,9 +36,13 @@ FLOORS = {
     Unit.CELSIUS: 2.0,
 }
 
-_HOURS = 168
+HOURS = 168
 _FACTORS_MAXIMUM = 8
 _CLIP = 8.0  # standardised values beyond this pull no factor and no regression
+_RIDGE = 1e-3  # keeps factors that no known signal speaks of near 0
+_STILL = 1e-9  # standardised values that stay below do not move
+_LEAST_SEEN = 8  # values
+_UNJUDGED = 1e30  # the scale of what nothing is known of: no value of it surprises
 _CHUNK = 2048  # rows a batch computes at once: bounds memory, not results
 _REFERENCE_ROWS = 20_000
 _SLOPE = (np.arange(SPAN) - (SPAN - 1) / 2) * (SPAN / (((np.arange(SPAN) - (SPAN - 1) / 2) ** 2).sum()))
@@ -47,13 +52,15 @@ def _robust(values: Float64, floor: Float64 | float) -> tuple[Float64, Float64]:
     """Return centre and scale of each column, NaN ignored: median, and the wider of IQR and a quarter of the std.
 
     The IQR alone is zero for a signal that rests most of the time; `floor` keeps a constant one from
-    dividing by nothing (netdata#12967).
+    dividing by nothing (netdata#12967). A column that was hardly ever seen has no usual: a disk that is
+    plugged in later must not be judged by the 0 that stands for it here.
     """
-    seen = np.isfinite(values).any(axis=0)
+    times = np.isfinite(values).sum(axis=0)
+    seen = times > 0
     safe = np.where(seen, values, 0.0)
     low, centre, high = np.nanquantile(safe, [0.25, 0.5, 0.75], axis=0)
     scale = np.maximum((high - low) / 1.349, 0.25 * np.nanstd(safe, axis=0))
-    return centre, np.maximum(scale, floor)
+    return centre, np.where(times >= _LEAST_SEEN, np.maximum(scale, floor), _UNJUDGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,7 @@ def fit_context(values: Float32, hours: NDArray[np.int64], floor: Float64) -> Co
     table = values.astype(np.float64)
     signals = table.shape[1]
     statistics = _reference_statistics(values)
-    centre, scale = np.zeros((len(FEATURES), signals)), np.ones((len(FEATURES), signals))
+    centre, scale = np.zeros((len(FEATURES), signals)), np.full((len(FEATURES), signals), _UNJUDGED)
     floors = (floor, floor, floor, 0.25, floor, 0.25, 0.25, 1.0)
     names = FEATURES.index
     for feature in ("shift", "slope", "difference", "volatility", "flat"):
@@ -108,10 +115,11 @@ def fit_context(values: Float32, hours: NDArray[np.int64], floor: Float64) -> Co
     own, cross = _autoregression(standard, loadings)
     low, high = np.nanquantile(np.where(np.isfinite(table).any(axis=0), table, 0.0), [0.02, 0.98], axis=0)
     context = Context(floor, centre, scale, season, loadings, own, cross, low, high)
-    residuals = _factor_residuals(context, standard[1:], standard[:-1])
+    known = np.isfinite(table)
+    residuals = _factor_residuals(context, standard[1:], standard[:-1], known[1:], known[:-1])
     for feature, values_of in zip(("factors", "autoregression"), residuals, strict=True):
         at = names(feature)
-        missing = ~np.isfinite(table[1:]) | ~np.isfinite(table[:-1])
+        missing = ~known[1:] | ~known[:-1]
         centre[at], scale[at] = _robust(np.where(missing, np.nan, values_of), floors[at])
     return context
 
@@ -138,8 +146,10 @@ def _surprise_chunk(context: Context, values: Float32, hours: NDArray[np.int64])
     now, before = values[SPAN:].astype(np.float64), values[SPAN - 1 : -1].astype(np.float64)
     raw[:, :, FEATURES.index("season")] = now - _at_hours(context.season, hours)
     centre, scale = context.centre[0], context.scale[0]
-    residuals = _factor_residuals(context, _standardise(now, centre, scale), _standardise(before, centre, scale))
-    pair_missing = ~np.isfinite(now) | ~np.isfinite(before)
+    known, known_before = np.isfinite(now), np.isfinite(before)
+    standard, standard_before = _standardise(now, centre, scale), _standardise(before, centre, scale)
+    residuals = _factor_residuals(context, standard, standard_before, known, known_before)
+    pair_missing = ~known | ~known_before
     for feature, values_of in zip(("factors", "autoregression"), residuals, strict=True):
         raw[:, :, FEATURES.index(feature)] = np.where(pair_missing, np.nan, values_of)
     deviation = (raw - context.centre.T) / context.scale.T
@@ -179,14 +189,14 @@ def _reference_statistics(values: Float32) -> Float64:
 def _season(table: Float64, hours: NDArray[np.int64]) -> Float64:
     """Mean of each signal by hour of the week; by hour of the day where the week is not full; NaN below 2 days."""
     signals = table.shape[1]
-    season = np.full((_HOURS, signals), np.nan)
+    season = np.full((HOURS, signals), np.nan)
     table, hours = table[hours >= 0], hours[hours >= 0]
     distinct_days = len(np.unique(hours // 24))
     if distinct_days < 3:  # noqa: PLR2004 - two days show no rhythm
         return season
     valid = np.isfinite(table)
     clean = np.where(valid, table, 0.0)
-    week_sum, week_count = np.zeros((_HOURS, signals)), np.zeros((_HOURS, signals))
+    week_sum, week_count = np.zeros((HOURS, signals)), np.zeros((HOURS, signals))
     np.add.at(week_sum, hours, clean)
     np.add.at(week_count, hours, valid)
     day_sum = week_sum.reshape(7, 24, signals).sum(axis=0)
@@ -208,9 +218,9 @@ def _standardise(table: Float64, centre: Float64, scale: Float64) -> Float64:
 
 
 def _loadings(standard: Float64) -> Float64:
-    """Principal directions (S, K) that hold 90 % of the variance, at most 8 and at most half of the signals."""
+    """Principal directions (S, K) that hold 90 % of the variance, at most 8 and at most half of the moving signals."""
     signals = standard.shape[1]
-    keep = min(_FACTORS_MAXIMUM, signals // 2)
+    keep = min(_FACTORS_MAXIMUM, int((np.abs(standard) > _STILL).any(axis=0).sum()) // 2)  # constant ones span nothing
     if keep == 0:
         return np.zeros((signals, 0))
     variance, directions = np.linalg.eigh(standard.T @ standard / len(standard))
@@ -228,11 +238,31 @@ def _autoregression(standard: Float64, loadings: Float64) -> tuple[Float64, Floa
     return own, cross
 
 
-def _factor_residuals(context: Context, now: Float64, before: Float64) -> tuple[Float64, Float64]:
+def _factor_residuals(
+    context: Context, now: Float64, before: Float64, known: Known, known_before: Known
+) -> tuple[Float64, Float64]:
     """Residuals (T, S) of the reconstruction from the factors and of the vector autoregression."""
-    reconstruction = (now @ context.loadings) @ context.loadings.T
-    prediction = context.own * before + (before @ context.loadings) @ context.cross
+    reconstruction = _factors(context.loadings, now, known) @ context.loadings.T
+    prediction = context.own * before + _factors(context.loadings, before, known_before) @ context.cross
     return now - reconstruction, now - prediction
+
+
+def _factors(loadings: Float64, standard: Float64, known: Known) -> Float64:
+    """Return the factors (T, K) that the known values tell: least squares where some are missing.
+
+    Taken as 0 instead, a collector that fails would surprise every signal that used to move with its own.
+    """
+    out = standard @ loadings
+    known = known | (np.abs(loadings) < _STILL).all(axis=1)  # what speaks of no factor is not missed
+    partial = np.flatnonzero(~known.all(axis=1) & known.any(axis=1))
+    if len(partial) and loadings.shape[1]:
+        patterns, which = np.unique(known[partial], axis=0, return_inverse=True)
+        ridge = _RIDGE * np.eye(loadings.shape[1])
+        for number, pattern in enumerate(patterns):
+            rows = partial[which.reshape(-1) == number]
+            there = loadings[pattern]
+            out[rows] = np.linalg.solve(there.T @ there + ridge, out[rows].T).T
+    return out
 
 
 def signal_surprise(features: Float32) -> Float32:

@@ -19,9 +19,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from detectors.anomaly import AnomalyModel, Scales
+from detectors.anomaly import SCORE_SCALES, AnomalyModel, Scales
 from detectors.architectures import ANOMALY
-from detectors.features import Context
+from detectors.features import FEATURES, HOURS, Context
 from detectors.network import Network
 
 FORMAT = 1
@@ -83,7 +83,7 @@ def read_manifest(folder: Path) -> Manifest:
         if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("network") != _NETWORK:
             raise ModelError(f"{folder}: not an {_NETWORK} model of format {FORMAT}")
         return Manifest(**{key: kind(record[key]) for key, kind in Manifest.__annotations__.items()})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ModelError(f"{folder}: unreadable manifest: {type(error).__name__}: {error}") from error
 
 
@@ -112,12 +112,31 @@ def load(folder: Path) -> tuple[AnomalyModel, Manifest]:
 
 
 def _check(file: Path, model: AnomalyModel) -> None:
-    signals = len(model.signal_ids)
-    for key, array in model.context.arrays().items():
-        if signals not in array.shape:
-            raise ModelError(f"{file}: {key} has the shape {array.shape}, not {signals} signals")
-        if key != "season" and not np.isfinite(np.asarray(array, np.float64)).all():
+    arrays = model.context.arrays()
+    signals, factors = len(model.signal_ids), arrays["loadings"].shape[-1] if arrays["loadings"].ndim else 0
+    shapes = {
+        **dict.fromkeys(("centre", "scale"), (len(FEATURES), signals)),
+        "season": (HOURS, signals),
+        "loadings": (signals, factors),
+        "cross": (factors, signals),
+    }
+    for key, array in arrays.items():
+        expected = shapes.get(key, (signals,))
+        if array.shape != expected or array.dtype != np.float64:
+            raise ModelError(f"{file}: {key} is {array.dtype} {array.shape}, not float64 {expected}")
+        unknown = np.isnan(array) if key == "season" else False  # an hour that was never seen
+        if not (np.isfinite(array) | unknown).all():
             raise ModelError(f"{file}: {key} holds values that are not finite")
+    if not (model.context.scale > 0).all():
+        raise ModelError(f"{file}: scale holds values that are not above zero")
+    if len(set(model.signal_ids)) != signals:
+        raise ModelError(f"{file}: a signal comes twice")
+    low, high = model.scales.aggregate
+    means = np.array(model.scales.means)
+    if not (np.isfinite([low, high]).all() and low < high and means.shape == (SCORE_SCALES,) and (means > 0).all()):
+        raise ModelError(f"{file}: the scales {model.scales} are not usable")
+    if model.quiet_scores.ndim != 1 or not np.isfinite(np.r_[model.quiet_scores, means]).all():
+        raise ModelError(f"{file}: the scores of quiet time are not finite")
     if model.network is not None and not np.isfinite(model.network.parameters).all():
         raise ModelError(f"{file}: the network holds values that are not finite")
 
@@ -135,7 +154,10 @@ class Registry:
         self.incoming.mkdir(parents=True, exist_ok=True)
         self._accepted.mkdir(parents=True, exist_ok=True)
         for left in self.incoming.iterdir():
-            shutil.rmtree(left, ignore_errors=True)
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
     def versions(self) -> list[Path]:
         """Return the folders of all accepted models, newest first."""
@@ -146,7 +168,7 @@ class Registry:
         """Return the model that serves, and why better ones do not: the champion, else the newest that is whole."""
         refused: list[str] = []
         candidates = self.versions()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
             named = self._accepted / self._pointer.read_text(encoding="utf-8").strip()
             candidates = [named, *(path for path in candidates if path != named)]
         for folder in candidates:
@@ -158,7 +180,7 @@ class Registry:
 
     def accept(self, name: str) -> Path:
         """Move `incoming/NAME` among the accepted models. Raises OSError, ModelError when it is not whole."""
-        read_manifest(self.incoming / name)
+        load(self.incoming / name)
         target = self._accepted / name
         shutil.rmtree(target, ignore_errors=True)
         (self.incoming / name).rename(target)

@@ -8,6 +8,7 @@ never a start. Numba is imported only by `load_jit`: the process stays small unt
 import hashlib
 import os
 import platform
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -89,6 +90,7 @@ def load_jit() -> Backend:
     (MemoryDenyWriteExecute=), has no writable cache, or computes something else than the reference.
     """
     try:
+        _probe_cache()
         from detectors.kernels import forward  # noqa: PLC0415 - the import is the cost that NumPy alone avoids
 
         backend = Backend("jit", forward.forward)
@@ -96,6 +98,15 @@ def load_jit() -> Backend:
     except (ImportError, OSError, RuntimeError, ValueError, SystemError) as error:
         raise BackendError(f"Numba cannot serve: {type(error).__name__}: {error}") from error
     return backend
+
+
+def _probe_cache() -> None:
+    """Write into Numba's cache folder: where it may not, Numba would silently take an unkeyed one beside the source."""
+    folder = os.environ.get("NUMBA_CACHE_DIR")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
 def _self_test(backend: Backend) -> None:

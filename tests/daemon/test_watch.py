@@ -1,0 +1,265 @@
+import math
+
+import numpy as np
+import pytest
+
+from daemon.config import Anomaly
+from daemon.continuity import Continuity, Passage
+from daemon.signals import Kind, SignalRegistry, SignalSpec
+from daemon.watch import AnomalyWatch, floors_of
+from detectors.anomaly import fit_model
+from detectors.features import FLOORS
+from detectors.findings import Strength, Unit
+
+STEADY = Passage(gap=False, jump_seconds=0, suspended_seconds=0, doubtful=False, hour=5)
+GAP = Passage(gap=True, jump_seconds=0, suspended_seconds=0, doubtful=False, hour=5)
+SIGNALS = 12
+
+
+def specs(count=SIGNALS):
+    return [SignalSpec(f"s{number:02d}", Unit.RATIO, Kind.GAUGE, "test") for number in range(count)]
+
+
+@pytest.fixture
+def registry():
+    known = [(10 + place, spec, 0) for place, spec in enumerate(specs())]
+    return SignalRegistry(known, lambda *_: {}, lambda *_: None)
+
+
+@pytest.fixture
+def rows(quiet_host):
+    return quiet_host(700, SIGNALS)
+
+
+class Driver:
+    """Feeds rows into a watch and learns when it is time, as the daemon does."""
+
+    def __init__(self, registry, **settings):
+        self.registry = registry
+        self.watch = AnomalyWatch(Anomaly(**settings), 30.0)
+        self.now_ns = 0
+        self.learned_at = []
+
+    def feed(self, values, passage=STEADY, *, learn=True):
+        verdicts = []
+        for row in values:
+            self.now_ns += 30 * 10**9
+            verdicts.append(self.watch.observe(self.registry, row, passage, self.now_ns))
+            if learn and self.watch.wants_to_learn():
+                self.learned_at.append(self.watch.seen)
+                self.watch.adopt(self.watch.lesson(self.registry)(), -self.watch.seen, "", None)
+        return verdicts
+
+
+@pytest.fixture
+def driver(registry):
+    return Driver(registry)
+
+
+def test_it_learns_at_sixty_samples_and_at_each_doubling(driver, rows):
+    driver.feed(rows)
+    assert driver.learned_at == [60, 120, 240, 480]
+
+
+def test_before_there_is_a_model_it_says_what_is_lacking(driver, rows):
+    verdicts = driver.feed(rows[:61])
+    assert verdicts[0].state.learning == "learning: 1 of 60 samples"
+    assert verdicts[58].state.learning == "learning: 59 of 60 samples"
+    first = verdicts[0]
+    assert (first.raw, first.threshold, first.alarmed, first.findings) == (None, None, False, ())
+    assert first.state.shown is None
+    assert verdicts[60].raw is not None
+    assert verdicts[60].state.learning == (
+        "learning: 30 min of 7 days; anomalies are recorded, not sent; "
+        "the network is trained after 2880 samples, 61 seen"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (120, "1 h of 7 days"),
+        (2880, "1 day of 7 days"),
+        (5760, "2 days of 7 days"),
+        (20_159, "6 days of 7 days"),
+        (20_160, "learning: the network is trained after 2880 samples, 2880 seen"),
+    ],
+)
+def test_the_words_of_learning(driver, rows, seen, words):
+    driver.feed(rows[:60])
+    driver.watch.seen = seen - 1
+    state = driver.feed(rows[60:61])[0].state
+    assert words in state.learning
+    assert driver.watch.learned == (seen >= 20_160)
+
+
+def test_with_everything_learned_it_says_nothing(driver, rows, registry):
+    model = fit_model(rows[:300], np.full(300, 5), registry.ids.tolist(), floors_of(registry.specs), with_network=True)
+    driver.feed(rows[:60])
+    driver.watch.adopt(model, 300, "000000000300", 1000)
+    driver.watch.seen = 30_000
+    state = driver.feed(rows[300:301])[0].state
+    assert (state.learning, state.model, state.trained_ms) == ("", "000000000300", 1000)
+    assert 0 <= state.network <= 1
+    assert driver.watch.lasting
+    driver.feed(rows[301:700])
+    assert driver.learned_at == [60]  # a lasting model is not replaced from the window
+
+
+def test_what_is_unusual_is_found_named_and_not_learned_from(driver, rows):
+    driver.feed(rows[:300])
+    loud = rows[300:310].copy()
+    loud[:, 3:9] += 3.0
+    verdicts = driver.feed(loud)
+    assert all(one.alarmed for one in verdicts)
+    last = verdicts[-1]
+    assert last.raw > last.threshold
+    assert last.state.shown > 0.8
+    (finding,) = last.findings
+    assert (finding.alertname, finding.network, finding.resource) == ("Anomaly", "anomaly", "")
+    assert finding.strength is Strength.RAISED
+    assert (finding.score, finding.threshold) == (last.state.shown, 0.8)
+    assert len(finding.contributors) == 5
+    assert {one.signal for one in finding.contributors} <= {f"s{number:02d}" for number in range(3, 9)}
+    for one in finding.contributors:
+        assert one.value > one.expected_high > one.expected_low
+    assert last.state.contributions[0][0] == finding.contributors[0].signal
+    values, _ = driver.watch.window.reference(driver.registry.ids)
+    assert np.nanmax(values) < 2  # not one loud row is in what will be learned from
+    assert np.isnan(values[-1]).all()
+
+
+def test_between_release_and_threshold_an_alert_is_held(driver, rows):
+    driver.feed(rows[:300])
+    verdict = driver.feed(rows[300:301])[0]
+    for share, strengths in ((0.5, [Strength.RAISED]), (1.2, [Strength.HOLDING]), (2.0, [])):
+        driver.watch.threshold = verdict.raw * share
+        found = driver.watch._findings(verdict.raw, verdict.state, ())
+        assert [one.strength for one in found] == strengths
+
+
+def test_a_quiet_host_stays_quiet(driver, rows):
+    verdicts = driver.feed(rows)
+    assert all(one.raw is not None for one in verdicts[60:])
+    assert driver.watch.episodes <= 2  # six hours of it
+
+
+def test_episodes_are_counted_as_the_budget_counts_them(driver):
+    minute = 60 * 10**9
+    at = [0, 14, 28, 42, 56, 59, 60, 80, 200]  # minutes; 60 starts the second hour, 80 comes 20 min later
+    counted = []
+    for one in at:
+        driver.watch._count_episode(one * minute)
+        counted.append(driver.watch.episodes)
+    assert counted == [1, 1, 1, 1, 1, 1, 2, 3, 4]
+
+
+def test_a_gap_restarts_the_means_and_nothing_looks_across(driver, rows):
+    driver.feed(rows[:300], learn=True)
+    before = driver.watch.window.filled
+    level = rows[300:340] + 1.0  # the host came back with another load
+    first = driver.feed(level[:1], GAP, learn=False)[0]
+    assert driver.watch.window.filled == before + 2
+    live = driver.watch._live
+    assert len(live._raw) == 1
+    top = dict(first.state.contributions)
+    assert top  # the level itself surprises
+    window = driver.watch.window.recent(driver.registry.ids, 2)
+    assert np.isnan(window[0]).all()
+
+
+def test_a_sample_with_nothing_in_it_is_neither_usual_nor_unusual(driver, rows):
+    driver.feed(rows[:100])
+    nothing = np.full((1, SIGNALS), np.nan, np.float32)
+    verdict = driver.feed(nothing)[0]
+    assert (verdict.raw, verdict.alarmed, verdict.findings) == (None, False, ())
+    assert verdict.state.shown is None
+    assert driver.feed(rows[100:101])[0].raw is not None
+
+
+def test_nothing_to_learn_from_is_said_in_words(driver):
+    driver.feed(np.full((60, SIGNALS), np.nan, np.float32), learn=False)
+    assert driver.watch.wants_to_learn()
+    lesson = driver.watch.lesson(driver.registry)
+    assert not driver.watch.wants_to_learn()  # it is not asked again at once
+    with pytest.raises(ValueError, match="no sample with a value in it"):
+        lesson()
+
+
+def test_a_lesson_is_of_the_moment_it_was_taken(driver, rows):
+    """Samples that come while it is being learned change nothing of it."""
+    driver.feed(rows[:200], learn=False)
+    lesson = driver.watch.lesson(driver.registry)
+    expected = lesson()
+    driver.feed(rows[200:] + 5.0, learn=False)
+    got = lesson()
+    np.testing.assert_array_equal(got.quiet_scores, expected.quiet_scores)
+    np.testing.assert_array_equal(got.context.centre, expected.context.centre)
+
+
+def test_a_new_model_starts_with_the_scores_it_would_have_given(driver, rows):
+    """A model that takes over in the middle gives the same next score as one that served all the time."""
+    driver.feed(rows[:120])
+    model = driver.watch.model
+    other = Driver(driver.registry)
+    other.feed(rows[:119], learn=False)
+    other.watch.adopt(model, -60, "", None)
+    driver.watch.adopt(model, -60, "", None)
+    last = other.feed(rows[119:120], learn=False)
+    assert last[0].raw is not None
+    expected = driver.feed(rows[120:140], learn=False)
+    got = other.feed(rows[120:140], learn=False)
+    np.testing.assert_allclose([one.raw for one in got], [one.raw for one in expected], atol=1e-5)
+
+
+def test_the_threshold_follows_in_bounded_steps(driver, rows):
+    driver.feed(rows[:300])
+    before = driver.watch.threshold
+    high = np.full(3000, 50 * before)
+    assert driver.watch.reset_threshold(high) == pytest.approx(1.25 * before)
+    assert driver.watch.threshold == pytest.approx(1.25 * before)
+
+
+def test_a_threshold_from_before_a_restart_is_kept(driver, rows):
+    driver.feed(rows[:60])
+    driver.watch.adopt(driver.watch.model, 7, "model", 1000, threshold=3.25)
+    assert driver.watch.threshold == 3.25
+    driver.watch.adopt(driver.watch.model, 7, "model", 1000)
+    assert driver.watch.threshold not in {3.25, math.inf}
+
+
+def test_changed_settings_are_followed(driver, rows):
+    driver.feed(rows[:300])
+    loud = rows[300:302].copy()
+    loud[:, 3:9] += 3.0
+    assert driver.feed(loud[:1])[0].findings[0].threshold == 0.8
+    driver.watch.reconfigure(Anomaly(score_threshold=0.5, learning_days=0))
+    verdict = driver.feed(loud[1:])[0]
+    assert verdict.findings[0].threshold == 0.5
+    assert driver.watch.learned
+
+
+def test_a_signal_that_left_is_told_by_its_number(driver, rows):
+    driver.feed(rows[:100])
+    driver.registry._specs.pop(10)
+    driver.registry._order()
+    verdict = driver.feed(rows[100:101, 1:])[0]
+    assert verdict.raw is not None
+    assert driver.registry.spec_of(10).name == "signal 10"
+
+
+def test_every_unit_has_its_floor():
+    units = tuple(SignalSpec(f"x{unit.value}", unit, Kind.GAUGE, "test") for unit in Unit)
+    assert floors_of(units).tolist() == [FLOORS[unit] for unit in Unit]
+
+
+def test_a_clock_that_jumps_hides_the_hour_from_what_is_learned(driver, rows, clock):
+    continuity = Continuity(30.0)
+    for row in rows[:10]:
+        driver.feed([row], continuity.step(clock.advance(30)))
+    clock.set_wall(7200)
+    for row in rows[10:20]:
+        driver.feed([row], continuity.step(clock.advance(30)))
+    _, hours = driver.watch.window.reference(driver.registry.ids)
+    assert (hours[:10] >= 0).all()
+    assert (hours[10:] == -1).all()

@@ -1,0 +1,162 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from daemon.clock import Instant
+from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, History, Rows, StoredSample
+from daemon.worker import learnable
+from detectors import kernels
+from detectors.anomaly import score_rows
+from detectors.registry import load
+
+T0 = 1_772_344_800_000
+
+
+def rows_with(flags, values=None):
+    count = len(flags)
+    values = np.arange(count, dtype=np.float32)[:, None] if values is None else values
+    numbers = np.arange(count)
+    return Rows((1,), values, numbers + 1, numbers * 1000, np.full(count, 7), np.array(flags, np.int64))
+
+
+def test_gaps_become_rows_of_nothing():
+    values, hours = learnable(rows_with([FLAG_GAP, 0, 0, FLAG_GAP, 0]))
+    np.testing.assert_array_equal(values[:, 0], [0, 1, 2, np.nan, 3, 4])
+    assert hours.tolist() == [7, 7, 7, -1, 7, 7]
+
+
+def test_alarmed_runs_are_left_out_as_one_gap():
+    values, _ = learnable(rows_with([0, 0, FLAG_ALARMED, FLAG_ALARMED, 0, 0, 0]))
+    np.testing.assert_array_equal(values[:, 0], [0, 1, np.nan, 4, 5, 6])
+    values, _ = learnable(rows_with([FLAG_ALARMED, 0, 0, FLAG_GAP | FLAG_ALARMED, 0]))
+    np.testing.assert_array_equal(values[:, 0], [1, 2, np.nan, 4])
+
+
+def test_when_most_is_alarmed_it_stays():
+    values, _ = learnable(rows_with([0, FLAG_ALARMED, FLAG_ALARMED, FLAG_ALARMED, 0]))
+    np.testing.assert_array_equal(values[:, 0], [0, 1, 2, 3, 4])
+
+
+def test_doubtful_hours_teach_no_rhythm():
+    _, hours = learnable(rows_with([0, FLAG_DOUBTFUL, FLAG_DOUBTFUL | FLAG_GAP, 0]))
+    assert hours.tolist() == [7, -1, -1, -1, 7]
+
+
+def run(job, spec, timeout=50):
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "daemon.worker", *([job] if job else [])],
+        input=spec if isinstance(spec, str) else json.dumps(spec),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def told(done):
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def spec_of(tmp_path, quiet_host):
+    """A history of a quiet host, and what the daemon would tell the child about it."""
+
+    def build(rows=300, signals=6):
+        history = History(tmp_path / "history.db")
+        values = quiet_host(rows, signals)
+        ids = np.arange(1, signals + 1)
+        for place in range(rows):
+            instant = Instant(T0 + 30_000 * place, place * 30 * 10**9, 0, "boot-1")
+            history.append(StoredSample(place + 1, instant, 5, 0, 0, None, None, ids, values[place]))
+        history.close()
+        (tmp_path / "incoming").mkdir(exist_ok=True)
+        return {
+            "history": str(tmp_path / "history.db"),
+            "incoming": str(tmp_path / "incoming"),
+            "interval_seconds": 30.0,
+            "most_samples": 10_000,
+            "units": {str(number): "" for number in ids.tolist()},
+            "memory_bytes": 4_000_000_000,
+        }
+
+    return build
+
+
+def test_a_training_from_a_real_history(spec_of, tmp_path, quiet_host):
+    done = run("train", spec_of())
+    assert done.returncode == 0, done.stderr
+    words = told(done)
+    assert words[-1]["result"]["name"] == "000000000300"
+    shares = [one["progress"] for one in words if "progress" in one]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    model, manifest = load(tmp_path / "incoming" / "000000000300")
+    assert (manifest.samples, manifest.first_seq, manifest.last_seq, manifest.number) == (300, 1, 300, 300)
+    assert model.signal_ids == (1, 2, 3, 4, 5, 6)
+    scores = score_rows(model, quiet_host(60, 6, 4), np.full(60, 5))
+    assert np.isfinite(scores.raw).all()
+    assert np.isfinite(scores.network).all()
+
+
+def test_a_signal_that_is_not_known_any_more_is_left_out(spec_of, tmp_path):
+    spec = spec_of()
+    del spec["units"]["3"]
+    assert told(run("train", spec))[-1]["result"]["signals"] == 5
+    assert load(tmp_path / "incoming" / "000000000300")[0].signal_ids == (1, 2, 4, 5, 6)
+
+
+@pytest.mark.parametrize("rows", [0, 59])
+def test_too_little_history_is_an_error_in_words(spec_of, rows):
+    done = run("train", spec_of(rows=rows))
+    assert done.returncode == 1
+    assert f"{rows} samples are too few to learn from: 60 are needed" in told(done)[-1]["error"]
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_in_words(spec_of, tmp_path):
+    spec = {**spec_of(100), "incoming": str(tmp_path / "history.db")}
+    done = run("train", spec)
+    assert done.returncode == 1
+    assert "NotADirectoryError" in told(done)[-1]["error"]
+
+
+def test_a_memory_bound_that_is_too_small_ends_the_child_and_not_the_host(spec_of):
+    done = run("train", {**spec_of(100), "memory_bytes": 120_000_000})
+    assert done.returncode != 0
+    assert not any("result" in one for one in told(done))
+
+
+@pytest.mark.parametrize("job", ["", "none", "train;rm"])
+def test_an_unknown_job_is_bad_usage(job):
+    done = run(job, "{}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: python -m daemon.worker compile|train")
+
+
+def test_it_takes_the_lowest_priority():
+    code = """
+import json, os, pathlib, psutil, resource
+from daemon.worker import _step_back
+_step_back(3_000_000_000)
+me = psutil.Process()
+print(json.dumps([os.nice(0), int(me.ionice().ioclass), resource.getrlimit(resource.RLIMIT_AS)[0],
+    int(pathlib.Path("/proc/self/oom_score_adj").read_text())]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert json.loads(done.stdout) == [19, 3, 3_000_000_000, 800]
+
+
+def test_compiling_fills_the_cache(tmp_path):
+    done = run("compile", {"cache": str(tmp_path), "memory_bytes": 4_000_000_000})
+    assert done.returncode == 0, done.stderr
+    assert told(done)[-1]["result"]["seconds"] > 0
+    assert kernels.is_cached(tmp_path)
+
+
+def test_compiling_into_what_is_no_folder_is_an_error_in_words(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("compile", {"cache": str(tmp_path / "file"), "memory_bytes": 4_000_000_000})
+    assert done.returncode == 1
+    assert "NotADirectoryError" in told(done)[-1]["error"]

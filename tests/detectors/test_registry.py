@@ -1,0 +1,337 @@
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from detectors import registry
+from detectors.anomaly import LiveScorer
+from detectors.registry import ModelError, Registry, load, read_manifest, save
+
+
+def manifest(number):
+    return {
+        "name": f"{number:012d}",
+        "number": number,
+        "trained_ms": 1_772_344_800_000,
+        "interval_seconds": 30.0,
+        "samples": 400,
+        "first_seq": 1,
+        "last_seq": number,
+    }
+
+
+@pytest.fixture
+def models(tmp_path):
+    models = Registry(tmp_path / "models")
+    models.prepare()
+    return models
+
+
+@pytest.fixture
+def stored(tmp_path, trained):
+    """A model's folder, whole."""
+    return save(tmp_path / "kept", trained, manifest(400))
+
+
+def bring_in(models, model, number):
+    save(models.incoming, model, manifest(number))
+    models.accept(f"{number:012d}")
+
+
+def rewrite(folder, change):
+    """Change the arrays of a model and make its hash right again: what a faulty program would write."""
+    file = folder / "model.safetensors"
+    arrays = load_file(file)
+    change(arrays)
+    save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, file)
+    record = json.loads((folder / "manifest.json").read_text())
+    record["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("with_network", [True, False])
+def test_a_model_comes_back_bit_for_bit(tmp_path, trained, model_of, with_network):
+    model = trained if with_network else model_of(200, 5)[0]
+    model.context.season[3] = np.nan
+    got, read = load(save(tmp_path, model, manifest(400)))
+    assert {**manifest(400), "sha256": read.sha256} == {key: getattr(read, key) for key in type(read).__annotations__}
+    assert got.signal_ids == model.signal_ids
+    assert got.scales == model.scales
+    assert got.quiet_scores.tobytes() == model.quiet_scores.tobytes()
+    for key, array in model.context.arrays().items():
+        assert got.context.arrays()[key].tobytes() == array.tobytes(), key
+    if with_network:
+        assert got.network.parameters.tobytes() == model.network.parameters.tobytes()
+    else:
+        assert got.network is None
+    window = np.random.default_rng(0).random((16, len(model.signal_ids))).astype(np.float32)
+    expected, again = (LiveScorer(one).score(window, 5) for one in (model, got))
+    assert again.raw[0] == expected.raw[0]
+
+
+def test_every_flipped_byte_is_noticed(stored):
+    file = stored / "model.safetensors"
+    whole = file.read_bytes()
+    places = range(0, len(whole), 1000)
+    assert len(places) > 100
+    for place in places:
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        with pytest.raises(ModelError, match="truncated or altered"):
+            load(stored)
+    file.write_bytes(whole)
+    load(stored)
+
+
+def test_a_flipped_byte_of_the_manifest_is_no_other_error(stored):
+    file = stored / "manifest.json"
+    whole = file.read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        for flip in (0x01, 0x10, 0x80):
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ flip]) + whole[place + 1 :])
+            try:
+                read_manifest(stored)
+                load(stored)
+            except ModelError:
+                refused += 1
+    assert refused > 2 * len(whole)
+
+
+@pytest.mark.parametrize("length", [0, 7, 8, 100, -1])
+@pytest.mark.parametrize("name", ["model.safetensors", "manifest.json"])
+def test_what_is_cut_short_is_refused(stored, name, length):
+    whole = (stored / name).read_bytes()
+    (stored / name).write_bytes(whole[: length if name == "model.safetensors" or length >= 0 else -4])
+    with pytest.raises(ModelError):
+        load(stored)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "unreadable manifest"),
+        ("[]", "not an anomaly model of format 1"),
+        ("null", "not an anomaly model of format 1"),
+        ('{"format": 2, "network": "anomaly"}', "not an anomaly model of format 1"),
+        ('{"format": 1, "network": "capacity"}', "not an anomaly model of format 1"),
+        ('{"format": 1, "network": "anomaly"}', "unreadable manifest: KeyError"),
+        (json.dumps({"format": 1, "network": "anomaly", **manifest(1), "sha256": "x", "number": None}), "TypeError"),
+        (json.dumps({"format": 1, "network": "anomaly", **manifest(1), "sha256": "x", "number": 1e999}), "Overflow"),
+        ("[" * 100_000, "RecursionError"),
+        ("\udcff", "unreadable manifest"),
+    ],
+    ids=range(10),
+)
+def test_foreign_manifests_are_refused_with_a_reason(stored, text, reason):
+    (stored / "manifest.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ModelError, match=reason):
+        load(stored)
+
+
+def test_files_that_are_gone_or_no_files_are_refused(stored, tmp_path):
+    with pytest.raises(ModelError, match="unreadable manifest"):
+        load(tmp_path / "nowhere")
+    (stored / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="FileNotFoundError"):
+        load(stored)
+    (stored / "model.safetensors").mkdir()
+    with pytest.raises(ModelError, match="IsADirectoryError"):
+        load(stored)
+
+
+def spoil(key, value, place=0):
+    def change(arrays):
+        arrays[key] = arrays[key].copy()
+        arrays[key].flat[place] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (spoil("network", np.nan), "the network holds values that are not finite"),
+        (spoil("network", np.inf, 1000), "the network holds values that are not finite"),
+        (spoil("context.scale", np.nan), "scale holds values that are not finite"),
+        (spoil("context.scale", 0.0), "scale holds values that are not above zero"),
+        (spoil("context.centre", np.inf), "centre holds"),
+        (spoil("context.season", np.inf), "season holds"),
+        (spoil("scales.aggregate", np.nan), "the scales"),
+        (spoil("scales.aggregate", 1e9), "the scales"),
+        (spoil("scales.means", np.nan, 1), "the scales"),
+        (spoil("scales.means", -1.0, 2), "the scales"),
+        (spoil("quiet_scores", np.nan), "quiet time"),
+        (spoil("signal_ids", 11), "a signal comes twice"),
+        (lambda arrays: arrays.pop("context.own"), "TypeError"),
+        (lambda arrays: arrays.pop("signal_ids"), "KeyError"),
+        (lambda arrays: arrays.update({"context.more": np.zeros(3)}), "TypeError"),
+        (lambda arrays: arrays.update({"context.centre": arrays["context.centre"].T}), "centre is float64"),
+        (lambda arrays: arrays.update({"context.own": arrays["context.own"].astype(np.int64)}), "own is int64"),
+        (lambda arrays: arrays.update({"context.loadings": np.zeros(())}), "loadings is"),
+        (lambda arrays: arrays.update({"signal_ids": arrays["signal_ids"][:-1]}), "not float64"),
+        (lambda arrays: arrays.update({"signal_ids": np.array(7)}), "TypeError|not float64"),
+        (lambda arrays: arrays.update({"network": arrays["network"][:-1]}), "has 43265 float32 parameters"),
+        (lambda arrays: arrays.update({"network": arrays["network"].astype(np.float64)}), "float32 parameters"),
+        (lambda arrays: arrays.update({"scales.aggregate": np.zeros(1)}), "IndexError"),
+        (lambda arrays: arrays.update({"scales.means": np.ones(2)}), "the scales"),
+        (lambda arrays: arrays.clear(), "KeyError|TypeError"),
+    ],
+    ids=range(25),
+)
+def test_a_wrong_model_with_a_right_hash_is_refused_with_the_reason(stored, change, reason):
+    rewrite(stored, change)
+    with pytest.raises(ModelError, match=reason):
+        load(stored)
+
+
+def test_a_foreign_file_with_a_right_hash_is_refused(stored):
+    (stored / "model.safetensors").write_bytes(b"PK\x03\x04 something else entirely")
+    record = json.loads((stored / "manifest.json").read_text())
+    record["sha256"] = hashlib.sha256((stored / "model.safetensors").read_bytes()).hexdigest()
+    (stored / "manifest.json").write_text(json.dumps(record))
+    with pytest.raises(ModelError, match="SafetensorError"):
+        load(stored)
+
+
+def test_without_a_model_nothing_serves_and_nothing_is_refused(models):
+    assert models.champion() == (None, None, [])
+
+
+def test_the_champion_is_the_promoted_one(models, trained):
+    for number in (100, 200):
+        bring_in(models, trained, number)
+    models.promote(f"{100:012d}")
+    _, serves, refused = models.champion()
+    assert (serves.number, refused) == (100, [])
+    models.promote(f"{200:012d}")
+    assert models.champion()[1].number == 200
+
+
+@pytest.mark.parametrize("damage", ["flip", "gone", "empty"])
+def test_a_corrupt_champion_gives_way_to_the_version_before(models, trained, damage):
+    for number in (100, 200, 300):
+        bring_in(models, trained, number)
+    models.promote(f"{200:012d}")
+    file = models._accepted / f"{200:012d}" / "model.safetensors"
+    if damage == "flip":
+        whole = bytearray(file.read_bytes())
+        whole[500] ^= 1
+        file.write_bytes(whole)
+    elif damage == "gone":
+        shutil.rmtree(file.parent)
+    else:
+        file.write_bytes(b"")
+    _, serves, refused = models.champion()
+    assert serves.number == 300
+    assert len(refused) == 1
+    assert "000000000200" in refused[0]
+    for path in models.versions():
+        (path / "manifest.json").unlink()
+    assert models.champion()[:2] == (None, None)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"../../elsewhere\n", b"none such\n", b"\0", b"x" * 5000])
+def test_a_pointer_that_points_nowhere_costs_only_itself(models, trained, content):
+    bring_in(models, trained, 100)
+    models._pointer.write_bytes(content)
+    assert models.champion()[1].number == 100
+
+
+def test_leftovers_of_a_killed_child_are_cleared(models, trained):
+    save(models.incoming, trained, manifest(5))
+    (models.incoming / ".000000000006.partial").mkdir()
+    (models.incoming / ".000000000006.partial" / "model.safetensors").write_bytes(b"half")
+    (models.incoming / "a file").write_text("what is it?")
+    models.prepare()
+    assert list(models.incoming.iterdir()) == []
+
+
+def test_what_is_not_whole_is_not_accepted(models, trained):
+    folder = save(models.incoming, trained, manifest(5))
+    rewrite(folder, spoil("network", np.nan))
+    for name in (folder.name, "none such", "", ".."):
+        with pytest.raises(ModelError):
+            models.accept(name)
+    assert models.versions() == []
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def cut_off(monkeypatch):
+    """Run something and stop it dead before its step number `limit`; a step is a sync or the removal of a folder."""
+
+    def run(limit, work):
+        left = [limit]
+
+        def stepping(function):
+            def stepped(*arguments, **options):
+                for act in (lambda: None, lambda: function(*arguments, **options)):
+                    left[0] -= 1
+                    if left[0] < 0:
+                        raise Killed
+                    act()
+
+            return stepped
+
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, "_sync", stepping(registry._sync))
+            patch.setattr(registry.shutil, "rmtree", stepping(shutil.rmtree))
+            try:
+                work()
+            except Killed:
+                return True
+        return False
+
+    return run
+
+
+def test_a_kill_between_any_two_steps_leaves_a_champion(models, trained, cut_off):
+    """Every step of saving, accepting and promoting is cut off once; the champion is always whole."""
+    bring_in(models, trained, 100)
+    models.promote(f"{100:012d}")
+    for limit in range(100):
+        number = 200 + limit
+
+        def replace(number=number):
+            bring_in(models, trained, number)
+            models.promote(f"{number:012d}")
+
+        if not cut_off(limit, replace):
+            break
+        again = Registry(models.incoming.parent)
+        again.prepare()
+        model, serves, refused = again.champion()
+        assert model is not None
+        assert refused == []
+        assert serves.number in {100, number}
+        assert list(again.incoming.iterdir()) == []
+        again.promote(f"{100:012d}")
+    assert limit >= 12
+    assert models.champion()[1].number == number
+
+
+def test_the_oldest_versions_leave_and_the_champion_stays(models, trained):
+    for number in range(1, 8):
+        bring_in(models, trained, number)
+    models.promote(f"{2:012d}")
+    assert [path.name for path in models.versions()] == [f"{number:012d}" for number in (7, 6, 5, 2)]
+    models.promote(f"{7:012d}")
+    assert [path.name for path in models.versions()] == [f"{number:012d}" for number in (7, 6, 5, 2)]
+
+
+def test_a_full_disk_leaves_no_half_model(models, trained, monkeypatch):
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(registry, "_sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(models.incoming, trained, manifest(5))
+    monkeypatch.undo()
+    with pytest.raises(ModelError):
+        load(models.incoming / f"{5:012d}")
