@@ -274,19 +274,19 @@ class History:
         while True:
             with self._lock:
                 row = self._database.execute("SELECT max(seq) FROM rollups WHERE tier = ?", (tier,)).fetchone()
-                start = row[0] or 0
                 records = self._database.execute(
                     "SELECT seq, time_ms / ? FROM samples WHERE seq > ? ORDER BY seq LIMIT ?",
-                    (width, start, max(2 * tier, 20_000)),
+                    (width, row[0] or 0, max(2 * tier, 20_000)),
                 ).fetchall()
-            if not records:
+            before = written
+            first = 0
+            for at in range(1, len(records)):
+                if records[at][1] != records[first][1]:  # the last bucket is not over yet
+                    self._write_rollup(tier, records[first][0], records[at - 1][0], records[first][1] * width)
+                    first = at
+                    written += 1
+            if written == before:
                 return written
-            bucket = records[0][1]
-            end = next((at for at, record in enumerate(records) if record[1] != bucket), None)
-            if end is None:
-                return written  # this bucket is not over yet
-            self._write_rollup(tier, records[0][0], records[end - 1][0], bucket * width)
-            written += 1
 
     def _write_rollup(self, tier: int, first_seq: int, last_seq: int, time_ms: int) -> None:
         with self._lock:
@@ -356,16 +356,20 @@ def decode(data: bytes, signals: int) -> Float32:
 
 
 def _statistics(values: Float32) -> Float32:
-    """Return mean, min, max, p95, last, count (6, S) of `values` (T, S) without the missing ones."""
+    """Return mean, min, max, p95, last, count (6, S) of `values` (T, S) without the missing ones; NaN where all are."""
+    ordered = np.sort(values.astype(np.float64), axis=0)  # NaN last
     count = np.isfinite(values).sum(axis=0)
+    columns = np.flatnonzero(count)
+    ordered, seen = ordered[:, columns], count[columns]
     out = np.full((len(STATISTICS), values.shape[1]), np.nan, np.float32)
-    seen = count > 0
-    some = values[:, seen]
-    if some.size:
-        out[0, seen] = np.nanmean(some.astype(np.float64), axis=0)
-        out[1, seen], out[2, seen] = np.nanmin(some, axis=0), np.nanmax(some, axis=0)
-        out[3, seen] = np.nanquantile(some, 0.95, axis=0)
-        last = len(some) - 1 - np.argmax(np.isfinite(some)[::-1], axis=0)
-        out[4, seen] = some[last, np.arange(some.shape[1])]
+    out[0, columns] = np.nansum(ordered, axis=0) / seen
+    each = np.arange(len(columns))
+    out[1, columns], out[2, columns] = ordered[0], ordered[seen - 1, each]
+    place = 0.95 * (seen - 1)
+    below = place.astype(np.int64)
+    above = np.minimum(below + 1, seen - 1)
+    out[3, columns] = ordered[below, each] + (place - below) * (ordered[above, each] - ordered[below, each])
+    last = len(values) - 1 - np.argmax(np.isfinite(values[::-1, columns]), axis=0)
+    out[4, columns] = values[last, columns]
     out[5] = count
     return out

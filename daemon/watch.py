@@ -217,7 +217,9 @@ class AnomalyWatch:
     def _lacking(self) -> str:
         """Say in words what is still lacking, "" = nothing."""
         if self._live is None:
-            return f"learning: {min(self.window.filled, MINIMUM_ROWS)} of {MINIMUM_ROWS} samples"
+            left = max(0, MINIMUM_ROWS - self.window.filled)
+            wait = f"; the first score comes in {_span(left * self._interval)}" if left else ""
+            return f"learning: {MINIMUM_ROWS - left} of {MINIMUM_ROWS} samples{wait}"
         parts = []
         if not self.learned:
             seen = _span(self.seen * self._interval)

@@ -43,7 +43,8 @@ def train(spec: Spec) -> dict[str, object]:
     rows = history.last_rows(int(str(spec["most_samples"])))
     columns = [place for place, signal in enumerate(rows.signal_ids) if str(signal) in units]
     values, hours = learnable(rows)
-    values = values[:, columns]
+    if len(columns) < len(rows.signal_ids):
+        values = values[:, columns]
     if len(values) < MINIMUM_ROWS:
         raise WorkerError(f"{len(values)} samples are too few to learn from: {MINIMUM_ROWS} are needed")
     ids = [rows.signal_ids[place] for place in columns]
@@ -87,8 +88,10 @@ def learnable(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     cut = ((rows.flags & FLAG_GAP) != 0) | np.r_[False, alarmed[:-1]]
     keep = np.flatnonzero(~alarmed)
     gaps = np.flatnonzero(cut[keep] & (np.arange(len(keep)) > 0))
-    values = np.insert(rows.values[keep], gaps, np.nan, axis=0)
-    return values, np.insert(hours[keep], gaps, -1)
+    values = rows.values[keep]
+    if len(gaps) == 0:
+        return values, hours[keep]
+    return np.insert(values, gaps, np.nan, axis=0), np.insert(hours[keep], gaps, -1)
 
 
 JOBS: Mapping[str, Callable[[Spec], dict[str, object]]] = {"compile": compile_kernels, "train": train}

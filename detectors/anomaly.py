@@ -93,12 +93,20 @@ def fit_model(
     present = np.concatenate([present[SPAN:half], present[half + SPAN :]])
     if not present.any():
         raise ValueError("there is no sample with a value in it to learn from")
-    parts = []
-    for learn, judge in ((slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))):
+    inputs = np.empty((len(present), INPUTS), np.float32)
+    cut = max(0, half - SPAN)
+    for learn, judge, into in (
+        (slice(half, None), slice(None, half), inputs[:cut]),
+        (slice(None, half), slice(half, None), inputs[cut:]),
+    ):
         context = fit_context(values[learn], hours[learn], floor)
-        parts.append(_inputs(context, values[judge], hours[judge])[0])
-    inputs = np.concatenate([parts[1], parts[0]])
-    network = learner.train(inputs[present], len(signal_ids), ANOMALY, seed, progress) if with_network else None
+        for place, features in surprise_by_chunk(context, values[judge], hours[judge]):
+            into[place] = network_inputs(features)
+    network = None
+    if with_network:
+        rows = np.flatnonzero(present)
+        rows = rows[:: max(1, -(-len(rows) // learner.ROWS))]
+        network = learner.train(inputs[rows], len(signal_ids), ANOMALY, seed, progress)
     simple = aggregate(inputs, len(signal_ids))
     low, high = np.quantile(simple[present], [0.5, _TAIL])
     scales = Scales((float(low), float(max(high, low + 1e-3))), (1.0,) * len(_SCALES))

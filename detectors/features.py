@@ -43,8 +43,10 @@ _RIDGE = 1e-3  # keeps factors that no known signal speaks of near 0
 _STILL = 1e-9  # standardised values that stay below do not move
 _LEAST_SEEN = 8  # values
 _UNJUDGED = 1e30  # the scale of what nothing is known of: no value of it surprises
-_CHUNK = 2048  # rows a batch computes at once: bounds memory, not results
-_REFERENCE_ROWS = 20_000
+_CHUNK_CELLS = 400_000  # values a batch computes at once: bounds memory, not results
+_REFERENCE_CELLS = 2_000_000  # values that scales and factors are learned from; the season is learned from all
+_REFERENCE_ROWS = (2_000, 20_000)
+_BLOCK = 512  # consecutive rows that are kept together when not all are
 _SLOPE = (np.arange(SPAN) - (SPAN - 1) / 2) * (SPAN / (((np.arange(SPAN) - (SPAN - 1) / 2) ** 2).sum()))
 
 
@@ -96,16 +98,17 @@ class Context:
 
 def fit_context(values: Float32, hours: NDArray[np.int64], floor: Float64) -> Context:
     """Learn from `values` (T, S), `hours` (T,) of the local week (-1 = unknown), and the scale floors (S,)."""
+    season = _season(values, hours)
+    values, hours = _evenly(values, hours)
     table = values.astype(np.float64)
     signals = table.shape[1]
-    statistics = _reference_statistics(values)
+    statistics = np.concatenate([_level_statistics(part) for part in _chunks(values)])
     centre, scale = np.zeros((len(FEATURES), signals)), np.full((len(FEATURES), signals), _UNJUDGED)
     floors = (floor, floor, floor, 0.25, floor, 0.25, 0.25, 1.0)
     names = FEATURES.index
     for feature in ("shift", "slope", "difference", "volatility", "flat"):
         at = names(feature)
         centre[at], scale[at] = _robust(statistics[:, :, at], floors[at])
-    season = _season(table, hours)
     residual = table - _at_hours(season, hours)
     at = names("season")
     if np.isfinite(residual).any():
@@ -133,12 +136,31 @@ def surprise(context: Context, values: Float32, hours: NDArray[np.int64]) -> Flo
 
 
 def surprise_by_chunk(context: Context, values: Float32, hours: NDArray[np.int64]) -> Iterator[tuple[slice, Float32]]:
-    """Yield the same in pieces of at most 2,048 rows, each with its place: memory stays bounded over a month."""
-    rows = max(0, len(values) - SPAN)
-    for start in range(0, max(rows, 1), _CHUNK):
-        end = min(start + _CHUNK, rows)
-        part = values[start : end + SPAN]
+    """Yield the same in pieces, each with its place: memory stays bounded over a month."""
+    start = 0
+    for part in _chunks(values):
+        end = start + max(0, len(part) - SPAN)
         yield slice(start, end), _surprise_chunk(context, part, hours[start + SPAN : end + SPAN])
+        start = end
+
+
+def _chunks(values: Float32) -> Iterator[Float32]:
+    """Yield `values` (T, S) in pieces that overlap by 15 rows; at least one."""
+    rows, step = max(0, len(values) - SPAN), max(64, _CHUNK_CELLS // max(1, values.shape[1]))
+    for start in range(0, max(rows, 1), step):
+        yield values[start : min(start + step, rows) + SPAN]
+
+
+def _evenly(values: Float32, hours: NDArray[np.int64]) -> tuple[Float32, NDArray[np.int64]]:
+    """Return evenly spaced blocks of rows, a NaN row between two: enough for a scale, and bounded in memory."""
+    least, most = _REFERENCE_ROWS
+    wanted = min(max(_REFERENCE_CELLS // max(1, values.shape[1]), least), most)
+    if len(values) <= wanted:
+        return values, hours
+    starts = np.linspace(0, len(values) - _BLOCK, wanted // _BLOCK).astype(np.int64)
+    rows = (starts[:, None] + np.arange(_BLOCK)).reshape(-1)
+    gaps = np.arange(_BLOCK, len(rows), _BLOCK)
+    return np.insert(values[rows], gaps, np.nan, axis=0), np.insert(hours[rows], gaps, -1)
 
 
 def _surprise_chunk(context: Context, values: Float32, hours: NDArray[np.int64]) -> Float32:
@@ -176,35 +198,22 @@ def _level_statistics(values: Float32) -> Float64:
     return out
 
 
-def _reference_statistics(values: Float32) -> Float64:
-    """Return `_level_statistics` of at most 20,000 evenly spaced rows: enough for a scale, and bounded in memory."""
-    rows = len(values) - SPAN
-    every = max(1, -(-rows // _REFERENCE_ROWS))
-    parts = [
-        _level_statistics(values[start : min(start + _CHUNK, rows) + SPAN])[::every] for start in range(0, rows, _CHUNK)
-    ]
-    return np.concatenate(parts) if parts else _level_statistics(values)
-
-
-def _season(table: Float64, hours: NDArray[np.int64]) -> Float64:
+def _season(values: Float32, hours: NDArray[np.int64]) -> Float64:
     """Mean of each signal by hour of the week; by hour of the day where the week is not full; NaN below 2 days."""
-    signals = table.shape[1]
-    season = np.full((HOURS, signals), np.nan)
-    table, hours = table[hours >= 0], hours[hours >= 0]
-    distinct_days = len(np.unique(hours // 24))
+    signals = values.shape[1]
+    distinct_days = len(np.unique(hours[hours >= 0] // 24))
     if distinct_days < 3:  # noqa: PLR2004 - two days show no rhythm
-        return season
-    valid = np.isfinite(table)
-    clean = np.where(valid, table, 0.0)
+        return np.full((HOURS, signals), np.nan)
     week_sum, week_count = np.zeros((HOURS, signals)), np.zeros((HOURS, signals))
-    np.add.at(week_sum, hours, clean)
-    np.add.at(week_count, hours, valid)
+    for hour in range(HOURS):
+        rows = values[hours == hour].astype(np.float64)
+        week_sum[hour], week_count[hour] = np.nansum(rows, axis=0), np.isfinite(rows).sum(axis=0)
     day_sum = week_sum.reshape(7, 24, signals).sum(axis=0)
     day_count = week_count.reshape(7, 24, signals).sum(axis=0)
     by_day = np.tile(day_sum / np.where(day_count > 0, day_count, np.nan), (7, 1))
     by_week = week_sum / np.where(week_count > 0, week_count, np.nan)
     enough = week_count >= np.maximum(1.0, 0.5 * np.nanmax(week_count, axis=0))
-    weeks_seen = len(table) > 2 * 7 * 24 * max(1.0, float(np.median(week_count[week_count > 0])))
+    weeks_seen = len(values) > 2 * 7 * 24 * max(1.0, float(np.median(week_count[week_count > 0])))
     return np.where(enough & weeks_seen, by_week, by_day)
 
 

@@ -19,9 +19,9 @@ Float32 = NDArray[np.float32]
 Progress = Callable[[float, str], None]
 
 EPOCHS = 6
-_LEAST_STEPS = 600  # a short history is gone through more often: six steps train nothing
+_LEAST_STEPS = 300  # a short history is gone through more often: six steps train nothing
 _BATCH = 256
-_ROWS = 20_000  # rows a training uses at most, evenly spaced over the history
+ROWS = 20_000  # what a training wants at most, evenly spaced over the history
 _RATE = 2e-3
 _RESTARTS = 3
 _DENSITY = 0.25  # share of a unit's inputs that start connected: units that differ learn apart
@@ -57,17 +57,16 @@ def negatives(normals: Float32, signals: int, rng: np.random.Generator) -> tuple
 
 
 def train(normals: Float32, signals: int, sizes: Sequence[int], seed: int, progress: Progress) -> Network:
-    """Train on `normals` (T, 256) of a host with `signals` signals; a dead network is started anew.
+    """Train on `normals` (T, 256), T <= 20,000, of a host with `signals` signals; a dead network is started anew.
 
     Raises TrainingError when no start gives a network that tells the two apart.
     """
-    rows = normals[:: max(1, -(-len(normals) // _ROWS))]
     for start in range(_RESTARTS):
         rng = np.random.default_rng([seed, start])
-        network = _initial(sizes, rows, rng)
-        _fit(network, rows, signals, rng, progress)
-        bad, _ = negatives(rows, signals, rng)
-        quiet, loud = network.logits(rows)[:, 0], network.logits(bad)[:, 0]
+        network = _initial(sizes, normals, rng)
+        _fit(network, normals, signals, rng, progress)
+        bad, _ = negatives(normals, signals, rng)
+        quiet, loud = network.logits(normals)[:, 0], network.logits(bad)[:, 0]
         if np.isfinite(loud).all() and quiet.std() > 0 and np.median(loud) > np.quantile(quiet, 0.9):
             return network
         progress(0.0, f"start {start + 1} gave a dead network: again")

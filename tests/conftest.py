@@ -8,6 +8,9 @@ import os
 import secrets
 from dataclasses import dataclass
 
+# Before NumPy is imported, here and in every child: threads that spin for each other take minutes on a busy machine.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+
 import numpy as np
 import pytest
 

@@ -7,6 +7,7 @@ from daemon.config import Anomaly
 from daemon.continuity import Continuity, Passage
 from daemon.signals import Kind, SignalRegistry, SignalSpec
 from daemon.watch import AnomalyWatch, floors_of
+from detectors import learner
 from detectors.anomaly import fit_model
 from detectors.features import FLOORS
 from detectors.findings import Strength, Unit
@@ -63,8 +64,8 @@ def test_it_learns_at_sixty_samples_and_at_each_doubling(driver, rows):
 
 def test_before_there_is_a_model_it_says_what_is_lacking(driver, rows):
     verdicts = driver.feed(rows[:61])
-    assert verdicts[0].state.learning == "learning: 1 of 60 samples"
-    assert verdicts[58].state.learning == "learning: 59 of 60 samples"
+    assert verdicts[0].state.learning.startswith("learning: 1 of 60 samples")
+    assert verdicts[58].state.learning.startswith("learning: 59 of 60 samples")
     first = verdicts[0]
     assert (first.raw, first.threshold, first.alarmed, first.findings) == (None, None, False, ())
     assert first.state.shown is None
@@ -93,7 +94,8 @@ def test_the_words_of_learning(driver, rows, seen, words):
     assert driver.watch.learned == (seen >= 20_160)
 
 
-def test_with_everything_learned_it_says_nothing(driver, rows, registry):
+def test_with_everything_learned_it_says_nothing(driver, rows, registry, monkeypatch):
+    monkeypatch.setattr(learner, "_LEAST_STEPS", 90)
     model = fit_model(rows[:300], np.full(300, 5), registry.ids.tolist(), floors_of(registry.specs), with_network=True)
     driver.feed(rows[:60])
     driver.watch.adopt(model, 300, "000000000300", 1000)
