@@ -125,7 +125,11 @@ def test_the_order_of_the_signals_changes_no_score(quiet_host, trained, number, 
     # one trained network, given both orders
     expected = score_rows(replace(model, network=trained.network), later, hours)
     got = score_rows(replace(shuffled, network=trained.network), later[:, order], hours)
-    np.testing.assert_allclose(got.network, expected.network, atol=1e-5)
+    # between two signals that surprise alike to the last bit of float32, rounding decides which the network sees first
+    ranked = np.sort(expected.surprise.astype(np.float64), axis=1)
+    clear = (np.diff(ranked, axis=1) > 1e-6).all(axis=1)
+    assert clear.mean() > 0.8
+    np.testing.assert_allclose(got.network[clear], expected.network[clear], atol=1e-5)
 
 
 @few

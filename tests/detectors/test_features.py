@@ -111,7 +111,7 @@ def test_constant_signals_divide_by_nothing_and_surprise_nobody(quiet_host):
         context, hours = context_of(values)
         quiet = surprise(context, values, hours)
         assert np.isfinite(quiet).all()
-        assert quiet[:, [1, 3]].max() < 1e-6
+        assert quiet[:, [1, 3]].max() < 1e-5  # scales are learned from float32
         moved = values[-WINDOW:].copy()
         moved[-1, 1] = 0.5
         loud = surprise(context, moved, hours[-WINDOW:])
