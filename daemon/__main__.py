@@ -7,12 +7,14 @@ import os
 import sys
 from pathlib import Path
 
-import structlog
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: a pool of threads for 200 numbers costs more
 
-from daemon import __version__, log
-from daemon.app import App, prepare
-from daemon.config import load
-from daemon.errors import ConfigError, StateError
+import structlog  # noqa: E402 - after the line above
+
+from daemon import __version__, log  # noqa: E402
+from daemon.app import App, prepare  # noqa: E402
+from daemon.config import load  # noqa: E402
+from daemon.errors import ConfigError, StateError  # noqa: E402
 
 _log = structlog.get_logger()
 

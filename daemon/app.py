@@ -172,10 +172,12 @@ class App:
         try:
             self._build(config, stores, started)
             await self._pipeline.restore()
+            self._sampler.expect(*(self._resources_of(name) for name in ("StoppedCollecting", "FilesystemReadOnly")))
             await self._offload.run(self._learning.restore, deadline_seconds=60.0, what="history.db")
             last = stores.history.last()
             if last is not None:
                 self._tick.resume(last[0], Instant(last[1], last[2], 0, last[3]))
+            self._tick.seq = max(self._tick.seq, self._watch.number)  # a history set aside must not reuse model numbers
             await self._serve()
         finally:
             self._offload.close()
@@ -262,6 +264,10 @@ class App:
             describe=partial(sentence, self._host_name),
         )
         self._pipeline = Pipeline(self._host_name, settings, book=book, store=store, outbox=self._outbox, new_id=new_id)
+
+    def _resources_of(self, alertname: str) -> list[str]:
+        """Return what open alerts of this name are about: they must not end because a new process knows no past."""
+        return [alert.resource for alert in self._pipeline.active if alert.alertname == alertname]
 
     def _collector_context(self, config: Config) -> CollectorContext:
         collectors = config.collectors

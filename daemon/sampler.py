@@ -4,7 +4,7 @@ Enters: collectors. Leaves: measurements and one state a collector. A slow or fa
 its own signals, never the round: each has its deadline in a lane of its own thread.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,6 +36,11 @@ class Sampler:
         self._worked: set[str] = set()
         self._failures: dict[str, int] = {}
         self._was_writable: set[str] = set()
+
+    def expect(self, working: Iterable[str], writable: Iterable[str]) -> None:
+        """Take up what an earlier run knew: sources that used to answer, file systems that used to be writable."""
+        self._worked.update(working)
+        self._was_writable.update(writable)
 
     def collect(self, monotonic_ns: int) -> Round:
         """Run one round; takes at most the sum of the deadlines, usually a millisecond."""

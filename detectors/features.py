@@ -42,6 +42,7 @@ _CLIP = 8.0  # standardised values beyond this pull no factor and no regression
 _RIDGE = 1e-3  # keeps factors that no known signal speaks of near 0
 _STILL = 1e-9  # standardised values that stay below do not move
 _LEAST_SEEN = 8  # values
+_LEAST_WEEKS = 2  # visits of an hour of the week before it is more than an hour of the day
 _UNJUDGED = 1e30  # the scale of what nothing is known of: no value of it surprises
 _CHUNK_CELLS = 400_000  # values a batch computes at once: bounds memory, not results
 _REFERENCE_CELLS = 2_000_000  # values that scales and factors are learned from; the season is learned from all
@@ -213,8 +214,9 @@ def _season(values: Float32, hours: NDArray[np.int64]) -> Float64:
     by_day = np.tile(day_sum / np.where(day_count > 0, day_count, np.nan), (7, 1))
     by_week = week_sum / np.where(week_count > 0, week_count, np.nan)
     enough = week_count >= np.maximum(1.0, 0.5 * np.nanmax(week_count, axis=0))
-    weeks_seen = len(values) > 2 * 7 * 24 * max(1.0, float(np.median(week_count[week_count > 0])))
-    return np.where(enough & weeks_seen, by_week, by_day)
+    entered = hours[np.r_[True, hours[1:] != hours[:-1]]]
+    visits = np.bincount(entered[entered >= 0], minlength=HOURS)
+    return np.where(enough & (visits >= _LEAST_WEEKS)[:, None], by_week, by_day)
 
 
 def _at_hours(season: Float64, hours: NDArray[np.int64]) -> Float64:

@@ -158,3 +158,14 @@ def test_a_file_system_that_turns_read_only_is_a_finding_and_one_that_always_was
     assert "was writable and is mounted read-only" in found[0].detail
     write(**{"/": "rw", "/data": "ro"})
     assert sampler.collect(3).findings == ()
+
+
+def test_what_an_earlier_run_knew_keeps_its_alerts(sampler_of, fake_collector):
+    """A source that stopped before the restart is still one that stopped."""
+    bad = fake_collector("bad", {"a": 1.0})
+    bad.error = CollectorError("broken")
+    sampler = sampler_of(bad)
+    sampler.expect(["bad"], [])
+    rounds = [sampler.collect(number).findings for number in range(4)]
+    assert [len(findings) for findings in rounds] == [0, 0, 1, 1]
+    assert rounds[-1][0].alertname == "StoppedCollecting"

@@ -235,3 +235,16 @@ def test_a_context_is_all_arrays_and_comes_back_from_them(quiet_host):
     again = Context(**context.arrays())
     assert again.signals == 5
     assert all(np.array_equal(value, again.arrays()[key], equal_nan=True) for key, value in context.arrays().items())
+
+
+def test_a_weekly_rhythm_is_learned_once_an_hour_of_the_week_came_twice(seed):
+    rng = np.random.default_rng(seed)
+    hours = np.repeat(np.arange(3 * 168) % 168, 4)
+    weekend = hours // 24 >= 5
+    values = (0.2 + 0.6 * weekend[:, None] + 0.01 * rng.normal(size=(len(hours), 2))).astype(np.float32)
+    floor = np.full(2, 0.01)
+    learned = fit_context(values, hours, floor)
+    assert learned.season[6 * 24 + 12] == pytest.approx(0.8, abs=0.02)
+    assert learned.season[2 * 24 + 12] == pytest.approx(0.2, abs=0.02)
+    one_week = fit_context(values[: 4 * 168], hours[: 4 * 168], floor)
+    assert one_week.season[6 * 24 + 12] == pytest.approx((5 * 0.2 + 2 * 0.8) / 7, abs=0.02)
