@@ -92,9 +92,9 @@ def _window(
     peer_mb = peer[0].memory_info().rss / 1e6
     return [
         *rows,
-        smaller_is_better(f"{backend} full tick", "cpu", "ms", tick_ms, "node_exporter scrape", peer_ms),
-        smaller_is_better(f"{backend} scrape", "cpu", "ms", scrape_ms, "node_exporter scrape", peer_ms),
-        smaller_is_better(f"{backend} process", "resident memory", "MB", rss_mb, "node_exporter", peer_mb),
+        smaller_is_better(f"{backend} full tick", "cpu", "ms", tick_ms, ("node_exporter scrape", peer_ms)),
+        smaller_is_better(f"{backend} scrape", "cpu", "ms", scrape_ms, ("node_exporter scrape", peer_ms)),
+        smaller_is_better(f"{backend} process", "resident memory", "MB", rss_mb, ("node_exporter", peer_mb)),
     ]
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: a pool of threads for 200 numbers costs more
 
-import structlog  # noqa: E402 - after the line above
+import structlog
 
-from daemon import __version__, log  # noqa: E402
-from daemon.app import App, prepare  # noqa: E402
-from daemon.config import load  # noqa: E402
-from daemon.errors import ConfigError, StateError  # noqa: E402
+from daemon import __version__, log
+from daemon.app import App, prepare
+from daemon.config import load
+from daemon.errors import ConfigError, StateError
 
 _log = structlog.get_logger()
 
