@@ -26,6 +26,7 @@ from detectors.features import (
     surprise,
     surprise_by_chunk,
 )
+from detectors.kernels import NUMPY, Backend
 from detectors.network import Network
 
 Float32 = NDArray[np.float32]
@@ -79,11 +80,12 @@ def fit_model(
     with_network: bool,
     seed: int = 0,
     progress: learner.Progress = lambda _share, _text: None,
+    backend: Backend = NUMPY,
 ) -> AnomalyModel:
     """Learn from `values` (T, S), T >= 60, a NaN row at each gap, `hours` (T,) and scale floors (S,).
 
     Each half is scored in the context of the other (cross-fitting): scores of rows that were learned
-    from are too low to set a threshold or train a network by.
+    from are too low to set a threshold or train a network by. `backend` trains the network.
     """
     if len(values) < MINIMUM_ROWS:
         raise ValueError(f"{len(values)} samples are too few to learn from: {MINIMUM_ROWS} are needed")
@@ -106,7 +108,7 @@ def fit_model(
     if with_network:
         rows = np.flatnonzero(present)
         rows = rows[:: max(1, -(-len(rows) // learner.ROWS))]
-        network = learner.train(inputs[rows], len(signal_ids), ANOMALY, seed, progress)
+        network = learner.train(inputs[rows], len(signal_ids), ANOMALY, seed, progress, backend=backend)
     simple = aggregate(inputs, len(signal_ids))
     low, high = np.quantile(simple[present], [0.5, _TAIL])
     scales = Scales((float(low), float(max(high, low + 1e-3))), (1.0,) * len(_SCALES))

@@ -1,59 +1,98 @@
-"""A dense network on one flat float32 block: relu between the layers, the logit at the end.
+"""A dense network on one flat float32 block: its parameters, named views on them, and its predictions.
 
-The last activation is left to the caller: the logit orders better than a saturated sigmoid.
+Enters: rows of inputs. Leaves: outputs, or the logits below them, by one call of the back end. How
+a network is trained stands in `detectors.trainer`; batch normalisation is folded away before the
+back end sees the block, and dropout does not exist here.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.kernels import NUMPY, Backend
+from detectors.activations import Floats
+from detectors.kernels import NUMPY, Activation, Backend, Packed
+from detectors.parameters import Architecture, Layer, fold, initial, layers_of
 
 Float32 = NDArray[np.float32]
 
 
 class Network:
-    """Parameters, named views on them, and the back end that computes.
+    """Architecture, parameters, and the back end that computes.
 
-    `parameters` holds, layer after layer, weights (out, in) and biases (out); `weights` and `biases`
-    are views, so a training step on them is a step on the block. `scratch` belongs to the network:
-    one network serves one thread at a time.
+    `parameters` (count,) and the views in `layers` are read-only: what changes goes through `assign`,
+    so that no packed copy can be left behind. A network owns its scratch: one thread at a time.
     """
 
-    def __init__(self, sizes: Sequence[int], parameters: Float32 | None = None) -> None:
-        self.sizes = tuple(int(size) for size in sizes)
-        shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
-        count = sum(wide * out + out for wide, out in shapes)
-        if parameters is None:
-            parameters = np.zeros(count, np.float32)
+    def __init__(
+        self,
+        architecture: Architecture,
+        parameters: Float32 | None = None,
+        *,
+        seed: int = 0,
+        backend: Backend = NUMPY,
+    ) -> None:
+        """Take a copy of `parameters` (count,), or begin with random ones by `seed`. Raises ValueError."""
+        self.architecture = architecture
+        self.backend = backend
+        self._plans = {False: architecture.plan(), True: architecture.plan(logits=True)}
+        self._packed: dict[bool, Packed] = {}
+        self._scratch = backend.scratch(self._plans[False])
+        self._own(initial(architecture, seed) if parameters is None else self._checked(parameters).copy())
+
+    def _checked(self, parameters: Float32) -> Float32:
+        count = self.architecture.count
         if parameters.shape != (count,) or parameters.dtype != np.float32:
             raise ValueError(
-                f"a network {'-'.join(map(str, self.sizes))} has {count} float32 parameters, "
+                f"a network {self.architecture} has {count} float32 parameters, "
                 f"not {parameters.dtype} {parameters.shape}"
             )
-        self.parameters: Float32 = np.ascontiguousarray(parameters)
-        self.weights: list[Float32] = []
-        self.biases: list[Float32] = []
-        at = 0
-        for wide, out in shapes:
-            self.weights.append(self.parameters[at : at + wide * out].reshape(out, wide))
-            at += wide * out
-            self.biases.append(self.parameters[at : at + out])
-            at += out
-        self.backend = NUMPY
-        self._sizes = np.array(self.sizes, np.int64)
-        self._scratch = np.zeros((2, max(self.sizes)), np.float32)
+        return parameters
+
+    def _own(self, block: Float32) -> None:
+        block.flags.writeable = False
+        self.parameters = block
+        self.layers: tuple[Layer, ...] = layers_of(self.architecture, block)
+        self._packed = {}
+
+    def assign(self, parameters: Float32) -> None:
+        """Take a copy of `parameters` (count,) from now on. Raises ValueError."""
+        self._own(self._checked(parameters).copy())
 
     def use(self, backend: Backend) -> None:
         """Compute with `backend` from now on; to be called between two samples."""
         self.backend = backend
+        self._packed = {}
+        self._scratch = backend.scratch(self._plans[False])
 
-    def logits(self, inputs: Float32) -> Float32:
-        """Return the last layer's values (B, O) before any activation for `inputs` (B, I)."""
-        inputs = np.ascontiguousarray(inputs, np.float32)
-        if inputs.ndim != 2 or inputs.shape[1] != self.sizes[0]:  # noqa: PLR2004 - rows and columns
-            raise ValueError(f"this network takes inputs (rows, {self.sizes[0]}), not {inputs.shape}")
-        out = np.empty((len(inputs), self.sizes[-1]), np.float32)
-        self.backend.forward(self.parameters, self._sizes, inputs, self._scratch, out)
+    def predict(self, inputs: Floats) -> Float32:
+        """Return the outputs (O,) of one sample (I,), or (B, O) of a batch (B, I).
+
+        Raises ValueError for another shape, TypeError for what is no real number.
+        """
+        if inputs.ndim == 1:
+            width = self.architecture.sizes[0]
+            if len(inputs) != width:
+                raise ValueError(f"this network takes a sample ({width},), not {inputs.shape}")
+            single: Float32 = self._run(self._rows(inputs[None]), logits=False)[0]
+            return single
+        return self._run(self._rows(inputs), logits=False)
+
+    def logits(self, inputs: Floats) -> Float32:
+        """Return the last layer's values (B, O) before its activation for `inputs` (B, I); raises as `predict`."""
+        return self._run(self._rows(inputs), logits=True)
+
+    def _rows(self, inputs: Floats) -> Float32:
+        if inputs.dtype.kind not in "fiu":
+            raise TypeError(f"this network takes float32 inputs, not {inputs.dtype}")
+        width = self.architecture.sizes[0]
+        if inputs.ndim != 2 or inputs.shape[1] != width:  # noqa: PLR2004 - rows and columns
+            raise ValueError(f"this network takes inputs (rows, {width}), not {inputs.shape}")
+        return np.ascontiguousarray(inputs, np.float32)
+
+    def _run(self, inputs: Float32, *, logits: bool) -> Float32:
+        logits = logits and self.architecture.output is not Activation.LINEAR  # else one and the same
+        plan = self._plans[logits]
+        if logits not in self._packed:
+            self._packed[logits] = self.backend.pack(plan, fold(self.architecture, self.parameters))
+        out = np.empty((len(inputs), self.architecture.sizes[-1]), np.float32)
+        self.backend.forward(plan, self._packed[logits], inputs, self._scratch, out)
         return out

@@ -6,9 +6,6 @@ serves. Only the daemon moves the pointer, by one rename. No pickle: safetensors
 """
 
 import contextlib
-import hashlib
-import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,21 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from detectors.anomaly import SCORE_SCALES, AnomalyModel, Scales
-from detectors.architectures import ANOMALY
+from detectors.architectures import CATALOGUE
 from detectors.features import FEATURES, HOURS, Context
-from detectors.network import Network
+from detectors.model_file import ARRAYS, ModelError, network_of, read_arrays, read_record, sync, write
+
+__all__ = ["FORMAT", "Manifest", "ModelError", "Registry", "load", "read_manifest", "save"]
 
 FORMAT = 1
 _NETWORK = "anomaly"
+_MARKS = {"format": FORMAT, "network": _NETWORK}
+_WHAT = f"an {_NETWORK} model of format {FORMAT}"
 _KEEP = 3  # versions beside the champion
-
-
-class ModelError(Exception):
-    """A model file is truncated, altered or foreign: which, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +47,6 @@ def save(folder: Path, model: AnomalyModel, manifest: Mapping[str, float | str])
 
     Raises OSError when the disk refuses.
     """
-    name = str(manifest["name"])
-    partial = folder / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     arrays: dict[str, Any] = {f"context.{key}": value for key, value in model.context.arrays().items()}
     arrays["signal_ids"] = np.array(model.signal_ids, np.int64)
     arrays["quiet_scores"] = model.quiet_scores
@@ -63,49 +54,39 @@ def save(folder: Path, model: AnomalyModel, manifest: Mapping[str, float | str])
     arrays["scales.means"] = np.array(model.scales.means, np.float64)
     if model.network is not None:
         arrays["network"] = model.network.parameters
-    file = partial / "model.safetensors"
-    save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, file)
-    record = {"format": FORMAT, "network": _NETWORK, **manifest, "sha256": _digest(file)}
-    (partial / "manifest.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    for written in (file, partial / "manifest.json", partial):
-        _sync(written)
-    target = folder / name
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-    _sync(folder)
-    return target
+    return write(folder, str(manifest["name"]), arrays, {**_MARKS, **manifest})
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of the model in `folder`. Raises ModelError."""
+    return _manifest(folder, read_record(folder, _WHAT, _MARKS))
+
+
+def _manifest(folder: Path, record: Mapping[str, Any]) -> Manifest:
     try:
-        record = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("network") != _NETWORK:
-            raise ModelError(f"{folder}: not an {_NETWORK} model of format {FORMAT}")
         return Manifest(**{key: kind(record[key]) for key, kind in Manifest.__annotations__.items()})
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelError(f"{folder}: unreadable manifest: {type(error).__name__}: {error}") from error
 
 
 def load(folder: Path) -> tuple[AnomalyModel, Manifest]:
     """Read a model and check hash, shapes and finiteness. Raises ModelError with the reason."""
-    manifest = read_manifest(folder)
-    file = folder / "model.safetensors"
+    record = read_record(folder, _WHAT, _MARKS)
+    manifest = _manifest(folder, record)
+    arrays: dict[str, Any] = dict(read_arrays(folder, record))
+    file = folder / ARRAYS
     try:
-        if _digest(file) != manifest.sha256:
-            raise ModelError(f"{file}: truncated or altered: its hash is not the manifest's")
-        arrays = load_file(file)
         context = Context(**{key[8:]: value for key, value in arrays.items() if key.startswith("context.")})
         parameters = arrays.get("network")
         aggregate = arrays["scales.aggregate"]
         model = AnomalyModel(
             signal_ids=tuple(int(signal) for signal in arrays["signal_ids"]),
             context=context,
-            network=None if parameters is None else Network(ANOMALY, parameters),
+            network=None if parameters is None else network_of(CATALOGUE["anomaly"].architecture, parameters),
             scales=Scales((float(aggregate[0]), float(aggregate[1])), tuple(map(float, arrays["scales.means"]))),
             quiet_scores=arrays["quiet_scores"],
         )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelError(f"{file}: {type(error).__name__}: {error}") from error
     _check(file, model)
     return model, manifest
@@ -137,8 +118,6 @@ def _check(file: Path, model: AnomalyModel) -> None:
         raise ModelError(f"{file}: the scales {model.scales} are not usable")
     if model.quiet_scores.ndim != 1 or not np.isfinite(np.r_[model.quiet_scores, means]).all():
         raise ModelError(f"{file}: the scores of quiet time are not finite")
-    if model.network is not None and not np.isfinite(model.network.parameters).all():
-        raise ModelError(f"{file}: the network holds values that are not finite")
 
 
 class Registry:
@@ -184,28 +163,15 @@ class Registry:
         target = self._accepted / name
         shutil.rmtree(target, ignore_errors=True)
         (self.incoming / name).rename(target)
-        _sync(self._accepted)
+        sync(self._accepted)
         return target
 
     def promote(self, name: str) -> None:
         """Make `name` the champion by one atomic rename, and drop the oldest others."""
         partial = self._pointer.with_name(".champion.partial")
         partial.write_text(name + "\n", encoding="utf-8")
-        _sync(partial)
+        sync(partial)
         partial.replace(self._pointer)
-        _sync(self._accepted)
+        sync(self._accepted)
         for old in [path for path in self.versions() if path.name != name][_KEEP:]:
             shutil.rmtree(old, ignore_errors=True)
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

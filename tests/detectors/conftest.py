@@ -1,8 +1,11 @@
+import shutil
+
 import numpy as np
 import pytest
 
 from detectors import kernels
 from detectors.anomaly import fit_model
+from detectors.kernels import build, loader
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +30,31 @@ def trained(model_of):
 
 
 @pytest.fixture(scope="session")
-def jit(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUMBA_CACHE_DIR", "")
-        kernels.use_cache(tmp_path_factory.mktemp("kernels"))
-        yield kernels.load_jit()
+def kernel_cache(tmp_path_factory):
+    """A folder that all tests of one session compile into."""
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture(scope="session")
+def jit(kernel_cache):
+    backend, reasons = kernels.load("jit", kernel_cache)
+    assert backend is not kernels.NUMPY, reasons
+    return backend
+
+
+@pytest.fixture(scope="session")
+def backends(kernel_cache):
+    """Every back end of Numba's that this processor can run: all vector widths, and the one without FMA."""
+    narrower = {"jit-16": ["jit-8"], "jit-8": [], "jit-generic": []}[loader.host_target()]
+    targets = dict.fromkeys([loader.host_target(), *narrower, "jit-generic"])
+    return [loader.load_jit(target, kernel_cache) for target in targets]
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """The shared objects of the wheel that a linker on this machine can make."""
+    if not shutil.which("cc"):
+        pytest.skip("no linker: ziglang or cc")
+    folder = tmp_path_factory.mktemp("compiled")
+    build.build(folder, loader.variants())
+    return folder

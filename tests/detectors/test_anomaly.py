@@ -160,7 +160,7 @@ def test_more_surprise_never_lowers_a_score(trained, quiet_host, seed):
     raised[np.arange(200), rng.integers(0, 256, 200)] += rng.random(200).astype(np.float32) * 5
     assert (network.logits(raised) >= network.logits(inputs) - 1e-5).all()
     assert (network.logits(raised) > network.logits(inputs) + 1e-6).any()
-    assert all((weights >= 0).all() for weights in network.weights)
+    assert all((layer.weights >= 0).all() for layer in network.layers)
     assert (base >= 0).all()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from detectors import registry
+from detectors import model_file, registry
 from detectors.anomaly import LiveScorer
 from detectors.registry import ModelError, Registry, load, read_manifest, save
 
@@ -280,7 +280,8 @@ def cut_off(monkeypatch):
             return stepped
 
         with monkeypatch.context() as patch:
-            patch.setattr(registry, "_sync", stepping(registry._sync))
+            for module in (registry, model_file):
+                patch.setattr(module, "sync", stepping(model_file.sync))
             patch.setattr(registry.shutil, "rmtree", stepping(shutil.rmtree))
             try:
                 work()
@@ -329,7 +330,8 @@ def test_a_full_disk_leaves_no_half_model(models, trained, monkeypatch):
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(registry, "_sync", full)
+    for module in (registry, model_file):
+        monkeypatch.setattr(module, "sync", full)
     with pytest.raises(OSError, match="No space left"):
         save(models.incoming, trained, manifest(5))
     monkeypatch.undo()

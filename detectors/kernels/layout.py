@@ -1,0 +1,108 @@
+"""How a network lies in memory for the compiled kernels, and how a NumPy array is found there.
+
+Enters: a `Plan` and canonical parameters. Leaves: one 64-byte aligned float32 buffer: a header of
+64-bit words (layers, inputs, outputs, stride, the address of NumPy's float32 dtype, floats of scratch,
+two spare; then for each layer: inputs, outputs, activation, residual, offset of its weights, three
+spare), then for each layer its panels of up to three vectors of outputs: [bias: width][k][width].
+Both widths are padded to whole vectors. Nothing here imports Numba.
+"""
+
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.kernels.plan import Plan
+
+Float32 = NDArray[np.float32]
+
+HEADER_WORDS = 8
+LAYER_WORDS = 8
+CHUNK = 64  # rows that go through the network together: their activations stay in the L2 cache
+ALIGNMENT = 64
+
+# PyArrayObject_fields of NumPy's C interface, after an object head of 16 bytes
+HEAD_BYTES = 16
+ARRAY_DATA, ARRAY_NUMBER, ARRAY_DIMENSIONS, ARRAY_DESCRIPTOR, ARRAY_FLAGS = 16, 24, 32, 56, 64
+ARRAY_READABLE = 0x1 | 0x100  # C-contiguous and aligned
+ARRAY_WRITABLE = ARRAY_READABLE | 0x400
+
+_WIDEST_PANEL = 3
+
+
+def padded(width: int, lanes: int) -> int:
+    """Return `width` rounded up to whole vectors."""
+    return -(-width // lanes) * lanes
+
+
+def panels(width: int, lanes: int) -> list[tuple[int, int]]:
+    """Return (first column, columns) of each panel of a layer with `width` outputs; as `forward.panel_vectors`."""
+    left, column, out = padded(width, lanes) // lanes, 0, []
+    while left:
+        vectors = 2 if left == _WIDEST_PANEL + 1 else min(left, _WIDEST_PANEL)
+        out.append((column, vectors * lanes))
+        column += vectors * lanes
+        left -= vectors
+    return out
+
+
+def aligned(count: int) -> Float32:
+    """Return `count` zeros of float32 that start on a cache line."""
+    block = np.zeros(count + ALIGNMENT // 4, np.float32)
+    first = (-block.ctypes.data % ALIGNMENT) // 4
+    return block[first : first + count]
+
+
+@lru_cache(maxsize=64)
+def header(plan: Plan, lanes: int) -> tuple[NDArray[np.int64], tuple[int, ...], int]:
+    """Return the header's words, the offset of each layer's panels and the length of the buffer, in floats."""
+    layers = len(plan.activations)
+    words = np.zeros(-(-(HEADER_WORDS + LAYER_WORDS * layers) // 8) * 8, np.int64)
+    stride = max(padded(size, lanes) for size in plan.sizes[1:]) + lanes  # no power of two: other cache sets
+    words[:6] = layers, plan.sizes[0], plan.sizes[-1], stride, id(np.dtype(np.float32)), 2 * CHUNK * stride
+    at = 2 * len(words)
+    offsets = []
+    for number, (wide, out) in enumerate(pairwise(plan.sizes)):
+        place = HEADER_WORDS + LAYER_WORDS * number
+        words[place : place + 5] = wide, out, plan.activations[number], plan.residual[number], at
+        offsets.append(at)
+        at += padded(out, lanes) * (1 + padded(wide, lanes))
+    return words, tuple(offsets), at
+
+
+def pack(plan: Plan, parameters: Float32, lanes: int, *, into: Float32 | None = None) -> Float32:
+    """Return the buffer of `parameters` (canonical order) with its header, or fill one that `pack` made."""
+    words, offsets, count = header(plan, lanes)
+    if into is None:
+        into = aligned(count)
+        into[: 2 * len(words)].view(np.int64)[:] = words
+    place = 0
+    for offset, (wide, out) in zip(offsets, pairwise(plan.sizes), strict=True):
+        weights = parameters[place : place + wide * out].reshape(out, wide)
+        bias = parameters[place + wide * out : place + wide * out + out]
+        place += wide * out + out
+        deep = padded(wide, lanes) + 1
+        for column, width in panels(out, lanes):
+            block = into[offset + column * deep : offset + (column + width) * deep].reshape(deep, width)
+            true = min(width, out - column)
+            block[0, :true] = bias[column : column + true]
+            block[1 : wide + 1, :true] = weights[column : column + true].T
+    return into
+
+
+def unpack(plan: Plan, packed: Float32, lanes: int, out: Float32) -> Float32:
+    """Fill `out` with the canonical parameters of a buffer."""
+    _, offsets, _ = header(plan, lanes)
+    place = 0
+    for offset, (wide, outputs) in zip(offsets, pairwise(plan.sizes), strict=True):
+        weights = out[place : place + wide * outputs].reshape(outputs, wide)
+        bias = out[place + wide * outputs : place + wide * outputs + outputs]
+        place += wide * outputs + outputs
+        deep = padded(wide, lanes) + 1
+        for column, width in panels(outputs, lanes):
+            block = packed[offset + column * deep : offset + (column + width) * deep].reshape(deep, width)
+            true = min(width, outputs - column)
+            bias[column : column + true] = block[0, :true]
+            weights[column : column + true] = block[1 : wide + 1, :true].T
+    return out

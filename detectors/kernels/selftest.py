@@ -1,0 +1,57 @@
+"""A back end against NumPy, in a few milliseconds, before it may serve."""
+
+import numpy as np
+
+from detectors.kernels.backend import Backend, BackendError
+from detectors.kernels.plan import Activation, Loss, Plan, Rule, TrainSettings, TrainState, dense
+from detectors.kernels.reference import NUMPY
+
+_TOLERANCE = 1e-5
+_A = Activation
+_PLANS = (
+    Plan((19, 70, 70, 35, 3), (_A.RELU, _A.TANH, _A.GELU, _A.SOFTMAX), (False, True, False, False)),
+    dense((5, 17, 1), _A.LEAKY_RELU, _A.SIGMOID),
+)
+
+
+def check(backend: Backend) -> None:
+    """Raise BackendError where forward, training or KS differ from NumPy's."""
+    rng = np.random.default_rng(0)
+    for plan in _PLANS:
+        parameters = rng.normal(size=plan.parameters).astype(np.float32) * np.float32(0.3)
+        packed = backend.pack(plan, parameters)
+        _same(backend, "unpack", backend.unpack(plan, packed), parameters, 0)
+        for rows in (0, 1, 3, 13):
+            inputs = rng.normal(size=(rows, plan.sizes[0])).astype(np.float32)
+            got, wanted = (np.zeros((rows, plan.sizes[-1]), np.float32) for _ in range(2))
+            backend.forward(plan, packed, inputs, backend.scratch(plan, rows), got)
+            NUMPY.forward(plan, NUMPY.pack(plan, parameters), inputs, NUMPY.scratch(plan), wanted)
+            _same(backend, "forward", got, wanted, _TOLERANCE)
+    _check_training(backend, _PLANS[1], rng)
+    _check_ks(backend, rng)
+
+
+def _check_training(backend: Backend, plan: Plan, rng: np.random.Generator) -> None:
+    inputs = rng.normal(size=(21, plan.sizes[0])).astype(np.float32)
+    targets = (rng.random((21, plan.sizes[-1])) < 0.5).astype(np.float32)  # noqa: PLR2004 - half
+    settings = TrainSettings(rule=Rule.ADAM, loss=Loss.BCE, batch=8)
+    got = rng.normal(size=plan.parameters).astype(np.float32)
+    wanted = got.copy()
+    for which, block in ((backend, got), (NUMPY, wanted)):
+        which.train(plan, block, inputs, targets, np.arange(21), settings, TrainState.start(plan))
+    _same(backend, "train", got, wanted, 1e-4)
+
+
+def _check_ks(backend: Backend, rng: np.random.Generator) -> None:
+    values, other = (rng.normal(size=(3, width)).round(1).astype(np.float32) for width in (40, 30))
+    ordered = backend.sorted(values)
+    _same(backend, "sort", ordered.values, NUMPY.sorted(values).values, 0)
+    _same(backend, "ks", backend.ks(ordered, other), NUMPY.ks(ordered, other), 1e-12)
+
+
+def _same(
+    backend: Backend, what: str, got: np.ndarray[tuple[int, ...], np.dtype[np.floating]],
+    wanted: np.ndarray[tuple[int, ...], np.dtype[np.floating]], tolerance: float,
+) -> None:  # fmt: skip
+    if not np.allclose(got, wanted, rtol=tolerance, atol=tolerance, equal_nan=True):
+        raise BackendError(f"{backend.name} computes another {what} than NumPy: it does not serve")

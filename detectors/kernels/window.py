@@ -1,0 +1,32 @@
+"""The KS statistic of a moving window against a fixed reference, without sorting the window again.
+
+A sample costs two binary searches a feature; the statistic is read from the counters alone.
+"""
+
+import numpy as np
+
+from detectors.kernels.backend import Backend, Counts, Float64, Sorted
+from detectors.kernels.plan import Float32
+
+
+class KsWindow:
+    """Counts of a window's values among those of `reference`, features in rows. NaN counts for nothing."""
+
+    def __init__(self, backend: Backend, reference: Sorted) -> None:
+        features, width = reference.values.shape
+        self._reference = reference
+        wide = (features, width + 1)
+        self._counts = Counts(np.zeros(wide, np.int64), np.zeros(wide, np.int64), np.zeros(features, np.int64))
+        self._backend = backend
+
+    def add(self, values: Float32) -> None:
+        """Take one sample (features,) into the window."""
+        self._backend.ks_place(self._reference, self._counts, values, 1)
+
+    def remove(self, values: Float32) -> None:
+        """Take one sample (features,), given as it was added, out of the window."""
+        self._backend.ks_place(self._reference, self._counts, values, -1)
+
+    def statistic(self) -> Float64:
+        """Return the two-sample KS statistic (features,) of the window; NaN without numbers."""
+        return self._backend.ks_read(self._reference, self._counts)
