@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.report import Row, smaller_is_better, write
+from detectors.kernels.loader import COMPILED
 
 PEER = "prometheus-node-exporter"
 TRAIN_AFTER = 90
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--ticks", type=int, default=60, help="ticks and scrapes in the measured window")
     arguments = parser.parse_args()
     rows: list[Row] = []
-    for backend in ("jit", "numpy"):
+    for backend in ("compiled", "jit", "numpy") if COMPILED.exists() else ("jit", "numpy"):
         rows += _measure(backend, arguments.ticks)
     write("footprint", rows, ("numpy", "numba", "psutil", "prometheus-client", "aiohttp"), as_json=arguments.json)
 
@@ -49,7 +50,7 @@ def _measure(backend: str, ticks: int) -> list[Row]:
         with _daemon(Path(folder), backend, port) as daemon:
             first = _wait(port, lambda status: status["samples"] >= 1) and time.monotonic() - started
             _wait(port, lambda status: bool(status["anomaly"] and status["anomaly"]["model"]) and not status["job"])
-            _wait(port, lambda status: status["backend"] == backend and not status["job"])
+            _wait(port, lambda status: status["backend"].startswith(backend) and not status["job"])
             time.sleep(5)
             return _window(backend, ticks, port=port, daemon=daemon, peer=peer, first=float(first))
 

@@ -56,7 +56,6 @@ from daemon.state import OffloadedState, StateDatabase, bind_to_machine
 from daemon.tick import Tick
 from daemon.wake import PressureTriggers
 from daemon.watch import AnomalyWatch
-from detectors import kernels
 from detectors.registry import Registry
 
 _log = structlog.get_logger()
@@ -166,7 +165,6 @@ class App:
         self._started_ms = started.time_ms
         self._host = describe_host(self._paths)
         self._host_name = config.host.name or self._host.hostname
-        kernels.use_cache(self._loaded.cache_directory)
         self._offload = Offload()
         stores = self._open_stores()
         try:

@@ -213,8 +213,9 @@ class Log(Section):
 class Compute(Section):
     """What computes the networks."""
 
-    backend: Literal["auto", "jit", "numpy"] = Field(
-        "auto", description='"auto" = Numba where it can run, else NumPy; both give the same scores.'
+    backend: Literal["auto", "compiled", "jit", "numpy"] = Field(
+        "auto",
+        description='"auto" = kernels from the wheel, else compiled here by Numba, else NumPy; all score the same.',
     )
 
 

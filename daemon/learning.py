@@ -205,6 +205,8 @@ class Learning:
                 for number, spec in zip(self._registry.ids, self._registry.specs, strict=True)
             },
             "memory_bytes": self._config.learning.memory_bytes,
+            "backend": self._config.compute.backend,
+            "cache": str(self._cache),
         }
         result = await self._child.run("train", spec, deadline_seconds=_TRAIN_SECONDS)
         name = str(result.get("name"))
@@ -226,23 +228,38 @@ class Learning:
         return loaded
 
     async def _load_backend(self) -> None:
-        """Compile in the child where the cache is empty, then take the kernels from the cache."""
+        """Take the best back end that serves; the JIT compiles in the child where the cache is empty."""
+        wanted = self._config.compute.backend
+        backend, reasons = kernels.NUMPY, list[str]()
         try:
-            if not kernels.is_cached(self._cache):
-                spec = {"cache": str(self._cache), "memory_bytes": self._config.learning.memory_bytes}
-                result = await self._child.run("compile", spec, deadline_seconds=_COMPILE_SECONDS)
-                _log.info("kernels_compiled", seconds=result.get("seconds"))
-            backend = await self._offload.run(kernels.load_jit, deadline_seconds=_FIT_SECONDS, what="kernels")
-        except (kernels.BackendError, PresagedError) as error:
-            self._train_after = time.monotonic() + _RETRY_SECONDS
+            if wanted in ("auto", "compiled"):
+                backend, reasons = await self._load_kernels("compiled")
+            if backend is kernels.NUMPY and wanted in ("auto", "jit"):
+                if not kernels.is_cached(self._cache):
+                    spec = {"cache": str(self._cache), "memory_bytes": self._config.learning.memory_bytes}
+                    result = await self._child.run("compile", spec, deadline_seconds=_COMPILE_SECONDS)
+                    _log.info("kernels_compiled", seconds=result.get("seconds"))
+                backend, more = await self._load_kernels("jit")
+                reasons += more
+        except PresagedError as error:
+            reasons.append(str(error))
+        for reason in reasons:
+            _log.warning("backend_cannot_serve", reason=reason, effect=f"{backend.name} computes the same")
             self._metrics.backend_failures.inc()
-            _log.warning(
-                "backend_cannot_serve", backend="jit", reason=str(error), effect="NumPy computes, with the same results"
-            )
+        if backend is kernels.NUMPY:
+            self._train_after = time.monotonic() + _RETRY_SECONDS
             return
         self._watch.use_backend(backend)
         self.backend = backend.name
         _log.info("backend_serves", backend=backend.name)
+
+    async def _load_kernels(self, preference: kernels.Preference) -> tuple[kernels.Backend, list[str]]:
+        def load() -> tuple[kernels.Backend, list[str]]:
+            found = kernels.load(preference, self._cache)
+            kernels.release_clean_pages()  # loading has touched far more code than computing does
+            return found
+
+        return await self._offload.run(load, deadline_seconds=_FIT_SECONDS, what="kernels")
 
     async def reset_threshold(self) -> str:
         """Let the threshold follow the last 7 days; a job of the scheduler."""

@@ -31,7 +31,7 @@ Spec = Mapping[str, object]
 def compile_kernels(spec: Spec) -> dict[str, object]:
     """Compile every kernel into the cache folder `cache`."""
     started = time.monotonic()
-    kernels.compile_all(Path(str(spec["cache"])))
+    kernels.compile_all(Path(str(spec["cache"])), lambda share, text: _say(progress=share, text=text))
     return {"seconds": round(time.monotonic() - started, 2)}
 
 
@@ -50,6 +50,7 @@ def train(spec: Spec) -> dict[str, object]:
     ids = [rows.signal_ids[place] for place in columns]
     floor = np.array([FLOORS[Unit(units[str(signal)])] for signal in ids])
     number = int(rows.seq[-1])
+    backend = _backend(spec)
     model = fit_model(
         values,
         hours,
@@ -58,6 +59,7 @@ def train(spec: Spec) -> dict[str, object]:
         with_network=True,
         seed=number,
         progress=lambda share, text: _say(progress=share, text=text),
+        backend=backend,
     )
     name = f"{number:012d}"
     registry.save(
@@ -74,6 +76,14 @@ def train(spec: Spec) -> dict[str, object]:
         },
     )
     return {"name": name, "samples": len(rows.seq), "signals": len(ids)}
+
+
+def _backend(spec: Spec) -> kernels.Backend:
+    """Return the best back end that serves here; NumPy trains the same where none does."""
+    preference = spec.get("backend", "numpy")
+    assert preference in ("auto", "compiled", "jit", "numpy")  # noqa: S101 - the daemon wrote it
+    backend, _ = kernels.load(preference, Path(str(spec.get("cache", ""))))
+    return backend
 
 
 def learnable(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
