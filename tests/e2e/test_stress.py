@@ -1,6 +1,12 @@
-"""Real load on this host: every kind raises the score, is delivered as an alarm that names it, and resolves."""
+"""Real load on this host: every kind raises the score, is delivered as an alarm that names it, and resolves.
 
+While it measures, the test asks the daemon nothing: its own requests on loopback would be what is
+unusual. Scores are read from history.db.
+"""
+
+import contextlib
 import json
+import sqlite3
 import subprocess
 import time
 
@@ -38,8 +44,9 @@ type = "webhook"
 url = "{receiver.url}"
 """
     )
-    one.wait_samples(quiet_seconds, quiet_seconds + 30)
-    wait_for(lambda: one.status()["anomaly"]["score"] is not None, 20, "a first score")
+    one.wait_samples(1)
+    time.sleep(quiet_seconds)
+    assert scores(one, 1), "there is a score after the quiet time"
     report = {"quiet_seconds": quiet_seconds, "notified_while_quiet": len(receiver.got), "loads": {}}
     for name in names:
         report["loads"][name] = load(one, receiver, name, tmp_path, seconds=15 if full else 8)
@@ -54,31 +61,37 @@ url = "{receiver.url}"
     assert all(result["resolved"] for result in delivered), "what fired is resolved afterwards"
 
 
+def scores(one, count):
+    """Return (raw score, threshold) of the newest `count` samples that were scored, oldest first."""
+    with contextlib.closing(sqlite3.connect(f"file:{one.folder}/state/history.db?mode=ro", uri=True)) as database:
+        rows = database.execute(
+            "SELECT raw_score, raw_threshold FROM samples WHERE raw_score IS NOT NULL ORDER BY seq DESC LIMIT ?",
+            (count,),
+        ).fetchall()
+    return rows[::-1]
+
+
 def load(one, receiver, name, folder, seconds):
     arguments, families = LOADS[name]
     seen = len(receiver.got)
-    before = one.status()["anomaly"]["score"]
+    before = max(raw / threshold for raw, threshold in scores(one, 5))
     started = time.monotonic()
-    stress = subprocess.Popen(
+    subprocess.run(
         ["stress-ng", *arguments, "--timeout", str(seconds), "--temp-path", str(folder)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        check=False,
     )
-    peak, shares = 0.0, []
-    while stress.poll() is None:
-        anomaly = one.status()["anomaly"]
-        if anomaly["score"] > peak:
-            peak, shares = anomaly["score"], anomaly["contributions"]
-        time.sleep(0.25)
+    time.sleep(2)
+    peak = max(raw / threshold for raw, threshold in scores(one, seconds))
     fired = next(((at, body) for at, body in receiver.got[seen:] if body["event"] == "firing"), None)
     result = {
-        "score_before": round(before, 3),
-        "score_peak": round(peak, 3),
-        "raised": peak > max(before, 0.8),
+        "share_of_threshold_before": round(before, 2),
+        "share_of_threshold_at_peak": round(peak, 2),
+        "raised": peak > max(2 * before, 0.5),
         "ticks": None,
         "right_family": False,
         "resolved": False,
-        "top": [share["signal"] for share in shares[:3]],
     }
     if fired is None:
         return result
@@ -86,10 +99,12 @@ def load(one, receiver, name, folder, seconds):
     result["sentence"] = fired[1]["sentence"]
     result["right_family"] = fired[1]["contributors"][0]["family"] in families
     occurrence = fired[1]["occurrence"]
-    ended = lambda: any(b["event"] == "resolved" and b["occurrence"] == occurrence for _, b in receiver.got)  # noqa: E731
-    try:
+
+    def ended():
+        return any(body["event"] == "resolved" and body["occurrence"] == occurrence for _, body in receiver.got)
+
+    with contextlib.suppress(AssertionError):
         wait_for(ended, 120, "the end")
         result["resolved"] = True
-    except AssertionError:
-        result["resolved"] = False
+    result["resolved_after_seconds"] = round(time.monotonic() - started, 1)
     return result
