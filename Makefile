@@ -23,7 +23,7 @@ check: .venv/ready  ## formatting, lint, types, import contracts, generated file
 	@sh systemd/verify.sh
 
 bench: .venv/ready  ## measurements beside others' programs, as JSON
-	@$(BIN)/python -m benchmarks.footprint --json
+	@for name in footprint inference training; do $(BIN)/python -m benchmarks.$$name --json || exit 1; done
 
 soak: .venv/ready  ## the repeating tests at the full figures; takes about an hour
 	@PRESAGED_TEST_SCALE=$${PRESAGED_TEST_SCALE:-25} $(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
