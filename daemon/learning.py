@@ -232,7 +232,7 @@ class Learning:
         wanted = self._config.compute.backend
         backend, reasons = kernels.NUMPY, list[str]()
         try:
-            if wanted in ("auto", "compiled"):
+            if wanted == "compiled" or (wanted == "auto" and kernels.came_compiled()):
                 backend, reasons = await self._load_kernels("compiled")
             if backend is kernels.NUMPY and wanted in ("auto", "jit"):
                 if not kernels.is_cached(self._cache):

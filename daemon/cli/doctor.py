@@ -53,20 +53,20 @@ import json, sys
 from pathlib import Path
 from detectors import kernels
 folder = Path(sys.argv[1])
-kernels.use_cache(folder)
-compiled, error = False, ""
+ready, name, error = False, "", ""
 try:
     try:
-        compiled = kernels.is_cached(folder)
+        ready = kernels.came_compiled() or kernels.is_cached(folder)
     except PermissionError:
         pass  # told as the kernel cache
-    if compiled:
-        kernels.load_jit()
+    if ready:
+        backend, reasons = kernels.load("auto", folder)
+        name, error = backend.name, "; ".join(reasons) if backend is kernels.NUMPY else ""
     else:
         import numba
-except (kernels.BackendError, ImportError, OSError, RuntimeError) as failure:
+except (ImportError, OSError, RuntimeError) as failure:
     error = str(failure)
-print(json.dumps({"compiled": compiled, "error": error}))
+print(json.dumps({"name": name, "error": error}))
 """
 
 
@@ -259,22 +259,22 @@ def check_compute(loaded: Loaded) -> list[Result]:
     if loaded.config.compute.backend == "numpy":
         return [*results, Result("compute", "ok", "NumPy, as [compute] backend asks for")]
     try:
-        compiled, error = _probe(folder)
+        name, error = _probe(folder)
     except subprocess.TimeoutExpired:
         finding = f"Numba did not load within {_PROBE_SECONDS:g} s; NumPy would serve until it does"
         return [*results, Result("compute", "warning", finding, "try again when the host is less busy")]
     if not results:
-        state = "compiled" if compiled else "not compiled yet: a child does it after the start"
+        state = "compiled" if name else "not compiled yet: a child does it when there is a network"
         results.append(Result("kernel cache", "ok", f"{folder}: {state}"))
     if error:
         remedy = 'install numba, or say [compute] backend = "numpy" to be without this warning'
         return [*results, Result("compute", "warning", f"NumPy serves, Numba cannot: {error}", remedy)]
-    serving = "Numba, tested against NumPy" if compiled else "NumPy, until Numba's kernels are compiled"
+    serving = f"{name}, tested against NumPy" if name else "NumPy, until Numba's kernels are compiled"
     return [*results, Result("compute", "ok", serving)]
 
 
-def _probe(folder: Path) -> tuple[bool, str]:
-    """Return whether the kernels are compiled, and why Numba cannot serve.
+def _probe(folder: Path) -> tuple[str, str]:
+    """Return the back end whose kernels are ready, "" where none are, and why better than NumPy cannot serve.
 
     Root becomes the owner of the cache for it: files of root would be in the daemon's way.
     """
@@ -288,9 +288,9 @@ def _probe(folder: Path) -> tuple[bool, str]:
         user=owner if os.geteuid() == 0 and owner != 0 else None,
     )
     if answer.returncode:
-        return False, (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
+        return "", (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
     found = json.loads(answer.stdout)
-    return bool(found["compiled"]), str(found["error"])
+    return str(found["name"]), str(found["error"])
 
 
 def check_listener(loaded: Loaded) -> list[Result]:

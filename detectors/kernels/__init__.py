@@ -6,7 +6,7 @@ that serves here: compiled ahead of time, compiled on this host, or NumPy. Only 
 """
 
 from detectors.kernels.backend import Backend, BackendError, Packed, Sorted
-from detectors.kernels.loader import Preference, compile_all, is_cached, load
+from detectors.kernels.loader import Preference, came_compiled, compile_all, is_cached, load
 from detectors.kernels.memory import release_clean_pages
 from detectors.kernels.plan import Activation, Loss, Plan, Rule, TrainSettings, TrainState, dense
 from detectors.kernels.reference import NUMPY
@@ -26,6 +26,7 @@ __all__ = [
     "Sorted",
     "TrainSettings",
     "TrainState",
+    "came_compiled",
     "compile_all",
     "dense",
     "is_cached",

@@ -85,9 +85,9 @@ def load(preference: Preference, cache: Path) -> tuple[Backend, list[str]]:
     reasons: list[str] = []
     if preference == "numpy":
         return NUMPY, reasons
-    if preference in ("auto", "compiled") and not COMPILED.exists():
+    if preference == "compiled" and not came_compiled():
         reasons.append("no kernels came with this installation: it is a checkout, not the wheel")
-    elif preference in ("auto", "compiled"):
+    elif preference in ("auto", "compiled") and came_compiled():
         for variant in variants() or [""]:
             try:
                 return load_compiled(variant), reasons
@@ -99,6 +99,11 @@ def load(preference: Preference, cache: Path) -> tuple[Backend, list[str]]:
         except BackendError as error:
             reasons.append(str(error))
     return NUMPY, reasons
+
+
+def came_compiled() -> bool:
+    """Say whether kernels came with this installation: they do with the wheel, not in a checkout."""
+    return COMPILED.exists()
 
 
 def load_compiled(variant: str, folder: Path = COMPILED) -> Backend:

@@ -310,31 +310,29 @@ async def test_scores_of_the_window_are_no_lineage_of_the_child(hosts, quiet_col
     assert len(host.history.scores(60, 10)[0]) == 0
 
 
-async def test_the_back_end_is_compiled_in_the_child_and_adopted(hosts, quiet_collector, until, monkeypatch):
-    from detectors import kernels  # noqa: PLC0415
-
+async def test_the_back_end_is_compiled_in_the_child_and_adopted(hosts, quiet_collector, until):
     config = SMALL.model_copy(update={"compute": Compute(backend="auto")})
     host = await hosts(quiet_collector(6), config=config)
-    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
-    kernels.use_cache(host.directory / "cache")
     await host.take(70)
     async with learning(host):
         host.learning.after_tick()
-        await until(lambda: host.watch.lasting, 30)
+        await until(lambda: host.watch.lasting, 50)  # the child compiles before it trains
         before = raws(host, 1)
         host.learning.after_tick()
-        await until(lambda: host.learning.backend == "jit", 40)
+        await until(lambda: host.learning.backend.startswith("jit"), 40)
     assert kernels.is_cached(host.directory / "cache")
     snapshot = await host.take()
     assert np.isfinite(snapshot.anomaly.network)
-    assert host.watch.model.network.backend.name == "jit"
+    assert host.watch.model.network.backend.name == host.learning.backend
     assert before.shape == (1,)
+    assert (
+        host.count("presaged_backend_failures_total") == 0
+    )  # a checkout has no compiled kernels, and that is no failure
 
 
 async def test_a_back_end_that_cannot_serve_costs_an_hour_and_no_score(hosts, quiet_collector, until):
-    config = SMALL.model_copy(update={"compute": Compute(backend="auto")})
+    config = SMALL.model_copy(update={"compute": Compute(backend="compiled")})
     host = await hosts(quiet_collector(6), config=config)
-    (host.directory / "cache").write_text("a file in the way")
     await host.take(70)
     await host.learning.train("first")
     async with learning(host):

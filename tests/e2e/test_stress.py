@@ -27,7 +27,7 @@ LOADS = {
 def test_loads_are_delivered_and_resolve(daemon, receiver, scale, tmp_path):
     need("stress-ng", "stress-ng")
     full = scale >= 10
-    quiet_seconds, names = (600, list(LOADS)) if full else (64, ["cpu"])
+    quiet_seconds, names = (600, list(LOADS)) if full else (64, ["sock"])
     one = daemon(
         f"""
 [sampling]

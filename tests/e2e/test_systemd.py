@@ -27,7 +27,7 @@ def container(tmp_path_factory):
 def drop_in():
     """Run the checkout's program with a short watchdog; where it lies in a closed home, show it that much of it."""
     seen = sorted({sys.base_prefix, sys.prefix, str(REPOSITORY)})
-    closed = [path for path in seen if path.startswith(("/root", "/home"))]
+    closed = [path for path in seen if path.startswith(("/root", "/home", "/tmp", "/var/tmp"))]
     lines = ["[Service]", "ExecStart=", f"ExecStart={sys.executable} -P -m daemon", "WatchdogSec=5", "RestartSec=0.5"]
     if closed:
         lines += ["ProtectHome=tmpfs", *(f"BindReadOnlyPaths={path}" for path in closed)]
