@@ -24,11 +24,13 @@ def run(*command, check=True, timeout=60):
 class Container:
     """Boots in about two seconds; `do` runs a command inside, `stop` leaves nothing behind."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, shown=()):
         need("systemd-nspawn", "systemd-container")
         if os.geteuid() != 0 or not Path("/run").is_dir():
             pytest.skip("a container needs root")
         self.folder = folder
+        # systemd-nspawn lays an empty /tmp over ours: what is needed of it is shown again
+        self.binds = [f"--bind-ro={path}" for path in shown if path.startswith("/tmp/")]
         self.name = f"e2e{os.getpid()}"
         self.root = folder / "merged"
         self.groups = []
@@ -53,6 +55,7 @@ class Container:
             [
                 *("systemd-nspawn", "--boot", "-D", str(self.root), "--register=no", "--keep-unit"),
                 *("--private-network", f"--machine={self.name}", "--resolv-conf=off", "--timezone=off"),
+                *self.binds,
                 *("--system-call-filter=bpf", "--capability=CAP_BPF", "--console=pipe"),
             ],
             stdin=subprocess.DEVNULL,

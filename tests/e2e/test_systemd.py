@@ -10,12 +10,13 @@ from real import wait_for
 
 UNIT = "presaged.service"
 REPOSITORY = Path(__file__).resolve().parents[2]
+SEEN = sorted({sys.base_prefix, sys.prefix, str(REPOSITORY)})
 CONFIG = '[sampling]\ninterval_seconds = 1\n[compute]\nbackend = "numpy"\n'
 
 
 @pytest.fixture(scope="module")
 def container(tmp_path_factory):
-    one = Container(tmp_path_factory.mktemp("container"))
+    one = Container(tmp_path_factory.mktemp("container"), SEEN)
     try:
         one.write("/etc/systemd/system/presaged.service", (REPOSITORY / "systemd/presaged.service").read_text())
         one.write("/etc/systemd/system/presaged.service.d/test.conf", drop_in())
@@ -26,8 +27,7 @@ def container(tmp_path_factory):
 
 def drop_in():
     """Run the checkout's program with a short watchdog; where it lies in a closed home, show it that much of it."""
-    seen = sorted({sys.base_prefix, sys.prefix, str(REPOSITORY)})
-    closed = [path for path in seen if path.startswith(("/root", "/home", "/tmp", "/var/tmp"))]
+    closed = [path for path in SEEN if path.startswith(("/root", "/home", "/tmp", "/var/tmp"))]
     lines = ["[Service]", "ExecStart=", f"ExecStart={sys.executable} -P -m daemon", "WatchdogSec=5", "RestartSec=0.5"]
     if closed:
         lines += ["ProtectHome=tmpfs", *(f"BindReadOnlyPaths={path}" for path in closed)]
