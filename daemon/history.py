@@ -39,6 +39,7 @@ CREATE TABLE rollups (
 FLAG_GAP = 1  # time before this sample is unseen: nothing may look across
 FLAG_DOUBTFUL = 2  # the clock jumped in this hour: no rhythm may be learned from it
 FLAG_ALARMED = 4  # inside an episode or incident: not to be learned from
+FLAG_OWN_WORK = 8  # the daemon itself was learning: says little of the host
 
 TIERS_SECONDS = (300, 3600, 86_400)
 STATISTICS = ("mean", "min", "max", "p95", "last", "count")
@@ -250,12 +251,12 @@ class History:
         return self._schema_ids[schema]
 
     def scores(self, model: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the newest `count` raw scores that `model` gave, oldest first, and their flags."""
+        """Return the newest `count` raw scores that `model` gave, oldest first, and their flags; none of own work."""
         with self._lock:
             rows = self._database.execute(
-                "SELECT raw_score, flags FROM samples WHERE model = ? AND raw_score IS NOT NULL "
+                "SELECT raw_score, flags FROM samples WHERE model = ? AND raw_score IS NOT NULL AND flags & ? = 0 "
                 "ORDER BY seq DESC LIMIT ?",
-                (model, count),
+                (model, FLAG_OWN_WORK, count),
             ).fetchall()
         table = np.array(rows[::-1], np.float64).reshape(-1, 2)
         return table[:, 0], table[:, 1].astype(np.int64)

@@ -17,7 +17,7 @@ from daemon.child import Child
 from daemon.config import Config
 from daemon.continuity import UNKNOWN_HOUR
 from daemon.errors import PresagedError, StateError, WorkerError
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, History
+from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History
 from daemon.metrics import Metrics
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
@@ -123,6 +123,8 @@ class Learning:
             self._watch.window.push(ids, rows.values[row], hour)
             if rows.flags[row] & FLAG_ALARMED:
                 self._watch.window.mark_alarmed()
+            if rows.flags[row] & FLAG_OWN_WORK:
+                self._watch.window.blank()
             if self._watch.window.filled >= max(MINIMUM_ROWS, 2 * rows_learned):
                 rows_learned, seen_learned = (
                     self._watch.window.filled,
@@ -160,16 +162,20 @@ class Learning:
         while True:
             await self._due.wait()
             self._due.clear()
-            if self._watch.wants_to_learn():
-                await self._learn_from_window()
-            if self._wants_first_training():
-                try:
-                    await self.train("first")
-                except PresagedError as error:
-                    self._train_after = time.monotonic() + _RETRY_SECONDS
-                    _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
-            if self._wants_backend():
-                await self._load_backend()
+            with self._watch.own_work():
+                await self._learn_what_is_due()
+
+    async def _learn_what_is_due(self) -> None:
+        if self._watch.wants_to_learn():
+            await self._learn_from_window()
+        if self._wants_first_training():
+            try:
+                await self.train("first")
+            except PresagedError as error:
+                self._train_after = time.monotonic() + _RETRY_SECONDS
+                _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
+        if self._wants_backend():
+            await self._load_backend()
 
     async def _learn_from_window(self) -> None:
         number = -self._watch.seen
@@ -187,7 +193,8 @@ class Learning:
     async def train(self, trigger: str) -> str:
         """Train in the child, accept and promote; returns a few words. Raises PresagedError."""
         try:
-            words = await self._train()
+            with self._watch.own_work():
+                words = await self._train()
         except PresagedError:
             self._metrics.retrains.labels("anomaly", trigger, "failed").inc()
             raise

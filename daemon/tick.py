@@ -16,7 +16,7 @@ from alerting.pipeline import Pipeline
 from daemon.clock import Clock, Instant
 from daemon.continuity import Continuity, Passage
 from daemon.errors import DeadlineExceeded, Overloaded, PresagedError
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, History, StoredSample
+from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, StoredSample
 from daemon.metrics import Metrics
 from daemon.offload import Offload
 from daemon.sampler import Round, Sampler
@@ -170,7 +170,12 @@ class Tick:
 
     async def _store(self, now: Instant, passage: Passage, verdict: Verdict, values: NDArray[np.float32]) -> None:
         """Commit the sample. A disk that refuses costs history, not the watch: the window in memory goes on."""
-        flags = FLAG_GAP * passage.gap | FLAG_DOUBTFUL * passage.doubtful | FLAG_ALARMED * verdict.alarmed
+        flags = (
+            FLAG_GAP * passage.gap
+            | FLAG_DOUBTFUL * passage.doubtful
+            | FLAG_ALARMED * verdict.alarmed
+            | FLAG_OWN_WORK * verdict.own_work
+        )
         sample = StoredSample(
             self.seq + 1,
             now,

@@ -5,8 +5,9 @@ the window. Swapping a model in is one assignment between two ticks. It stores n
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from detectors.kernels import NUMPY, Backend
 WINDOW_ROWS = 2880  # a day at 30 s
 _TOP = 5
 _WARM_ROWS = 15
+_FIRST = 2  # samples of a new history: they show its own beginning
 _MERGE_SECONDS = 900.0
 _HOUR_SECONDS = 3600.0
 
@@ -44,6 +46,7 @@ class Verdict:
     alarmed: bool
     state: AnomalyState
     findings: tuple[Finding, ...]
+    own_work: bool = False
 
 
 class AnomalyWatch:
@@ -64,6 +67,7 @@ class AnomalyWatch:
         self._episode_hours = 0
         self._fitted_at = 0
         self._lasting = False
+        self._working, self._worked = 0, False
         self._name = ""
         self._trained_ms: int | None = None
         self.window = RingWindow(WINDOW_ROWS)
@@ -96,6 +100,16 @@ class AnomalyWatch:
         self._backend = backend
         if self._live and self._live.model.network:
             self._live.model.network.use(backend)
+
+    @contextmanager
+    def own_work(self) -> Iterator[None]:
+        """Mark what is sampled meanwhile: the daemon's own learning is no news of this host."""
+        self._working += 1
+        try:
+            yield
+        finally:
+            self._working -= 1
+            self._worked = True
 
     def adopt(
         self, model: AnomalyModel, number: int, name: str, trained_ms: int | None, threshold: float | None = None
@@ -147,7 +161,27 @@ class AnomalyWatch:
         return self.threshold
 
     def observe(self, registry: SignalRegistry, values: NDArray[np.float32], passage: Passage, now_ns: int) -> Verdict:
-        """Take in the row `values` (S,) of `registry.ids` and judge it."""
+        """Take in the row `values` (S,) of `registry.ids` and judge it.
+
+        A sample of own work may keep an alarm up but raise none, and what follows does not look back on it.
+        """
+        own_work, self._worked = self._working > 0 or self._worked or self.seen < _FIRST, False
+        verdict = self._judge(registry, values, passage, now_ns, own_work=own_work)
+        if own_work:
+            self.window.blank()
+            if self._live:
+                self._live.restart()
+        return replace(verdict, own_work=own_work)
+
+    def _judge(
+        self,
+        registry: SignalRegistry,
+        values: NDArray[np.float32],
+        passage: Passage,
+        now_ns: int,
+        *,
+        own_work: bool,
+    ) -> Verdict:
         self.seen += 1
         if passage.gap:
             self.window.push_gap(passage.hour)
@@ -174,19 +208,21 @@ class AnomalyWatch:
             )
             for column, _ in top
         )
-        alarmed = raw > self.threshold
+        alarmed = raw > self.threshold and not own_work
         if alarmed:
             self._count_episode(now_ns)
             self.window.mark_alarmed()
         state = self._state(
             score, tuple((part.signal, share) for part, (_, share) in zip(contributors, top, strict=True))
         )
-        return Verdict(raw, self.threshold, alarmed, state, self._findings(raw, state, contributors))
+        return Verdict(raw, self.threshold, alarmed, state, self._findings(raw, state, contributors, alarmed=alarmed))
 
-    def _findings(self, raw: float, state: AnomalyState, contributors: tuple[Contributor, ...]) -> tuple[Finding, ...]:
+    def _findings(
+        self, raw: float, state: AnomalyState, contributors: tuple[Contributor, ...], *, alarmed: bool
+    ) -> tuple[Finding, ...]:
         if raw <= RELEASE_RATIO * self.threshold:
             return ()
-        strength = Strength.RAISED if raw > self.threshold else Strength.HOLDING
+        strength = Strength.RAISED if alarmed else Strength.HOLDING
         threshold = self._settings.score_threshold
         return (Finding("Anomaly", "anomaly", "", strength, "unusual", state.shown, threshold, contributors),)
 

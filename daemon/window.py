@@ -67,6 +67,10 @@ class RingWindow:
         """Exclude the newest row from what is learned."""
         self._alarmed[self._next - 1] = True
 
+    def blank(self) -> None:
+        """Forget the values of the newest row, as if time had a gap there."""
+        self._values[self._next - 1] = np.nan
+
     def recent(self, ids: Ids, rows: int) -> Float32:
         """Return the newest `rows` rows (rows, S) of the signals `ids`, oldest first; NaN where there are none."""
         columns = self._columns_of(ids)

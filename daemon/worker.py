@@ -18,7 +18,7 @@ import psutil
 from numpy.typing import NDArray
 
 from daemon.errors import PresagedError, WorkerError
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, History, Rows
+from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, Rows
 from detectors import kernels, registry
 from detectors.anomaly import MINIMUM_ROWS, fit_model
 from detectors.features import FLOORS
@@ -87,9 +87,9 @@ def _backend(spec: Spec) -> kernels.Backend:
 
 
 def learnable(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return values (T, S) and hours (T,) to learn from: a NaN row at each gap, alarmed runs left out as a gap.
+    """Return values (T, S) and hours (T,) to learn from: a NaN row at each gap and for each sample of own work.
 
-    When more than half is alarmed, that is how the host is now, and it stays.
+    Alarmed runs are left out as a gap. When more than half is alarmed, that is how the host is now, and it stays.
     """
     alarmed = (rows.flags & FLAG_ALARMED) != 0
     if alarmed.mean() > 0.5:  # noqa: PLR2004 - half
@@ -99,6 +99,7 @@ def learnable(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     keep = np.flatnonzero(~alarmed)
     gaps = np.flatnonzero(cut[keep] & (np.arange(len(keep)) > 0))
     values = rows.values[keep]
+    values[(rows.flags[keep] & FLAG_OWN_WORK) != 0] = np.nan
     if len(gaps) == 0:
         return values, hours[keep]
     return np.insert(values, gaps, np.nan, axis=0), np.insert(hours[keep], gaps, -1)

@@ -136,8 +136,46 @@ def test_between_release_and_threshold_an_alert_is_held(driver, rows):
     verdict = driver.feed(rows[300:301])[0]
     for share, strengths in ((0.5, [Strength.RAISED]), (1.2, [Strength.HOLDING]), (2.0, [])):
         driver.watch.threshold = verdict.raw * share
-        found = driver.watch._findings(verdict.raw, verdict.state, ())
+        alarmed = share < 1
+        found = driver.watch._findings(verdict.raw, verdict.state, (), alarmed=alarmed)
         assert [one.strength for one in found] == strengths
+
+
+def test_own_work_raises_nothing_keeps_what_is_up_and_is_not_looked_back_on(driver, rows):
+    driver.feed(rows[:300])
+    loud = rows[300:340].copy()
+    loud[:, 3:9] += 3.0
+    with driver.watch.own_work():
+        during = driver.feed(loud[:3])
+    after = driver.feed(loud[3:4])[0]  # work may have ended just before this sample
+    for verdict in (*during, after):
+        assert verdict.own_work
+        assert not verdict.alarmed
+        assert verdict.raw > verdict.threshold
+        assert [one.strength for one in verdict.findings] == [Strength.HOLDING]
+    assert driver.watch.episodes == 0
+    quiet = driver.feed(rows[304:310])
+    assert not any(one.own_work or one.alarmed for one in quiet)
+    values, _ = driver.watch.window.reference(driver.registry.ids)
+    assert np.nanmax(values) < 2
+    assert driver.feed(loud[10:12])[-1].alarmed
+
+
+def test_what_it_remembers_after_own_work_is_a_gap(registry, rows):
+    one, other = Driver(registry), Driver(registry)
+    for driver in (one, other):
+        driver.feed(rows[:300])
+    with one.watch.own_work():
+        one.feed(rows[300:301] + 5)
+    one.feed(rows[301:302] + 5)
+    nothing = np.full((2, SIGNALS), np.nan, np.float32)
+    other.feed(nothing)
+    for mine, expected in zip(one.feed(rows[302:330]), other.feed(rows[302:330]), strict=True):
+        assert mine.raw == pytest.approx(expected.raw, abs=1e-6)
+
+
+def test_the_first_samples_of_a_history_show_its_own_beginning(driver, rows):
+    assert [one.own_work for one in driver.feed(rows[:4])] == [True, True, False, False]
 
 
 def test_a_quiet_host_stays_quiet(driver, rows):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from daemon.clock import Instant
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, History, Rows, StoredSample
+from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, Rows, StoredSample
 from daemon.worker import learnable
 from detectors import kernels
 from detectors.anomaly import score_rows
@@ -38,6 +38,13 @@ def test_alarmed_runs_are_left_out_as_one_gap():
 def test_when_most_is_alarmed_it_stays():
     values, _ = learnable(rows_with([0, FLAG_ALARMED, FLAG_ALARMED, FLAG_ALARMED, 0]))
     np.testing.assert_array_equal(values[:, 0], [0, 1, 2, 3, 4])
+
+
+def test_own_work_is_never_learned_from():
+    values, _ = learnable(rows_with([0, FLAG_OWN_WORK, 0, FLAG_OWN_WORK | FLAG_ALARMED, FLAG_ALARMED, FLAG_ALARMED]))
+    np.testing.assert_array_equal(values[:, 0], [0, np.nan, 2])
+    values, _ = learnable(rows_with([FLAG_OWN_WORK, FLAG_ALARMED, FLAG_ALARMED]))
+    np.testing.assert_array_equal(values[:, 0], [np.nan, 1, 2])
 
 
 def test_doubtful_hours_teach_no_rhythm():
