@@ -158,6 +158,11 @@ class Outbox:
             for name in names
         }
 
+    @property
+    def attempts(self) -> int:
+        """Attempts of all sinks since the start."""
+        return self._sent.total() + self._failed.total()
+
     async def load(self) -> None:
         """Count what an earlier run left. Raises StoreError."""
         self._pending = Counter(await self._store.count_pending())

@@ -75,6 +75,11 @@ class Pipeline:
         """What each sink did since the start."""
         return self._outbox.counts
 
+    @property
+    def attempts(self) -> int:
+        """Attempts to deliver since the start."""
+        return self._outbox.attempts
+
     def reconfigure(self, settings: PolicySettings) -> None:
         """Follow changed settings from the next tick on."""
         self._settings = settings

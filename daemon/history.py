@@ -39,7 +39,7 @@ CREATE TABLE rollups (
 FLAG_GAP = 1  # time before this sample is unseen: nothing may look across
 FLAG_DOUBTFUL = 2  # the clock jumped in this hour: no rhythm may be learned from it
 FLAG_ALARMED = 4  # inside an episode or incident: not to be learned from
-FLAG_OWN_WORK = 8  # the daemon itself was learning: says little of the host
+FLAG_OWN_WORK = 8  # the daemon itself was learning or notifying: says little of the host
 
 TIERS_SECONDS = (300, 3600, 86_400)
 STATISTICS = ("mean", "min", "max", "p95", "last", "count")

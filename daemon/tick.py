@@ -61,6 +61,7 @@ class Tick:
         self._jumped = jumped
         self._continuity = Continuity(interval_seconds)
         self._wake = asyncio.Event()
+        self._attempts = 0
         self.running = asyncio.Lock()
         self.seq = 0
         self.samples = 0
@@ -120,6 +121,7 @@ class Tick:
             lambda: self._sampler.collect(now.monotonic_ns), deadline_seconds=_ROUND_SECONDS, what="collectors"
         )
         await self._learn_signals(round_, now)
+        self._note_deliveries()
         values = self._registry.fill(round_.measured)
         with self._metrics.inference_seconds.labels("anomaly").time():
             verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns)
@@ -141,6 +143,12 @@ class Tick:
         )
         self._publish(snapshot)
         return snapshot
+
+    def _note_deliveries(self) -> None:
+        """On a quiet host the own notification is unusual traffic: it must not raise the next."""
+        before, self._attempts = self._attempts, self._pipeline.attempts
+        if self._attempts != before:
+            self._watch.note_own_work()
 
     def _tell(self, passage: Passage) -> None:
         if passage.jump_seconds:

@@ -109,7 +109,11 @@ class AnomalyWatch:
             yield
         finally:
             self._working -= 1
-            self._worked = True
+            self.note_own_work()
+
+    def note_own_work(self) -> None:
+        """Mark the next sample: it shows what the daemon itself has just done."""
+        self._worked = True
 
     def adopt(
         self, model: AnomalyModel, number: int, name: str, trained_ms: int | None, threshold: float | None = None

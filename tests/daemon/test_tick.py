@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from daemon.errors import CollectorError, StateError
-from daemon.history import FLAG_DOUBTFUL, FLAG_GAP
+from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK
 from daemon.rates import Rates
 from daemon.signals import Kind, SignalSpec
 from detectors.findings import Unit
@@ -51,6 +51,17 @@ async def test_the_tick_goes_on_after_the_last_sample_stored(hosts, fake_collect
     rows = again.history.last_rows(10)
     assert rows.seq.tolist() == [1, 2, 3, 4, 5, 6]
     assert not (rows.flags & FLAG_GAP).any()  # a quick restart is no gap
+
+
+async def test_the_sample_after_a_notification_is_own_work(hosts, fake_collector):
+    host = await hosts(fake_collector("cpu", {"a": 1.0}))
+    await host.take(4)
+    host.outbox._sent["hook"] += 1
+    await host.take(2)
+    host.outbox._failed["hook"] += 1
+    await host.take(2)
+    flags = host.history.last_rows(10).flags & FLAG_OWN_WORK
+    assert (flags[2:] > 0).tolist() == [False, False, True, False, True, False]
 
 
 async def test_a_collector_that_stops_is_an_alert_and_its_return_ends_it(hosts, fake_collector):
