@@ -205,8 +205,12 @@ class App:
             _log.warning("interval_changed", former_seconds=former, effect="what was learned at it is not used")
         known = [(signal.id, signal.spec, signal.last_seen_ms) for signal in self._state.load_signals()]
         self._registry = SignalRegistry(known, self._state.assign_signals, self._state.remove_signals)
-        self._metrics = Metrics(__version__, lambda: self._learning.backend, config.metrics.signals)
-        self._metrics.database_resets.inc(self._history.resets)
+        self._metrics = Metrics(
+            __version__,
+            lambda: self._learning.backend,
+            config.metrics.signals,
+            resets=lambda: self._history.resets,
+        )
         self._watch = AnomalyWatch(config.anomaly, self._interval)
         self._child = Child()
         self._learning = Learning(
@@ -300,10 +304,9 @@ class App:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:  # state.db raises StateError: this is the history
-            self._metrics.database_resets.inc()
-            _log.error("history_set_aside", reason=str(error), kept="history.db.corrupt")
-            await self._offload.run(self._history.set_aside, deadline_seconds=10.0, what="history.db")
-            return f"history set aside: {error}"
+            reason = str(error)
+            await self._offload.run(lambda: self._history.set_aside(reason), deadline_seconds=10.0, what="history.db")
+            return f"history set aside: {reason}"
 
     async def _roll_up(self) -> str:
         written = await self._offload.run(self._history.roll_up, deadline_seconds=100.0, what="history.db")

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from daemon.clock import Instant
 from daemon.errors import StateError
+
+_log = structlog.get_logger()
 
 Float32 = NDArray[np.float32]
 
@@ -97,22 +100,23 @@ class History:
             return self._open()
         except sqlite3.OperationalError as error:
             raise StateError(f"{self.path}: cannot be opened: {error}") from error
-        except sqlite3.DatabaseError:
-            self._set_aside()
+        except sqlite3.DatabaseError as error:
+            self._set_aside(str(error))
             return self._open()
 
-    def _set_aside(self) -> None:
+    def _set_aside(self, reason: str) -> None:
         for suffix in ("-wal", "-shm", ""):
             broken = self.path.with_name(self.path.name + suffix)
             if broken.exists():
                 broken.replace(self.path.with_name(f"{self.path.name}.corrupt{suffix}"))
         self.resets += 1
+        _log.error("history_set_aside", reason=reason, kept=f"{self.path.name}.corrupt")
 
-    def set_aside(self) -> None:
+    def set_aside(self, reason: str) -> None:
         """Move the corrupt file away and start an empty one; the former is kept beside it, until the next time."""
         with self._lock:
             self._database.close()
-            self._set_aside()
+            self._set_aside(reason)
             self._forget()
             self._database = self._open()
             if self._interval:

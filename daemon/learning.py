@@ -81,9 +81,7 @@ class Learning:
         except sqlite3.OperationalError as error:
             raise StateError(f"{self._history.path}: cannot be read: {error}") from error
         except sqlite3.DatabaseError as error:
-            self._metrics.database_resets.inc()
-            _log.error("history_set_aside", reason=str(error), kept="history.db.corrupt")
-            self._history.set_aside()
+            self._history.set_aside(str(error))
         self._models.prepare()
         model, manifest, refused = self._models.champion()
         for reason in refused:

@@ -36,7 +36,9 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # 
 class Metrics:
     """The registry of this process. `publish` hands it the newest snapshot; `render` is called by the server."""
 
-    def __init__(self, version: str, backend: Callable[[], str], most_signals: int) -> None:
+    def __init__(
+        self, version: str, backend: Callable[[], str], most_signals: int, *, resets: Callable[[], int] = lambda: 0
+    ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self.samples = Counter("presaged_samples", "Samples taken.", registry=self._registry)
         self.ticks_missed = Counter(
@@ -63,9 +65,6 @@ class Metrics:
         self.store_failures = Counter(
             "presaged_store_failures", "Samples that could not be stored.", registry=self._registry
         )
-        self.database_resets = Counter(
-            "presaged_database_resets", "Times that a corrupt history was set aside.", registry=self._registry
-        )
         self.jobs_skipped = Counter(
             "presaged_jobs_skipped", "Scheduled runs that did not happen.", ("job",), registry=self._registry
         )
@@ -90,7 +89,7 @@ class Metrics:
             ("where",),
             registry=self._registry,
         )
-        self._snapshots = _SnapshotCollector(version, backend, most_signals)
+        self._snapshots = _SnapshotCollector(version, backend, most_signals, resets)
         self._registry.register(self._snapshots)
         ProcessCollector(registry=self._registry)
 
@@ -106,9 +105,10 @@ class Metrics:
 class _SnapshotCollector(Collector):
     """Turns the current snapshot into metric families. Reads nothing else, so a scrape sees one moment."""
 
-    def __init__(self, version: str, backend: Callable[[], str], most_signals: int) -> None:
+    def __init__(self, version: str, backend: Callable[[], str], most_signals: int, resets: Callable[[], int]) -> None:
         self._version = version
         self._backend = backend
+        self._resets = resets
         self._most_signals = most_signals
         self.current: tuple[Snapshot, Mapping[str, SinkCounts]] | None = None
 
@@ -116,6 +116,9 @@ class _SnapshotCollector(Collector):
         build = InfoMetricFamily("presaged_build", "Version of presaged and the back end that computes.")
         build.add_metric((), {"version": self._version, "backend": self._backend()})
         yield build
+        resets = CounterMetricFamily("presaged_database_resets", "Times that a corrupt history was set aside.")
+        resets.add_metric((), self._resets())
+        yield resets
         if self.current is None:
             return
         snapshot, sinks = self.current

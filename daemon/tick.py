@@ -203,14 +203,12 @@ class Tick:
             self._metrics.store_failures.inc()
             _log.error("sample_not_stored", seq=sample.seq, reason=str(error))
         except sqlite3.DatabaseError as error:
-            self._metrics.database_resets.inc()
-            _log.error("history_set_aside", reason=str(error), kept="history.db.corrupt")
-            await self._begin_history_anew(sample)
+            await self._begin_history_anew(sample, str(error))
         self.seq += 1
 
-    async def _begin_history_anew(self, sample: StoredSample) -> None:
+    async def _begin_history_anew(self, sample: StoredSample, reason: str) -> None:
         def work() -> None:
-            self._history.set_aside()
+            self._history.set_aside(reason)
             self._history.append(sample)
 
         try:

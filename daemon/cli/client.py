@@ -4,9 +4,11 @@ Enters: the configuration. Leaves: the daemon's status, or one sentence on why t
 this host only, follows no redirect and no proxy, and shows the token to nobody but the daemon's own user.
 """
 
+import contextlib
 import http.client
 import ipaddress
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -88,6 +90,10 @@ def _listeners(port: int) -> set[int]:
 def _get(host: str, port: int, path: str, token: str | None, where: str) -> tuple[int, bytes]:
     deadline = time.monotonic() + _SECONDS
     connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
+    limit = threading.Timer(_SECONDS, _cut, (connection,))  # the timeout is for one read: headers may come drop by drop
+    limit.daemon = True
+    limit.start()
+    late = f"{where} gave no answer within {_SECONDS:g} s; see `journalctl -u presaged`"
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         response = connection.getresponse()
@@ -100,10 +106,21 @@ def _get(host: str, port: int, path: str, token: str | None, where: str) -> tupl
     except ConnectionRefusedError as error:
         raise NotRunning(f"nothing runs on {where}; `systemctl start presaged` or `make run`") from error
     except TimeoutError as error:
-        raise DaemonError(f"{where} gave no answer within {_SECONDS:g} s; see `journalctl -u presaged`") from error
+        raise DaemonError(late) from error
     except OSError as error:
+        if time.monotonic() > deadline:
+            raise DaemonError(late) from error
         raise DaemonError(f"{where}: {error.strerror or 'the connection was lost'}; {_OTHER_PORT}") from error
     except (http.client.HTTPException, ValueError) as error:
+        if time.monotonic() > deadline:
+            raise DaemonError(late) from error
         raise DaemonError(f"what answers on {where} does not speak HTTP; {_OTHER_PORT}") from error
     finally:
+        limit.cancel()
         connection.close()
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    if connection.sock is not None:
+        with contextlib.suppress(OSError):  # it has just ended by itself
+            connection.sock.shutdown(socket.SHUT_RDWR)

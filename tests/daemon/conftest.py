@@ -98,8 +98,7 @@ class Host:
         self.history.bind_interval(self.interval)
         known = [(one.id, one.spec, one.last_seen_ms) for one in self.state.load_signals()]
         self.registry = SignalRegistry(known, self.state.assign_signals, self.state.remove_signals)
-        self.metrics = Metrics("test", lambda: self.learning.backend, 200)
-        self.metrics.database_resets.inc(self.history.resets)
+        self.metrics = Metrics("test", lambda: self.learning.backend, 200, resets=lambda: self.history.resets)
         self.watch = AnomalyWatch(self.config.anomaly, self.interval)
         self.child = Child()
         self.models = Registry(self.directory / "models")

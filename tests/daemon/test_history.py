@@ -311,7 +311,7 @@ def test_a_history_that_breaks_while_it_is_open_is_set_aside_and_goes_on(path):
     with pytest.raises(sqlite3.DatabaseError) as caught:
         go_on()
     assert not isinstance(caught.value, sqlite3.OperationalError)
-    history.set_aside()
+    history.set_aside("malformed")
     assert history.resets == 1
     history.append(sample(700, T0, [1, 2, 3]))
     assert history.last()[0] == 700

@@ -270,7 +270,7 @@ async def test_a_history_that_cannot_even_be_set_aside_does_not_stop_the_watch(h
     def refuse(*_arguments):
         raise sqlite3.DatabaseError("malformed")
 
-    def read_only():
+    def read_only(_reason):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(host.history, "append", refuse)

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pty
@@ -6,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -218,6 +220,26 @@ def token(config):
     path.parent.mkdir()
     path.write_text("secret\n")
     return path
+
+
+def test_a_server_that_answers_drop_by_drop_holds_nobody(monkeypatch, config, port):
+    monkeypatch.setattr(client, "_SECONDS", 0.6)
+    began = time.monotonic()
+
+    def drip(listener):
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            for letter in b"HTTP/1.1 200 OK" + b"x" * 100:
+                connection.sendall(bytes([letter]))
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        serving = threading.Thread(target=drip, args=(listener,))
+        serving.start()
+        with pytest.raises(DaemonError, match="no answer within"):
+            fetch_status(load(config))
+        assert time.monotonic() - began < 3
+        serving.join()
 
 
 def test_the_token_is_sent_and_a_refusal_told(presage, config, foreign, token):
