@@ -213,7 +213,7 @@ def step(plan: Plan, parameters: Floats, slopes: Floats, settings: TrainSettings
     for (weights, _), (weight_slopes, _) in matrices:
         weight_slopes[:] += s.l2 * weights
         if s.rule is Rule.ADAMW:
-            weights[:] *= 1 - rate * s.weight_decay
+            weights[:] -= rate * s.weight_decay * weights
     if s.rule is Rule.SGD:
         state.first[:] = s.momentum * state.first + slopes
         parameters -= rate * state.first
