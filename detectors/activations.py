@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels import Activation
+from detectors.kernels.reference import gelu, normal_share
 
 Floats = NDArray[np.floating]
 Forward = Callable[[Floats], Floats]
@@ -70,21 +71,14 @@ def backward_tanh(gradient: Floats, pre: Floats, out: Floats) -> Floats:  # noqa
 
 
 def forward_gelu(pre: Floats) -> Floats:
-    """Return pre times the normal distribution's share below it (Hendrycks and Gimpel, 2016), exactly."""
-    return np.asarray(pre * _share_below(pre))  # (B, O)
+    """Return pre times the normal distribution's share below it, exactly (Hendrycks and Gimpel, 2016)."""
+    return gelu(pre)  # (B, O)
 
 
 def backward_gelu(gradient: Floats, pre: Floats, out: Floats) -> Floats:  # noqa: ARG001 - one signature for all
     """Multiply by share + pre x density."""
     density = _DENSITY * np.exp(-0.5 * pre * pre)  # (B, O)
-    return np.asarray(gradient * (_share_below(pre) + pre * density))  # (B, O)
-
-
-def _share_below(values: Floats) -> Floats:
-    """Return the normal distribution's share below `values`."""
-    from scipy.special import ndtr  # noqa: PLC0415 - 20 MB that a process without GELU does not pay for
-
-    return np.asarray(ndtr(values))
+    return np.asarray(gradient * (normal_share(pre) + pre * density))  # (B, O)
 
 
 def forward_softmax(pre: Floats) -> Floats:

@@ -113,7 +113,7 @@ class AdamW(Adam):
 
     def move(self, state: State, block: Floats, gradient: Floats, rate: float) -> None:
         """Take the step; see `Optimizer.step`."""
-        np.multiply(block, 1 - rate * self.weight_decay, out=block, where=state.decayed)
+        np.subtract(block, rate * self.weight_decay * block, out=block, where=state.decayed)
         Adam.move(self, state, block, gradient, rate)
 
 

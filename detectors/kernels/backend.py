@@ -72,7 +72,12 @@ class Backend(ABC):
 
     @abstractmethod
     def forward(self, plan: Plan, packed: Packed, inputs: Float32, scratch: Float32, outputs: Float32) -> None:
-        """Fill `outputs` (B, O) from `inputs` (B, I). Raises ValueError when an array does not fit the plan."""
+        """Fill `outputs` (B, O) from `inputs` (B, I). Raises ValueError when an array does not fit the plan.
+
+        Rows do not meet: what is not finite stays in its row. A NaN makes every output of its row NaN.
+        Infinities go through sums as IEEE 754 has it (inf - inf and 0 x inf are NaN, weights of 0 included),
+        and through activations as `Activation` says.
+        """
 
     @abstractmethod
     def can_train(self, plan: Plan, settings: TrainSettings) -> bool:

@@ -7,6 +7,7 @@ spare), then for each layer its panels of up to three vectors of outputs: [bias:
 Both widths are padded to whole vectors. Nothing here imports Numba.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 
@@ -71,12 +72,26 @@ def header(plan: Plan, lanes: int) -> tuple[NDArray[np.int64], tuple[int, ...], 
     return words, tuple(offsets), at
 
 
-def pack(plan: Plan, parameters: Float32, lanes: int, *, into: Float32 | None = None) -> Float32:
-    """Return the buffer of `parameters` (canonical order) with its header, or fill one that `pack` made."""
-    words, offsets, count = header(plan, lanes)
-    if into is None:
-        into = aligned(count)
-        into[: 2 * len(words)].view(np.int64)[:] = words
+def pack(plan: Plan, parameters: Float32, lanes: int) -> Float32:
+    """Return the buffer of `parameters` (canonical order) with its header."""
+    words, _, count = header(plan, lanes)
+    packed = aligned(count)
+    packed[: 2 * len(words)].view(np.int64)[:] = words
+    for canonical, panel in _views(plan, parameters, packed, lanes):
+        panel[:] = canonical
+    return packed
+
+
+def unpack(plan: Plan, packed: Float32, lanes: int, out: Float32) -> Float32:
+    """Fill `out` with the canonical parameters of a buffer."""
+    for canonical, panel in _views(plan, out, packed, lanes):
+        canonical[:] = panel
+    return out
+
+
+def _views(plan: Plan, parameters: Float32, packed: Float32, lanes: int) -> Iterator[tuple[Float32, Float32]]:
+    """Yield views on the same numbers in canonical order and in the panels: biases (n,), then weights (in, n)."""
+    _, offsets, _ = header(plan, lanes)
     place = 0
     for offset, (wide, out) in zip(offsets, pairwise(plan.sizes), strict=True):
         weights = parameters[place : place + wide * out].reshape(out, wide)
@@ -84,25 +99,7 @@ def pack(plan: Plan, parameters: Float32, lanes: int, *, into: Float32 | None = 
         place += wide * out + out
         deep = padded(wide, lanes) + 1
         for column, width in panels(out, lanes):
-            block = into[offset + column * deep : offset + (column + width) * deep].reshape(deep, width)
-            true = min(width, out - column)
-            block[0, :true] = bias[column : column + true]
-            block[1 : wide + 1, :true] = weights[column : column + true].T
-    return into
-
-
-def unpack(plan: Plan, packed: Float32, lanes: int, out: Float32) -> Float32:
-    """Fill `out` with the canonical parameters of a buffer."""
-    _, offsets, _ = header(plan, lanes)
-    place = 0
-    for offset, (wide, outputs) in zip(offsets, pairwise(plan.sizes), strict=True):
-        weights = out[place : place + wide * outputs].reshape(outputs, wide)
-        bias = out[place + wide * outputs : place + wide * outputs + outputs]
-        place += wide * outputs + outputs
-        deep = padded(wide, lanes) + 1
-        for column, width in panels(outputs, lanes):
             block = packed[offset + column * deep : offset + (column + width) * deep].reshape(deep, width)
-            true = min(width, outputs - column)
-            bias[column : column + true] = block[0, :true]
-            weights[column : column + true] = block[1 : wide + 1, :true].T
-    return out
+            true = min(width, out - column)
+            yield bias[column : column + true], block[0, :true]
+            yield weights[column : column + true].T, block[1 : wide + 1, :true]

@@ -14,7 +14,12 @@ Float32 = NDArray[np.float32]
 
 
 class Activation(IntEnum):
-    """What a layer does with its sums; LEAKY_RELU has slope 0.01, GELU is the exact form with erf."""
+    """What a layer does with its sums; LEAKY_RELU has slope 0.01, GELU is the exact form with erf, everywhere.
+
+    What is not a number stays none: NaN gives NaN, and in SOFTMAX to its whole row. Infinities give the limits:
+    RELU and GELU 0 and inf, SIGMOID 0 and 1, TANH -1 and 1, LEAKY_RELU and LINEAR -inf and inf. SOFTMAX gives 0
+    for -inf, and NaN to the row that holds inf, or -inf alone.
+    """
 
     LINEAR = 0
     RELU = 1

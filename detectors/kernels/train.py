@@ -39,13 +39,13 @@ from detectors.kernels.vector import (
 )
 
 _RELU, _LEAKY, _SIGMOID, _TANH = 1, 2, 3, 4
-_SGD, _RMSPROP, _ADAMW = 0, 1, 3
+_SGD, _RMSPROP = 0, 1
 _LINE = 16  # floats in a cache line
 # settings, float64, as `native` writes them
 _RULE, _LOSS, _BATCH, _RATE, _MOMENTUM, _FIRST, _SECOND, _EPSILON, _DECAY, _L2, _FLOOR = range(11)
 _POWER1, _POWER2 = 11, 12  # the two decays to the power of the steps done
 # constants of one step, float32
-_C_RATE, _C_KEEP1, _C_NEW1, _C_KEEP2, _C_NEW2, _C_ROOT, _C_EPSILON, _C_L2, _C_SHRINK, _C_FLOOR = range(10)
+_C_RATE, _C_KEEP1, _C_NEW1, _C_KEEP2, _C_NEW2, _C_ROOT, _C_EPSILON, _C_L2, _C_DECAY, _C_FLOOR = range(10)
 _CONSTANTS = 16
 
 
@@ -66,7 +66,7 @@ def _constants(settings, c, biases):
     c[_C_KEEP2], c[_C_NEW2] = f(second), f(1 - second)
     c[_C_EPSILON] = f(settings[_EPSILON])
     c[_C_L2] = f(0) if biases else f(settings[_L2])
-    c[_C_SHRINK] = f(1) if biases or rule != _ADAMW else f(1 - rate * settings[_DECAY])
+    c[_C_DECAY] = f(0) if biases else f(rate * settings[_DECAY])  # 1 minus it would round half of it away
     c[_C_FLOOR] = f(-np.inf) if biases else f(settings[_FLOOR])
 
 
@@ -76,7 +76,7 @@ def _step(rule, w, m, v, g, count, c):
     rate, scale, epsilon = broadcast(c[_C_RATE]), broadcast(c[_C_ROOT]), broadcast(c[_C_EPSILON])
     keep1, new1 = broadcast(c[_C_KEEP1]), broadcast(c[_C_NEW1])
     keep2, new2 = broadcast(c[_C_KEEP2]), broadcast(c[_C_NEW2])
-    l2, shrink, floor = broadcast(c[_C_L2]), broadcast(c[_C_SHRINK]), broadcast(c[_C_FLOOR])
+    l2, decay, floor = broadcast(c[_C_L2]), broadcast(c[_C_DECAY]), broadcast(c[_C_FLOOR])
     zero = broadcast(np.float32(0))
     for i in range(0, count, LANES):
         weight = load(w, i)
@@ -94,7 +94,7 @@ def _step(rule, w, m, v, g, count, c):
             store(m, i, moment)
             store(v, i, square)
             change = div(moment, fma(sqrt(square), scale, epsilon))
-        weight = fma(sub(zero, rate), change, mul(weight, shrink))
+        weight = fma(sub(zero, rate), change, fma(sub(zero, decay), weight, weight))
         store(w, i, where_less(weight, floor, floor, weight))
 
 

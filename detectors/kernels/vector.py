@@ -149,6 +149,7 @@ class Emit:
         return self.choose("<", size, self.constant(0.625), small, b.fsub(self.constant(1), far))
 
     def gelu(self, x):
+        """Return x times the normal distribution's share below it (Hendrycks and Gimpel, 2016), erf by a polynomial."""
         b = self.builder
         z = b.fmul(self.call(f"llvm.fabs.v{LANES}f32", VECTOR, x), self.constant(0.7071067811865476))
         t = b.fdiv(self.constant(1), self.fma(z, self.constant(0.3275911), self.constant(1)))

@@ -77,6 +77,18 @@ def test_every_activation_with_every_loss(hidden, pair):
     check(Architecture((4, 5, 3, 2), hidden, output), Loss(loss))
 
 
+@pytest.mark.parametrize("output", Activation, ids=lambda one: one.name)
+@pytest.mark.parametrize("loss", [LossName.MSE, LossName.MAE, LossName.HUBER, LossName.PINBALL])
+def test_every_output_with_every_loss_that_takes_it(loss, output):
+    check(Architecture((4, 5, 3), Activation.TANH, output), Loss(loss, delta=0.3, quantiles=(0.2, 0.5, 0.9)))
+
+
+@pytest.mark.parametrize("hidden", HIDDEN, ids=lambda one: one.name)
+def test_every_activation_with_residual_dropout_and_normalisation(hidden):
+    everything = Architecture((4, 5, 5, 5, 2), hidden, residual=True, batch_norm=True, dropout=0.3)
+    check(everything, Loss(LossName.MSE), learning=(True,) * 4)
+
+
 @pytest.mark.parametrize("loss", list(LossName))
 def test_residual_dropout_and_normalisation_together(loss):
     output = FITTING.get(loss, Activation.TANH)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from detectors.kernels import NUMPY, Activation, KsWindow, Loss, Plan, Rule, TrainSettings, TrainState, dense
 from detectors.kernels.layout import panels
 from detectors.kernels.reference import gradient, outputs_of, split, step
+from detectors.network import Network
+from detectors.parameters import Architecture
 
 pytestmark = pytest.mark.timeout(240)  # the first test waits for three compilations
 
@@ -74,6 +76,56 @@ def test_any_shape_and_batch(backends, plan, batch, seed):
         assert (backend.unpack(plan, packed) == flat).all()
         got = outputs(backend, plan, flat, inputs)
         np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=5e-6)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=plans(), batch=st.integers(1, 300), seed=st.integers(0, 2**32))
+def test_what_is_not_finite_comes_out_as_declared(backends, plan, batch, seed):
+    rng = np.random.default_rng(seed)
+    flat, plain = parameters_of(plan, seed), rng.normal(size=(batch, plan.sizes[0])).astype(np.float32)
+    inputs = plain.copy()
+    rows = rng.choice(batch, 2 * (batch // 2), replace=False).reshape(2, -1)[:, : 1 + batch // 8]
+    missing, infinite = rows
+    for row in infinite:
+        inputs[row, rng.integers(0, plan.sizes[0], 2)] = rng.choice([np.inf, -np.inf], 2)
+    for row in missing:
+        inputs[row, rng.integers(0, plan.sizes[0])] = np.nan
+    finite = np.setdiff1d(np.arange(batch), rows)
+    with np.errstate(all="ignore"):
+        exact = outputs_of(plan, flat.astype(np.float64), inputs[infinite].astype(np.float64))[-1]
+    for backend in (*backends, NUMPY):
+        got = outputs(backend, plan, flat, inputs)
+        assert np.isnan(got[missing]).all()
+        np.testing.assert_allclose(got[infinite], exact, rtol=2e-5, atol=5e-6)  # NaN and infinities in the same places
+        assert np.array_equal(got[finite], outputs(backend, plan, flat, plain)[finite])
+
+
+layouts = st.sampled_from(["fortran", "every second", "backwards", "unaligned"])
+types = st.sampled_from(["f2", "f4", ">f4", "f8", "i1", "u2", "i8"])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.tuples(st.integers(2, 40), st.integers(2, 33)), layouts, types, st.integers(0, 2**31))
+def test_a_network_converts_and_a_back_end_refuses(backends, shape, layout, kind, seed):
+    rows, wide = shape
+    network = Network(Architecture((wide, 5, 3), A.TANH), seed=seed)
+    plain = np.random.default_rng(seed).integers(0, 9, shape).astype(kind)
+    given_rows = {
+        "fortran": np.asfortranarray(plain),
+        "every second": np.repeat(plain, 2, axis=1)[:, ::2],
+        "backwards": plain[::-1].copy()[::-1],
+        "unaligned": np.frombuffer(b"\0" + plain.tobytes(), kind, plain.size, 1).reshape(shape),
+    }[layout]
+    plan, out = network.architecture.plan(), np.full((rows, 3), 7, np.float32)
+    for backend in (*backends, NUMPY):
+        network.use(backend)
+        wanted = network.predict(plain.astype(np.float32))
+        assert np.array_equal(network.predict(given_rows), wanted)
+        if backend is NUMPY and layout == "unaligned" and kind == "f4":
+            continue  # it reads these as well
+        with pytest.raises(ValueError, match=r"inputs"):
+            backend.forward(plan, backend.pack(plan, network.parameters), given_rows, backend.scratch(plan, rows), out)
+        assert (out == 7).all()
 
 
 @pytest.mark.parametrize("kind", A)
@@ -141,24 +193,6 @@ def data_of(plan, rows, seed=2, *, weighted=False):
     targets = rng.random((rows, plan.sizes[-1])).astype(np.float32)  # soft
     weights = rng.random(rows).astype(np.float32) * 3 if weighted else None
     return inputs, targets, rng.permutation(rows), weights
-
-
-@pytest.mark.parametrize(("batch", "rows"), [(1, 60), (8, 203), (32, 1000), (256, 1100)])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_trained_weights_agree_with_the_reference(backends, name, batch, rows):
-    # The seed is one that leaves no sum within rounding of zero: with seed 2 and 256 rows a single unit of the
-    # failure network stands at -2e-7, float32 rounds it to +5e-7, relu passes it, and Adam's first steps, which
-    # look only at signs, carry that one row into 7e-4 of the weights. A kernel that differs so is not wrong.
-    plan = NETWORKS[name]
-    data = data_of(plan, rows, 4)
-    before = parameters_of(plan)
-    for rule in Rule if batch == 32 else (Rule.ADAM,):
-        wanted, loss, _ = exactly(plan, data, rule, batch)
-        for backend in backends:
-            got, its_loss, _ = trained(backend, plan, data, rule, batch)
-            assert np.linalg.norm(got - wanted) < 1e-4 * np.linalg.norm(wanted)
-            assert np.linalg.norm(got - wanted) < 1e-3 * np.linalg.norm(wanted - before)  # of the way that was gone
-            assert its_loss == pytest.approx(loss, rel=1e-5)
 
 
 @pytest.mark.parametrize(("batch", "rows"), [(8, 203), (32, 1000), (256, 1100)])

@@ -1,8 +1,3 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -245,60 +240,3 @@ def test_activations_come_one_for_all_or_one_each_and_by_name():
     assert each.activations == (Activation.TANH, Activation.GELU, Activation.SIGMOID)
     assert Architecture((3, 2, 2, 1), "tanh").activations[:2] == (Activation.TANH,) * 2
     assert Architecture((3, 1)).activations == (Activation.LINEAR,)
-
-
-TORCH = """
-import sys, numpy as np, torch
-from pathlib import Path
-data = np.load(sys.argv[1])
-layers, hidden, output = int(data["layers"]), str(data["hidden"]), str(data["output"])
-kinds = {"LINEAR": torch.nn.Identity(), "RELU": torch.nn.ReLU(), "LEAKY_RELU": torch.nn.LeakyReLU(0.01),
-    "SIGMOID": torch.nn.Sigmoid(), "TANH": torch.nn.Tanh(), "GELU": torch.nn.GELU(), "SOFTMAX": torch.nn.Softmax(1)}
-x = torch.tensor(data["inputs"])
-with torch.no_grad():
-    for i in range(layers):
-        x = torch.nn.functional.linear(x, torch.tensor(data[f"w{i}"]), torch.tensor(data[f"b{i}"]))
-        if f"scale{i}" in data:
-            x = torch.nn.functional.batch_norm(x, torch.tensor(data[f"mean{i}"]), torch.tensor(data[f"variance{i}"]),
-                torch.tensor(data[f"scale{i}"]), torch.tensor(data[f"shift{i}"]))
-        x = kinds[output if i == layers - 1 else hidden](x)
-np.save(sys.argv[2], x.numpy())
-"""
-
-
-@pytest.fixture(scope="module")
-def torch_python():
-    """A Python that has PyTorch: this one, or the one that PRESAGED_TORCH_PYTHON names."""
-    python = os.environ.get("PRESAGED_TORCH_PYTHON", sys.executable)
-    asked = [python, "-c", "import torch"]
-    if not Path(python).exists() or subprocess.run(asked, capture_output=True, check=False).returncode:
-        pytest.skip("PyTorch is not importable, and PRESAGED_TORCH_PYTHON names no Python that has it")
-    return python
-
-
-@pytest.mark.parametrize(
-    ("hidden", "output", "batch_norm"),
-    [
-        ("RELU", "SIGMOID", False),
-        ("LEAKY_RELU", "SOFTMAX", True),
-        ("TANH", "LINEAR", False),
-        ("GELU", "TANH", True),
-        ("SIGMOID", "RELU", False),
-    ],
-)
-def test_pytorch_computes_the_same(torch_python, tmp_path, hidden, output, batch_norm):
-    architecture = Architecture((96, 64, 32, 5), hidden, output, batch_norm=batch_norm)
-    network = Network(architecture, seed=3)
-    rng = np.random.default_rng(0)
-    inputs = rng.normal(size=(40, 96)).astype(np.float32)
-    data = {"layers": 3, "hidden": hidden, "output": output, "inputs": inputs}
-    for index, layer in enumerate(network.layers):
-        data |= {f"w{index}": layer.weights, f"b{index}": layer.biases}
-        if layer.norm is not None:
-            for part in ("mean", "variance", "scale", "shift"):
-                data[f"{part}{index}"] = getattr(layer.norm, part)
-    np.savez(tmp_path / "in.npz", **data)
-    arguments = [torch_python, "-c", TORCH, str(tmp_path / "in.npz"), str(tmp_path / "out.npy")]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(network.predict(inputs), np.load(tmp_path / "out.npy"), rtol=1e-5, atol=1e-5)

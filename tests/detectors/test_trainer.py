@@ -7,9 +7,9 @@ from detectors.kernels import Activation
 from detectors.losses import Loss, LossName
 from detectors.network import Network
 from detectors.optimizers import OPTIMIZERS, Adam, AdamW, Optimizer, QuickProp, RmsProp, RProp, Sgd
-from detectors.parameters import Architecture, layers_of
+from detectors.parameters import Architecture, initial, layers_of, weights_of
 from detectors.schedules import Exponential
-from detectors.trainer import DivergenceError, Settings, Trainer, evaluate, train
+from detectors.trainer import DivergenceError, Settings, Trainer, _factors, evaluate, train
 
 XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 EITHER = np.array([[0], [1], [1], [0]], np.float32)
@@ -86,6 +86,59 @@ def test_training_is_the_loop_written_out():
         np.testing.assert_allclose(layer.biases, bias, rtol=1e-4, atol=1e-5)
         assert (layer.weights >= 0).all()
     assert any((layer.weights == 0).any() for layer in network.layers)
+
+
+def in_float64(trainer, block):
+    """Let `trainer` go on from `block` (count,) float64, in its precision."""
+    trainer.block, trainer._gradient = block, np.zeros_like(block)
+    trainer._layers, trainer._gradients = (
+        layers_of(trainer._architecture, each) for each in (block, trainer._gradient)
+    )
+    trainer._state = trainer.settings.optimizer.start(block)
+
+
+@pytest.mark.parametrize("extras", [{}, {"residual": True}, {"batch_norm": True}, {"dropout": 0.3}], ids=str)
+@pytest.mark.parametrize(
+    ("loss", "output", "class_weights"),
+    [
+        (LossName.BCE, "sigmoid", (1.0, 4.0, 0.5)),
+        (LossName.CROSS_ENTROPY, "softmax", (1.0, 4.0, 0.5)),
+        (LossName.HUBER, "linear", None),
+    ],
+)
+def test_a_step_goes_by_the_slope_of_the_whole_loss(loss, output, class_weights, extras):
+    """Soft targets, weights of rows and of classes, and the penalty of l2, against central differences."""
+    rng = np.random.default_rng(3)
+    shape = Architecture((4, 5, 5, 3), "gelu", output, l2=0.125, **extras)
+    inputs, targets = rng.normal(size=(6, 4)), rng.random((6, 3))
+    weights = _factors(Loss(loss), targets, rng.random(6) + 0.5, class_weights).astype(np.float64)
+    block = initial(shape, 1).astype(np.float64) + 0.2 * rng.normal(size=shape.count)
+    penalised = weights_of(shape, range(shape.layers))
+    for layer in layers_of(shape, block):
+        if layer.norm is not None:
+            layer.norm.variance[:] = 1
+    settings = Settings(Loss(loss), Sgd(), seed=7)
+
+    def trainer_at(values):
+        trainer = Trainer(Network(shape), settings)  # a new one: it draws the same dropout, its statistics are fresh
+        in_float64(trainer, values.copy())
+        return trainer
+
+    def whole_loss(values):
+        return trainer_at(values)._step(inputs, targets, weights, 1.0) + 0.0625 * (values[penalised] ** 2).sum()
+
+    trainer = trainer_at(block)
+    trainer._step(inputs, targets, weights, 1.0)
+    expected = np.zeros_like(block)
+    for place in range(len(block)):
+        step = np.zeros_like(block)
+        step[place] = 1e-6
+        expected[place] = (whole_loss(block + step) - whole_loss(block - step)) / 2e-6
+    of_loss = np.ones(shape.count, np.bool_)
+    for layer in layers_of(shape, of_loss):
+        if layer.norm is not None:  # running statistics are no parameters of the loss
+            layer.norm.mean[:] = layer.norm.variance[:] = False
+    assert np.abs(trainer._gradient - expected)[of_loss].max() < 1e-6 * np.abs(expected[of_loss]).max()
 
 
 @pytest.mark.parametrize("weighted", [False, True])
