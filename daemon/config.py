@@ -25,7 +25,7 @@ SYSTEM_FILE = Path("/etc/presaged/config.toml")
 # `daemon.collectors.NAMES` again (a test compares them): `presage` reads the configuration without loading NumPy.
 COLLECTOR_NAMES = (
     "cpu", "memory", "pressure", "disk", "filesystem", "network", "tcp", "kernel", "process", "temperature",
-    "latency", "self",
+    "latency", "unit", "self",
 )  # fmt: skip
 
 Seconds = Annotated[int, Field(ge=1)]

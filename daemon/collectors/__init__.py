@@ -20,6 +20,7 @@ from daemon.collectors.pressure import PressureCollector
 from daemon.collectors.process import ProcessCollector
 from daemon.collectors.tcp import TcpCollector
 from daemon.collectors.temperature import TemperatureCollector
+from daemon.collectors.unit import UnitCollector
 from daemon.host import container_memory
 
 __all__ = ["NAMES", "CollectorContext", "build_collectors"]
@@ -63,6 +64,7 @@ _BUILDERS: dict[str, Callable[[CollectorContext], Collector]] = {
     "latency": lambda c: LatencyCollector(
         paths=c.paths, targets=c.latency_targets, connect_seconds=min(1.0, c.gap_seconds / 10)
     ),
+    "unit": lambda c: UnitCollector(paths=c.paths, gap_seconds=c.gap_seconds),
     "self": lambda c: SelfCollector(gap_seconds=c.gap_seconds),
 }
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from daemon.errors import CollectorError, NotAvailable
 from daemon.signals import SignalSpec
+from detectors.findings import ChangeKind
 
 Measurement = tuple[SignalSpec, float]
 
@@ -27,6 +28,15 @@ class HostPaths:
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
     root: Path = Path("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A change that a source has seen. `time_ms` is what the source says of it, None = just now."""
+
+    kind: ChangeKind
+    text: str
+    time_ms: int | None = None
 
 
 class Collector(Protocol):
