@@ -41,7 +41,7 @@ def sentence(host: str, occurrence: Occurrence) -> str:
     """
     over = occurrence.state is State.RESOLVED
     opening = f"{host}: resolved after {_lasted(occurrence)}: " if over else f"{host}: "
-    parts = [_clause(part, over=over) for part in _foremost(occurrence.contributors)]
+    parts = [_clause(part, over=over) for part in foremost(occurrence.contributors)]
     text = opening + occurrence.detail
     if parts:
         text += (": at its peak " if over else ": ") + ", ".join(parts)
@@ -153,6 +153,21 @@ def duration(seconds: float) -> str:
     return f"{_count(seconds / _DAY_SECONDS)} d"
 
 
+def foremost(contributors: Sequence[Contributor]) -> list[Contributor]:
+    """Return the contributors to name: the most surprising, those of unknown surprise last.
+
+    Of about equal surprise, a level outside of its range comes first: it needs no explaining.
+    """
+    known = [-math.inf if math.isnan(part.surprise) else part.surprise for part in contributors]
+    near = _NEAR * max(known, default=0.0)
+    ranked = sorted(
+        zip(known, contributors, strict=True),
+        key=lambda pair: (pair[1].direction in _OUTSIDE and pair[0] >= near, pair[0]),
+        reverse=True,
+    )
+    return [part for _, part in ranked[:_NAMED_CONTRIBUTORS]]
+
+
 def _clause(part: Contributor, *, over: bool) -> str:
     """Say of a signal what is unusual about it: a level within its range is not."""
     known = [value for value in (part.value, part.expected_low, part.expected_high) if math.isfinite(value)]
@@ -184,21 +199,6 @@ def _clause(part: Contributor, *, over: bool) -> str:
 
 def _range(low: str, high: str) -> str:
     return low if low == high else f"{low} to {high}"
-
-
-def _foremost(contributors: Sequence[Contributor]) -> list[Contributor]:
-    """Return the contributors to name: the most surprising, those of unknown surprise last.
-
-    Of about equal surprise, a level outside of its range comes first: it needs no explaining.
-    """
-    known = [-math.inf if math.isnan(part.surprise) else part.surprise for part in contributors]
-    near = _NEAR * max(known, default=0.0)
-    ranked = sorted(
-        zip(known, contributors, strict=True),
-        key=lambda pair: (pair[1].direction in _OUTSIDE and pair[0] >= near, pair[0]),
-        reverse=True,
-    )
-    return [part for _, part in ranked[:_NAMED_CONTRIBUTORS]]
 
 
 def _accused(who: Culprit, *, over: bool) -> str:

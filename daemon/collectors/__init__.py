@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from daemon.collectors.base import Collector, HostPaths
+from daemon.collectors.changes import ChangesCollector
 from daemon.collectors.cpu import CpuCollector
 from daemon.collectors.disk import DiskCollector
 from daemon.collectors.filesystem import FilesystemCollector
@@ -65,6 +66,12 @@ _BUILDERS: dict[str, Callable[[CollectorContext], Collector]] = {
         paths=c.paths, targets=c.latency_targets, connect_seconds=min(1.0, c.gap_seconds / 10)
     ),
     "unit": lambda c: UnitCollector(paths=c.paths, gap_seconds=c.gap_seconds),
+    "changes": lambda c: ChangesCollector(
+        paths=c.paths,
+        exclude_mounts=c.exclude_mounts,
+        exclude_disks=c.exclude_disks,
+        exclude_interfaces=c.exclude_interfaces,
+    ),
     "self": lambda c: SelfCollector(gap_seconds=c.gap_seconds),
 }
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from daemon.errors import CollectorError, NotAvailable
 from daemon.signals import SignalSpec
@@ -54,6 +54,15 @@ class Collector(Protocol):
 
     def close(self) -> None:
         """Give back descriptors."""
+        ...
+
+
+@runtime_checkable
+class Notices(Protocol):
+    """A collector that also sees what is changed on the host."""
+
+    def notices(self) -> Sequence[Noticed]:
+        """Hand over what was noticed since the last call."""
         ...
 
 

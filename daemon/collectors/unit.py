@@ -132,7 +132,7 @@ class UnitCollector:
         self.latest = self._round()
         return ()
 
-    def take_noticed(self) -> Sequence[Noticed]:
+    def notices(self) -> Sequence[Noticed]:
         """Hand over what was noticed since the last call."""
         noticed, self._noticed = self._noticed, []
         return noticed

@@ -118,24 +118,24 @@ def test_units_beyond_the_bound_are_counted_and_not_read(groups, collector):
     groups.set("system.slice/one-more.service")
     for second in range(12):
         collector.collect(second * 10**9)
-    assert collector.take_noticed() == []
+    assert collector.notices() == []
 
 
 def test_what_came_went_and_came_back_is_noticed(groups, collector):
     groups.set("system.slice/db.service")
     groups.set("system.slice/web.service")
     collector.collect(0)
-    assert collector.take_noticed() == []  # what was there before us did not start now
+    assert collector.notices() == []  # what was there before us did not start now
     groups.set("system.slice/new.service")
     groups.set("user.slice/session-4.scope")
     collector.collect(10**9)
-    assert [one.text for one in collector.take_noticed()] == ["new.service started"]
+    assert [one.text for one in collector.notices()] == ["new.service started"]
     groups.remove("system.slice/new.service")
     (groups.top / "system.slice/web.service").rename(groups.tree.top / "kept")  # its inode is not given again
     groups.set("system.slice/web.service")
     collector.collect(2 * 10**9)
-    assert [one.text for one in collector.take_noticed()] == ["new.service stopped", "web.service restarted"]
-    assert collector.take_noticed() == []
+    assert [one.text for one in collector.notices()] == ["new.service stopped", "web.service restarted"]
+    assert collector.notices() == []
 
 
 def test_an_oom_kill_is_noticed_with_its_unit(groups, collector):
@@ -144,7 +144,7 @@ def test_an_oom_kill_is_noticed_with_its_unit(groups, collector):
         groups.set("system.slice/db.service", kills=kills)
         groups.set("system.slice/web.service", kills=1)
         collector.collect(kills * 10**9)
-    assert [one.text for one in collector.take_noticed()] == ["the kernel killed a process of db.service for memory"]
+    assert [one.text for one in collector.notices()] == ["the kernel killed a process of db.service for memory"]
 
 
 def test_without_units_there_is_no_such_source(tree, collector):
@@ -292,7 +292,7 @@ def test_a_real_group_that_goes_is_noticed():
         made.remove(group)
         collector.collect(10**9)
         collector.collect(2 * 10**9)
-        assert f"{group.name} stopped" in [one.text for one in collector.take_noticed()]
+        assert f"{group.name} stopped" in [one.text for one in collector.notices()]
         assert kept.name in collector._units
     finally:
         collector.close()
