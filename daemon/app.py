@@ -71,6 +71,7 @@ _log = structlog.get_logger()
 _LAST_TICK_SECONDS = 2.0
 _STALE_INTERVALS = 3
 _PRECEDENTS = 500
+_USUAL = "units.usual"
 _WAKE_FROM_SECONDS = 5.0  # at shorter intervals an early tick brings nothing
 
 
@@ -242,8 +243,9 @@ class App:
             failed=lambda: self._metrics.failures.labels("change_log").inc(),
         )
         self._precedents = Precedents()
+        self._culprits = Culprits(ProcessScan(self._paths.proc))
         evidence = Evidence(
-            culprits=Culprits(ProcessScan(self._paths.proc)),
+            culprits=self._culprits,
             changes=self._changes,
             precedents=self._precedents,
             offload=self._offload,
@@ -293,6 +295,12 @@ class App:
     def _restore_evidence(self) -> None:
         self._changes.restore(self._paths.proc)
         self._precedents.learn(reversed(self._state.recent_occurrences(_PRECEDENTS)))
+        usual = self._state.meta(_USUAL)
+        if usual is not None:
+            try:
+                self._culprits.restore(usual)
+            except ValueError as error:  # it is learned anew: nothing else depends on it
+                _log.warning("usual_use_not_read", reason=str(error))
 
     def _resources_of(self, alertname: str) -> list[str]:
         """Return what open alerts of this name are about: they must not end because a new process knows no past."""
@@ -350,8 +358,10 @@ class App:
             TIERS_SECONDS[2]: retention.days_days,
         }
         snapshot = self._snapshot
+        usual = self._culprits.remember()  # on the loop, between two ticks
 
         def work() -> int:
+            self._state.set_meta(_USUAL, usual)
             gone = self._history.prune(keep) + self._state.prune()
             self._state.restore_reserve()
             if snapshot is not None:

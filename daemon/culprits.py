@@ -4,8 +4,12 @@ Enters: what units take at each tick, and the contributors of a finding. Leaves:
 foremost contributor first. A unit that always takes most is nobody's culprit.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isnan, nan
+
+from pydantic import TypeAdapter
 
 from alerting.render import foremost
 from daemon.collectors import pressure
@@ -39,6 +43,16 @@ _OF_PRESSURE: Mapping[str, tuple[Resource, ...]] = {
     )
     for _, spec in lines
 }
+
+
+@dataclass
+class _Saved:
+    rounds: dict[Resource, int]
+    shares: dict[str, dict[Resource, float]]
+    amounts: dict[str, dict[Resource, float]]
+
+
+_SAVED = TypeAdapter(_Saved)
 
 
 class UsualUse:
@@ -77,6 +91,18 @@ class UsualUse:
         """Return the usual amount of `unit`, NaN while nothing is usual."""
         return self._value(self._amounts, unit, resource)
 
+    def to_json(self) -> str:
+        """Return all of it as text, for after a restart."""
+        return json.dumps({"rounds": self._rounds, "shares": self._shares, "amounts": self._amounts})
+
+    def take_up(self, text: str) -> None:
+        """Go on with what `to_json` gave. Raises ValueError for anything else, and then knows what it knew before."""
+        known = _SAVED.validate_json(text)
+        if known.shares.keys() != known.amounts.keys():
+            raise ValueError("shares and amounts are not of the same units")
+        self._rounds, self._shares, self._amounts = known.rounds, known.shares, known.amounts
+        self._forget_the_least()
+
     def _value(self, table: Mapping[str, Mapping[Resource, float]], unit: str, resource: Resource) -> float:
         if self._rounds.get(resource, 0) < _LEAST_ROUNDS:
             return nan
@@ -96,6 +122,14 @@ class Culprits:
     def __init__(self, processes: ProcessScan) -> None:
         self._processes = processes
         self._usual = UsualUse()
+
+    def remember(self) -> str:
+        """Return what is usual as text, for after a restart."""
+        return self._usual.to_json()
+
+    def restore(self, text: str) -> None:
+        """Go on with what an earlier run remembered. Raises ValueError when it is not that."""
+        self._usual.take_up(text)
 
     def calm(self, units: UnitRound | None) -> None:
         """Take in a tick at which nothing is unusual."""

@@ -1,6 +1,6 @@
 """What a finding is told with: who took what, what was changed before, and when it was like this.
 
-Enters: one round of the collectors and the detector's verdict. Leaves: the verdict's findings with their
+Enters: one round of the collectors and the detector's verdict. Leaves: all findings with their
 evidence. Whatever fails here costs evidence, never the finding.
 """
 
@@ -34,12 +34,12 @@ class Evidence:
         self._offload = offload
 
     async def gather(self, round_: Round, findings: Sequence[Finding], now: Instant) -> tuple[Finding, ...]:
-        """Keep what was noticed, and return `findings` with evidence for those that are raised."""
+        """Keep what was noticed; return the facts of the round, and the detector's `findings` with all evidence."""
         await self._changes.note(round_.noticed, now)
         if not findings:
             self._culprits.calm(round_.units)
-            return ()
-        return tuple([await self._told(finding, round_, now) for finding in findings])
+        facts = (replace(fact, change=self._changes.before(now.time_ms)) for fact in round_.findings)
+        return (*facts, *[await self._told(finding, round_, now) for finding in findings])
 
     async def _told(self, finding: Finding, round_: Round, now: Instant) -> Finding:
         if finding.strength is not Strength.RAISED:

@@ -129,7 +129,7 @@ class Tick:
         with self._metrics.inference_seconds.labels("anomaly").time():
             verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns)
         await self._store(now, passage, verdict, values)
-        findings = (*round_.findings, *await self._evidence.gather(round_, verdict.findings, now))
+        findings = await self._evidence.gather(round_, verdict.findings, now)
         may_send = self._watch.learned and not self._evidence.in_grace(now)
         self._evidence.settle(await self._pipeline.observe(findings, now, learned=may_send))
         self.samples += 1

@@ -112,6 +112,7 @@ class UnitCollector:
         self._tops: dict[str, _Group] = {}
         self._links: dict[Path, int] = {}
         self._rounds = 0
+        self._had_units = False
         self._noticed: list[Noticed] = []
         self.latest: UnitRound | None = None
         self.dropped_units = 0
@@ -122,9 +123,11 @@ class UnitCollector:
             self._walk()
         self._rounds += 1
         if not self._units:
-            self.latest = None
-            self._rounds = 0
+            self.latest, self._rounds = None, 0
+            if self._had_units:  # the last container may go without anybody's fault
+                return ()
             raise NotAvailable(f"{self._top}: there are no units of cgroup version 2")
+        self._had_units = True
         self._rates.begin(monotonic_ns)
         self._read(self._tops)
         self._read(self._units)

@@ -8,7 +8,7 @@ import pytest
 from alerting.occurrence import Occurrence, State
 from alerting.policy import Severity
 from daemon.collectors.base import Noticed
-from daemon.errors import StateError
+from daemon.errors import CollectorError, StateError
 from daemon.precedents import Precedents
 from detectors.findings import Change, ChangeKind, Contributor, Culprit, Resource, Unit
 
@@ -147,6 +147,15 @@ async def test_a_finding_leaves_with_its_evidence(host, clock, monkeypatch):
     again = await disturb(host)
     assert again.precedent.occurrence == alert.id
     assert 0.8 <= again.precedent.likeness <= 1.0
+
+
+async def test_a_fact_cites_the_change_before_it(host):
+    host.source.waiting = [Noticed(ChangeKind.DEVICE, "the disk sdb disappeared")]
+    await host.take(2)
+    host.source.inner.error = CollectorError("gone")
+    await host.take(8)
+    (alert,) = host.published[-1].alerts
+    assert (alert.alertname, alert.change.text) == ("StoppedCollecting", "the disk sdb disappeared")
 
 
 async def test_culprits_that_cannot_be_found_cost_nothing_else(host, monkeypatch):

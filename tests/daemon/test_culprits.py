@@ -143,6 +143,21 @@ def test_a_missing_total_teaches_nothing():
     assert math.isnan(usual.share("a", CPU))
 
 
+def test_what_is_usual_outlasts_a_restart():
+    usual = UsualUse()
+    for _ in range(30):
+        usual.learn(CALM)
+    again = UsualUse()
+    again.take_up(usual.to_json())
+    assert again.share("db.service", WRITES) == usual.share("db.service", WRITES)
+    assert again.to_json() == usual.to_json()
+    for wrong in ("", "[]", "{}", '{"rounds": {"x": 1}, "shares": {}, "amounts": {}}',
+                  '{"rounds": {}, "shares": {"a": {}}, "amounts": {}}'):  # fmt: skip
+        with pytest.raises(ValueError, match=r"\S"):
+            again.take_up(wrong)
+    assert again.to_json() == usual.to_json()
+
+
 # The scan
 
 

@@ -155,6 +155,16 @@ def test_without_units_there_is_no_such_source(tree, collector):
         collector.collect(0)
 
 
+def test_when_the_last_unit_goes_the_source_has_not_failed(groups, collector):
+    groups.set(f"docker/{ID}")
+    collector.collect(0)
+    groups.remove(f"docker/{ID}")
+    for second in (1, 2, 3):
+        assert collector.collect(second * 10**9) == ()
+    assert collector.latest is None
+    assert [one.text for one in collector.notices()] == ["docker 3f2a91bc77de stopped"]
+
+
 def test_beside_version_1_the_folder_unified_is_read(tree, collector):
     tree.write("sys/fs/cgroup/unified/system.slice/db.service/cpu.stat", "usage_usec 1\n")
     collector.collect(0)
