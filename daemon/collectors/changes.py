@@ -61,7 +61,7 @@ class ChangesCollector:
         self._noticed: list[Noticed] = []
 
     def collect(self, monotonic_ns: int) -> Sequence[Measurement]:  # noqa: ARG002 - nothing here is a rate
-        """Look at every source; the answer is in `notices`."""
+        """Look at every source; the answer is in `notices`. NotAvailable where the host has none of them."""
         found = list(self._packages.new())
         for kind, look in self._sources.items():
             names = look()
@@ -69,6 +69,8 @@ class ChangesCollector:
                 found += self._compare(kind, frozenset(names))
         found += self._ran()
         self._noticed += found
+        if not self._there and self._timers is None and not self._packages.found:
+            raise NotAvailable("there is no log, table or folder that tells of changes")
         return ()
 
     def notices(self) -> Sequence[Noticed]:

@@ -90,6 +90,11 @@ class PackageLogs:
         self._logs = [(tool, root / place, parse, _Place()) for tool, place, parse in LOGS]
         self._now = now_seconds
 
+    @property
+    def found(self) -> bool:
+        """Whether any log is there."""
+        return any(place.offset >= 0 for *_, place in self._logs)
+
     def new(self) -> Iterator[Noticed]:
         """Yield what was done since the last call; at the first one, during the last hour."""
         for tool, path, parse, place in self._logs:

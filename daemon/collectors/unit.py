@@ -35,7 +35,8 @@ Use = Mapping[Resource, float]
 class UnitRound:
     """Who took what at one tick. `shares` are of the host's use, of its memory for memory; REST is all others.
 
-    `totals` are the host's use: seconds of CPU a second, bytes, bytes a second. NaN = missing.
+    `totals` are the host's use: seconds of CPU a second, bytes, bytes a second; NaN = missing. A resource
+    whose controller is off is in neither.
     """
 
     shares: Mapping[str, Use]
@@ -156,10 +157,14 @@ class UnitCollector:
                     self._rounds = 0
 
     def _round(self) -> UnitRound:
+        told = {resource for group in self._units.values() for resource in group.amounts}
         totals = {
-            resource: sum(group.amounts.get(resource, 0.0) for group in self._tops.values()) for resource in _RESOURCES
+            resource: sum(group.amounts.get(resource, 0.0) for group in self._tops.values())
+            for resource in _RESOURCES
+            if resource in told
         }
-        totals[Resource.MEMORY] = _total_memory(self._meminfo)
+        if Resource.MEMORY in told:
+            totals[Resource.MEMORY] = _total_memory(self._meminfo)
         shares = {
             name: {
                 resource: _share(group.amounts[resource], totals[resource])
@@ -171,8 +176,8 @@ class UnitCollector:
         ranked = sorted(shares, key=lambda name: -max(_known(shares[name]), default=0.0))
         shown = {name: shares[name] for name in ranked[:SHOWN_UNITS]}
         shown[REST] = {
-            resource: max(0.0, 1.0 - sum(use.get(resource, nan) for use in shown.values()))
-            for resource in _RESOURCES
+            resource: max(0.0, 1.0 - sum(use.get(resource, 0.0) for use in shown.values()))
+            for resource in totals
             if resource is not Resource.MEMORY
         }
         return UnitRound(shown, totals)

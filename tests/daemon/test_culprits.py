@@ -116,6 +116,16 @@ def test_without_units_a_process_may_be_named(proc, culprits):
     assert found[0].share == pytest.approx(150 / 151)
 
 
+def test_where_units_tell_nothing_of_a_resource_a_process_may(proc, culprits):
+    """Beside version 1 only the processor is counted by unit."""
+    now = units({"a.service": {CPU: 0.1}}, {CPU: 2.0})
+    proc.set(7, "big", pages=900)
+    proc.set(8, "small", pages=100)
+    assert culprits.name([part("memory")], now, 1) == (
+        Culprit("", "big", MEMORY, 0.9, pytest.approx(math.nan, nan_ok=True)),
+    )
+
+
 @given(st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0, 1)), min_size=20, max_size=60))
 def test_what_is_usual_lies_within_what_was_seen(rounds):
     usual = UsualUse()

@@ -174,7 +174,7 @@ def test_beside_version_1_the_folder_unified_is_read(tree, collector):
 def test_a_controller_that_is_off_leaves_its_resource_out(tree, groups, collector):
     tree.write("sys/fs/cgroup/system.slice/db.service/cpu.stat", "usage_usec 1\n")
     collector.collect(0)
-    assert set(collector.latest.shares["db.service"]) == {Resource.CPU}
+    assert set(collector.latest.shares["db.service"]) == set(collector.latest.totals) == {Resource.CPU}
 
 
 def test_what_is_not_understood_is_a_failure(tree, groups, collector):
