@@ -17,6 +17,7 @@ PAYLOAD_VERSION = 1
 _NAMED_CONTRIBUTORS = 3
 _NAMED_CULPRITS = 1
 _NEAR = 0.7  # of the greatest surprise: from there on a level outside of its range is named before any other oddity
+_FAINT = 0.25  # of the greatest surprise: what is below it explains nothing
 _OUTSIDE = frozenset((Direction.ABOVE, Direction.BELOW))
 _NEW_YEAR_MS = 300 * 86_400_000  # from so long ago on a date has its year
 _PLAIN_RATIO = 2.0  # beyond it a ratio is no share of anything (load per processor) and percent would mislead
@@ -154,18 +155,19 @@ def duration(seconds: float) -> str:
 
 
 def foremost(contributors: Sequence[Contributor]) -> list[Contributor]:
-    """Return the contributors to name: the most surprising, those of unknown surprise last.
+    """Return the contributors to name: the most surprising, none that is faint beside them, unknown surprise last.
 
     Of about equal surprise, a level outside of its range comes first: it needs no explaining.
     """
     known = [-math.inf if math.isnan(part.surprise) else part.surprise for part in contributors]
-    near = _NEAR * max(known, default=0.0)
+    greatest = max(known, default=0.0)
+    near, faint = _NEAR * greatest, _FAINT * greatest
     ranked = sorted(
         zip(known, contributors, strict=True),
         key=lambda pair: (pair[1].direction in _OUTSIDE and pair[0] >= near, pair[0]),
         reverse=True,
     )
-    return [part for _, part in ranked[:_NAMED_CONTRIBUTORS]]
+    return [part for surprise, part in ranked[:_NAMED_CONTRIBUTORS] if not -math.inf < surprise < faint]
 
 
 def _clause(part: Contributor, *, over: bool) -> str:

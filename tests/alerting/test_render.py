@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from alerting.alert import AlertBook
 from alerting.occurrence import from_json, to_json
-from alerting.render import amount, duration, payload, rfc3339, sentence
+from alerting.render import amount, duration, foremost, payload, rfc3339, sentence
 from detectors.findings import Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Resource, Unit
 
 ULID = "01KJM6DS00" + "0" * 16
@@ -102,6 +102,15 @@ def test_of_about_equal_surprise_a_level_outside_of_its_range_comes_first(occurr
     parts = tuple(replace(part, signal=name, direction=way, surprise=by) for name, (way, by) in directions.items())
     text = sentence("h", replace(occurrences[0], contributors=parts))
     assert [word for word in text.split() if word in directions] == ["near", "odd", "odder"]
+
+
+def test_what_is_faint_beside_the_rest_is_not_named(occurrences):
+    part = occurrences[0].contributors[0]
+    parts = tuple(replace(part, signal=f"s{surprise:g}", surprise=surprise) for surprise in (4.0, 1.1, 0.9, math.nan))
+    assert [one.signal for one in foremost(parts)] == ["s4", "s1.1"]
+    unknown = tuple(replace(part, signal=name, surprise=math.nan) for name in "abcd")
+    assert [one.signal for one in foremost(unknown)] == ["a", "b", "c"]
+    assert foremost(()) == []
 
 
 WRITER = Culprit("postgresql.service", "", Resource.WRITES, 0.71, 0.09)
