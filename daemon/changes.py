@@ -4,7 +4,7 @@ Enters: what collectors notice, what an operator marks. Leaves: rows of `state.d
 came last before a moment, and whether a marked change still has its grace.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class ChangeLog:
 
     async def note(self, noticed: Sequence[Noticed], now: Instant) -> None:
         """Keep what collectors noticed. What cannot be stored now is tried again with the next tick."""
-        known = {(change.time_ms, change.text) for change in self._recent}
+        known = {(change.time_ms, change.text) for change in self._recent} if noticed else set()
         new = [
             Change(now.time_ms if one.time_ms is None else min(one.time_ms, now.time_ms), one.kind, one.text[:MAX_TEXT])
             for one in noticed
@@ -120,14 +120,11 @@ class ChangeLog:
         What people and package managers did comes before what followed from it.
         """
         near = [change for change in self._recent if time_ms - _CITED_MS <= change.time_ms <= time_ms]
-        news = [change for change in near if change.kind in _WEIGHTY or not self._is_routine(change)]
+        if not near:
+            return None
+        often = Counter(change.text for change in self._recent if time_ms - change.time_ms <= _DAY_MS)
+        news = [change for change in near if change.kind in _WEIGHTY or often[change.text] < _ROUTINE]
         return max(news, key=lambda change: (change.kind in _WEIGHTY, change.time_ms), default=None)
-
-    def _is_routine(self, change: Change) -> bool:
-        same = sum(
-            1 for other in self._recent if other.text == change.text and abs(other.time_ms - change.time_ms) <= _DAY_MS
-        )
-        return same >= _ROUTINE
 
 
 def _kernel(proc: Path) -> str:

@@ -17,7 +17,7 @@ from daemon.errors import PresagedError
 from daemon.offload import Offload
 from daemon.precedents import Precedents
 from daemon.sampler import Round
-from detectors.findings import Culprit, Finding, Strength
+from detectors.findings import Change, Culprit, Finding, Strength
 
 _log = structlog.get_logger()
 
@@ -38,10 +38,13 @@ class Evidence:
         await self._changes.note(round_.noticed, now)
         if not findings:
             self._culprits.calm(round_.units)
-        facts = (replace(fact, change=self._changes.before(now.time_ms)) for fact in round_.findings)
-        return (*facts, *[await self._told(finding, round_, now) for finding in findings])
+        if not findings and not round_.findings:
+            return ()
+        change = self._changes.before(now.time_ms)
+        facts = (replace(fact, change=change) for fact in round_.findings)
+        return (*facts, *[await self._told(finding, round_, change, now) for finding in findings])
 
-    async def _told(self, finding: Finding, round_: Round, now: Instant) -> Finding:
+    async def _told(self, finding: Finding, round_: Round, change: Change | None, now: Instant) -> Finding:
         if finding.strength is not Strength.RAISED:
             return finding
         culprits: tuple[Culprit, ...] = ()
@@ -56,7 +59,7 @@ class Evidence:
         return replace(
             finding,
             culprits=culprits,
-            change=self._changes.before(now.time_ms),
+            change=change,
             precedent=self._precedents.most_like(finding.contributors),
         )
 
