@@ -178,24 +178,25 @@ def _clause(part: Contributor, *, over: bool) -> str:
         amount(value, part.unit, plain=plain) if math.isfinite(value) else ""
         for value in (part.value, part.recent_low, part.recent_high, part.expected_low, part.expected_high)
     )
+    now = now or "unknown"
     verb, has = ("was", "had") if over else ("is", "has")
     usual = f"usually {_range(expected_low, expected_high)}" if expected_low and expected_high else ""
     moved = low != high and bool(low and high)
     match part.direction:
-        case Direction.CHANGEABLE:
-            lately = f"{_range(low, high)} lately" if moved else ""
-            said = f"{verb} unusually changeable"
-            usual = ", ".join(filter(None, (lately, usual)))
         case Direction.RISING if moved and now != low:
             said = f"{has} risen from {low} to {now}"
         case Direction.FALLING if moved and now != high:
             said = f"{has} fallen from {high} to {now}"
+        case Direction.CHANGEABLE | Direction.RISING | Direction.FALLING:
+            lately = f"{_range(low, high)} lately" if moved else ""
+            said = f"{verb} unusually changeable"
+            usual = ", ".join(filter(None, (lately, usual)))
         case Direction.FLAT:
             said = f"{verb} unusually steady at {now}"
         case Direction.APART:
             said = f"{verb} {now}, out of step with the other signals"
         case _:
-            said = f"{verb} {now or 'unknown'}"
+            said = f"{verb} {now}"
     return f"{part.signal} {said} ({usual})" if usual else f"{part.signal} {said}"
 
 

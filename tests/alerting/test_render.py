@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from alerting.alert import AlertBook
 from alerting.occurrence import from_json, to_json
-from alerting.render import amount, duration, foremost, payload, rfc3339, sentence
+from alerting.render import _clause, amount, duration, foremost, payload, rfc3339, sentence
 from detectors.findings import Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Resource, Unit
 
 ULID = "01KJM6DS00" + "0" * 16
@@ -79,7 +79,7 @@ def test_expected_range(occurrences, value, low, high, said):
         (Direction.CHANGEABLE, (0.0, 0.0, 0.0, 0.0, 0.0), "is unusually changeable (usually 0/s)"),
         (Direction.RISING, (4.0, 0.0, 4.5, 1.0, 4.0), "has risen from 1/s to 4/s (usually 0/s to 4.5/s)"),
         (Direction.FALLING, (0.0, 0.0, 4.5, 0.0, 312.0), "has fallen from 312/s to 0/s (usually 0/s to 4.5/s)"),
-        (Direction.FALLING, (4.0, 0.0, 4.5, 4.0, 4.0), "is 4/s (usually 0/s to 4.5/s)"),
+        (Direction.FALLING, (4.0, 0.0, 4.5, 4.0, 4.0), "is unusually changeable (usually 0/s to 4.5/s)"),
         (Direction.FLAT, (3.0, 0.0, 4.5, 3.0, 3.0), "is unusually steady at 3/s (usually 0/s to 4.5/s)"),
         (Direction.APART, (3.0, 0.0, 4.5, 2.0, 3.0),
          "is 3/s, out of step with the other signals (usually 0/s to 4.5/s)"),
@@ -91,6 +91,21 @@ def test_a_clause_says_what_is_unusual(occurrences, direction, numbers, said):
     value, low, high, *recent = numbers
     part = Contributor("x_per_second", Unit.PER_SECOND, "memory", "", value, low, high, 3.0, direction, *recent)
     assert sentence("h", replace(occurrences[0], contributors=(part,))) == f"h: unusual: x_per_second {said}"
+
+
+@given(
+    st.sampled_from(Direction),
+    st.lists(st.floats(0, 1e6), min_size=5, max_size=5),
+    st.sampled_from(list(Unit)),
+)
+def test_a_move_is_never_said_as_a_level(direction, numbers, unit):
+    value, low, high, *recent = numbers
+    part = Contributor(
+        "x", unit, "", "", value, min(low, high), max(low, high), 3.0, direction, min(recent), max(recent)
+    )
+    said = _clause(part, over=False)
+    level = re.fullmatch(r"x is [^(,]+( \(usually .*\))?", said) and "unusually" not in said
+    assert bool(level) == (direction in {Direction.UNKNOWN, Direction.ABOVE, Direction.BELOW})
 
 
 def test_of_about_equal_surprise_a_level_outside_of_its_range_comes_first(occurrences):
