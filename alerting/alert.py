@@ -192,7 +192,11 @@ class AlertBook:
         )
 
     def _with_evidence(self, occurrence: Occurrence, finding: Finding) -> Occurrence:
-        """Return `occurrence` with the finding's score, words and contributors in place of its own."""
+        """Return `occurrence` with the finding's score, words and evidence in place of its own.
+
+        What was changed after it began is not what it came from, so the change of the beginning stays.
+        """
+        late = finding.change is None or finding.change.time_ms > occurrence.started_ms
         return self._described(
             replace(
                 occurrence,
@@ -200,6 +204,9 @@ class AlertBook:
                 threshold=finding.threshold,
                 detail=finding.detail,
                 contributors=finding.contributors,
+                culprits=finding.culprits or occurrence.culprits,
+                change=occurrence.change if late else finding.change,
+                precedent=finding.precedent or occurrence.precedent,
             )
         )
 

@@ -7,12 +7,12 @@ in place.
 import hashlib
 import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 
 from alerting.errors import StoreError
 from alerting.policy import Severity
-from detectors.findings import Contributor, Unit
+from detectors.findings import Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Resource, Unit
 
 _FINGERPRINT_LETTERS = 16
 
@@ -30,7 +30,8 @@ class Occurrence:
     """One alert from pending to resolved; a later firing of the same alert is another occurrence.
 
     Times are UTC milliseconds. `score`, `threshold` and `contributors` are those of the firing, or of
-    a higher peak since. `told` names the sinks that were given the firing: they alone are given the end.
+    a higher peak since, and so are `culprits` and `precedent`. `change` is the last one before it began.
+    `told` names the sinks that were given the firing: they alone are given the end.
     """
 
     id: str
@@ -49,6 +50,9 @@ class Occurrence:
     sentence: str
     contributors: tuple[Contributor, ...]
     told: tuple[str, ...] = ()
+    culprits: tuple[Culprit, ...] = ()
+    change: Change | None = None
+    precedent: Precedent | None = None
 
 
 def fingerprint_of(alertname: str, network: str, resource: str) -> str:
@@ -77,9 +81,15 @@ def to_json(occurrence: Occurrence) -> str:
             "expected_low": finite(part.expected_low),
             "expected_high": finite(part.expected_high),
             "surprise": finite(part.surprise),
+            "direction": part.direction,
+            "recent_low": finite(part.recent_low),
+            "recent_high": finite(part.recent_high),
         }
         for part in occurrence.contributors
     ]
+    document["culprits"] = [{**asdict(who), "usual": finite(who.usual)} for who in occurrence.culprits]
+    document["change"] = asdict(occurrence.change) if occurrence.change else None
+    document["precedent"] = asdict(occurrence.precedent) if occurrence.precedent else None
     return json.dumps(document, allow_nan=False, separators=(",", ":"))
 
 
@@ -107,6 +117,9 @@ def from_json(text: str) -> Occurrence:
             sentence=row.text("sentence"),
             contributors=tuple(_contributor(_Row(part)) for part in row.sequence("contributors")),
             told=tuple(str(name) for name in row.sequence("told")),
+            culprits=tuple(_culprit(_Row(part)) for part in row.sequence("culprits", [])),
+            change=_change(row.part("change")),
+            precedent=_precedent(row.part("precedent")),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"a stored occurrence is unreadable: {error}") from error
@@ -122,22 +135,60 @@ def _contributor(row: "_Row") -> Contributor:
         expected_low=row.number_or_nan("expected_low"),
         expected_high=row.number_or_nan("expected_high"),
         surprise=row.number_or_nan("surprise"),
+        direction=Direction(row.text("direction", "")),
+        recent_low=row.number_or_nan("recent_low", None),
+        recent_high=row.number_or_nan("recent_high", None),
+    )
+
+
+def _culprit(row: "_Row") -> Culprit:
+    return Culprit(
+        unit=row.text("unit"),
+        process=row.text("process"),
+        resource=Resource(row.text("resource")),
+        share=row.number_or_nan("share"),
+        usual=row.number_or_nan("usual"),
+    )
+
+
+def _change(row: "_Row | None") -> Change | None:
+    return Change(row.whole("time_ms"), ChangeKind(row.text("kind")), row.text("text")) if row else None
+
+
+def _precedent(row: "_Row | None") -> Precedent | None:
+    if row is None:
+        return None
+    return Precedent(
+        row.text("occurrence"),
+        row.whole("started_ms"),
+        row.number_or_nan("lasted_seconds"),
+        row.number_or_nan("likeness"),
     )
 
 
 class _Row:
-    """Typed reading of one JSON object; a wrong type raises TypeError with the key."""
+    """Typed reading of one JSON object; a wrong type raises TypeError with the key.
+
+    `absent` is what an earlier version, that did not write the key, stands for; without it the key must be there.
+    """
 
     def __init__(self, document: object) -> None:
         if not isinstance(document, dict):
             raise TypeError("not a JSON object")
         self._document = document
 
-    def text(self, key: str) -> str:
-        value = self._document[key]
+    def _get(self, key: str, absent: tuple[object, ...]) -> object:
+        return self._document.get(key, absent[0]) if absent else self._document[key]
+
+    def text(self, key: str, *absent: str) -> str:
+        value = self._get(key, absent)
         if not isinstance(value, str):
             raise TypeError(f"{key} is not a text")
         return value
+
+    def part(self, key: str) -> "_Row | None":
+        value = self._document.get(key)
+        return None if value is None else _Row(value)
 
     def whole_or_none(self, key: str) -> int | None:
         value = self._document[key]
@@ -151,18 +202,18 @@ class _Row:
             raise TypeError(f"{key} is missing")
         return value
 
-    def number(self, key: str) -> float | None:
-        value = self._document[key]
+    def number(self, key: str, *absent: None) -> float | None:
+        value = self._get(key, absent)
         if value is not None and not isinstance(value, int | float):
             raise TypeError(f"{key} is not a number")
         return value
 
-    def number_or_nan(self, key: str) -> float:
-        value = self.number(key)
+    def number_or_nan(self, key: str, *absent: None) -> float:
+        value = self.number(key, *absent)
         return math.nan if value is None else value
 
-    def sequence(self, key: str) -> list[object]:
-        value = self._document[key]
+    def sequence(self, key: str, *absent: list[object]) -> list[object]:
+        value = self._get(key, absent)
         if not isinstance(value, list):
             raise TypeError(f"{key} is not a list")
         return value

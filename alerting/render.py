@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from alerting.occurrence import Occurrence, State, finite
-from detectors.findings import Contributor, Unit
+from detectors.findings import Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Unit
 
 PAYLOAD_VERSION = 1
 
 _NAMED_CONTRIBUTORS = 3
+_NAMED_CULPRITS = 1
+_NEAR = 0.7  # of the greatest surprise: from there on a level outside of its range is named before any other oddity
+_FAINT = 0.25  # of the greatest surprise: what is below it explains nothing
+_OUTSIDE = frozenset((Direction.ABOVE, Direction.BELOW))
+_NEW_YEAR_MS = 300 * 86_400_000  # from so long ago on a date has its year
 _PLAIN_RATIO = 2.0  # beyond it a ratio is no share of anything (load per processor) and percent would mislead
 _KIBI = 1024.0
 _BYTE_STEPS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -24,18 +29,29 @@ _COUNT_STEPS = ((1e12, 1e12, " T"), (1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e4, 1e
 _TIME_STEPS = ((1.0, 0.001, "ms"), (120.0, 1.0, "s"), (7_200.0, 60.0, "min"), (172_800.0, 3_600.0, "h"))
 _DAY_SECONDS = 86_400.0
 _BEYOND_SENSE = 1e15
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
 
 
 def sentence(host: str, occurrence: Occurrence) -> str:
-    """Return what an occurrence says in one line: who, what, and the three most surprising signals."""
+    """Return what an occurrence says in one line.
+
+    Where, what, the three foremost signals, who took how much, what was changed before, and when it was like that.
+    """
     over = occurrence.state is State.RESOLVED
     opening = f"{host}: resolved after {_lasted(occurrence)}: " if over else f"{host}: "
-    verb = "was" if over else "is"
-    parts = [_clause(part, verb) for part in _foremost(occurrence.contributors)]
+    parts = [_clause(part, over=over) for part in foremost(occurrence.contributors)]
     text = opening + occurrence.detail
     if parts:
         text += (": at its peak " if over else ": ") + ", ".join(parts)
-    return _one_line(text)
+    more = [_accused(who, over=over) for who in occurrence.culprits[:_NAMED_CULPRITS]]
+    if occurrence.change is not None:
+        more.append(_after(occurrence.change, occurrence.started_ms))
+    if occurrence.precedent is not None:
+        more.append(_like(occurrence.precedent, occurrence.started_ms))
+    return _one_line("; ".join([text, *more]))
 
 
 def payload(notification_id: str, host: str, occurrence: Occurrence) -> dict[str, object]:
@@ -67,9 +83,35 @@ def payload(notification_id: str, host: str, occurrence: Occurrence) -> dict[str
                 "expected_low": finite(part.expected_low),
                 "expected_high": finite(part.expected_high),
                 "surprise": finite(part.surprise),
+                "direction": part.direction.value or None,
+                "recent_low": finite(part.recent_low),
+                "recent_high": finite(part.recent_high),
             }
             for part in occurrence.contributors
         ],
+        "culprits": [
+            {
+                "unit": _one_line(who.unit),
+                "process": _one_line(who.process),
+                "resource": who.resource.name.lower(),
+                "share": finite(who.share),
+                "usual_share": finite(who.usual),
+            }
+            for who in occurrence.culprits
+        ],
+        "change": occurrence.change
+        and {
+            "at": rfc3339(occurrence.change.time_ms),
+            "kind": occurrence.change.kind.value,
+            "text": _one_line(occurrence.change.text),
+        },
+        "precedent": occurrence.precedent
+        and {
+            "occurrence": occurrence.precedent.occurrence,
+            "started_at": rfc3339(occurrence.precedent.started_ms),
+            "lasted_seconds": finite(occurrence.precedent.lasted_seconds),
+            "likeness": finite(occurrence.precedent.likeness),
+        },
         "commands": {"status": "presage status"},
     }
 
@@ -112,23 +154,74 @@ def duration(seconds: float) -> str:
     return f"{_count(seconds / _DAY_SECONDS)} d"
 
 
-def _clause(part: Contributor, verb: str) -> str:
+def foremost(contributors: Sequence[Contributor]) -> list[Contributor]:
+    """Return the contributors to name: the most surprising, none that is faint beside them, unknown surprise last.
+
+    Of about equal surprise, a level outside of its range comes first: it needs no explaining.
+    """
+    known = [-math.inf if math.isnan(part.surprise) else part.surprise for part in contributors]
+    greatest = max(known, default=0.0)
+    near, faint = _NEAR * greatest, _FAINT * greatest
+    ranked = sorted(
+        zip(known, contributors, strict=True),
+        key=lambda pair: (pair[1].direction in _OUTSIDE and pair[0] >= near, pair[0]),
+        reverse=True,
+    )
+    return [part for surprise, part in ranked[:_NAMED_CONTRIBUTORS] if not -math.inf < surprise < faint]
+
+
+def _clause(part: Contributor, *, over: bool) -> str:
+    """Say of a signal what is unusual about it: a level within its range is not."""
     known = [value for value in (part.value, part.expected_low, part.expected_high) if math.isfinite(value)]
     plain = part.unit is Unit.RATIO and any(abs(value) > _PLAIN_RATIO for value in known)
-    text = f"{part.signal} {verb} {amount(part.value, part.unit, plain=plain)}"
-    if not (math.isfinite(part.expected_low) and math.isfinite(part.expected_high)):
-        return text
-    low = amount(part.expected_low, part.unit, plain=plain)
-    high = amount(part.expected_high, part.unit, plain=plain)
-    return f"{text} (usually {low})" if low == high else f"{text} (usually {low} to {high})"
-
-
-def _foremost(contributors: Sequence[Contributor]) -> list[Contributor]:
-    """Return the most surprising contributors, those of unknown surprise last."""
-    ranked = sorted(
-        contributors, key=lambda part: -math.inf if math.isnan(part.surprise) else part.surprise, reverse=True
+    now, low, high, expected_low, expected_high = (
+        amount(value, part.unit, plain=plain) if math.isfinite(value) else ""
+        for value in (part.value, part.recent_low, part.recent_high, part.expected_low, part.expected_high)
     )
-    return ranked[:_NAMED_CONTRIBUTORS]
+    now = now or "unknown"
+    verb, has = ("was", "had") if over else ("is", "has")
+    usual = f"usually {_range(expected_low, expected_high)}" if expected_low and expected_high else ""
+    moved = low != high and bool(low and high)
+    match part.direction:
+        case Direction.RISING if moved and now != low:
+            said = f"{has} risen from {low} to {now}"
+        case Direction.FALLING if moved and now != high:
+            said = f"{has} fallen from {high} to {now}"
+        case Direction.CHANGEABLE | Direction.RISING | Direction.FALLING:
+            lately = f"{_range(low, high)} lately" if moved else ""
+            said = f"{verb} unusually changeable"
+            usual = ", ".join(filter(None, (lately, usual)))
+        case Direction.FLAT:
+            said = f"{verb} unusually steady at {now}"
+        case Direction.APART:
+            said = f"{verb} {now}, out of step with the other signals"
+        case _:
+            said = f"{verb} {now}"
+    return f"{part.signal} {said} ({usual})" if usual else f"{part.signal} {said}"
+
+
+def _range(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
+
+
+def _accused(who: Culprit, *, over: bool) -> str:
+    name = f"{who.unit} ({who.process})" if who.unit and who.process else who.unit or f"process {who.process}"
+    share = f"{name} {'took' if over else 'takes'} {amount(who.share, Unit.RATIO)} of the {who.resource.value}"
+    return share if math.isnan(who.usual) else f"{share}, usually {amount(who.usual, Unit.RATIO)}"
+
+
+def _after(change: Change, started_ms: int) -> str:
+    text = f'the change "{change.text}"' if change.kind is ChangeKind.MARK else change.text
+    seconds = float(round((started_ms - change.time_ms) / 1000))
+    return f"right after {text}" if seconds < 1 else f"{duration(seconds)} after {text}"
+
+
+def _like(precedent: Precedent, started_ms: int) -> str:
+    """Say when it was like this, by the clock on this host's wall."""
+    moment = datetime.fromtimestamp(precedent.started_ms / 1000).astimezone()
+    year = f" {moment:%Y}" if started_ms - precedent.started_ms >= _NEW_YEAR_MS else ""
+    month = _MONTHS[moment.month - 1]
+    return f"like {moment.day} {month}{year} {moment:%H:%M}, which lasted {duration(precedent.lasted_seconds)}"
 
 
 def _lasted(occurrence: Occurrence) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from alerting.render import rfc3339
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # `presage` reads these answers too, and stays small
     from alerting.outbox import SinkCounts
     from daemon.host import HostDescription
     from daemon.snapshot import Snapshot
+    from detectors.findings import Change
 
 
 class Answer(BaseModel):
@@ -113,6 +114,40 @@ class StatusAnswer(Answer):
     job: JobAnswer | None
     state_directory: str
     config_files: list[str]
+
+
+class ChangeAnswer(Answer):
+    """Something that was done to the host."""
+
+    at: str
+    kind: str
+    text: str
+
+
+class ChangesAnswer(Answer):
+    """`GET /api/v1/changes`: the newest first."""
+
+    changes: list[ChangeAnswer]
+
+
+class MarkRequest(BaseModel):
+    """`POST /api/v1/changes`: what an operator has just changed, in one line."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: str = Field(min_length=1, max_length=200)
+
+    @field_validator("text", mode="after")
+    @classmethod
+    def _one_line(cls, text: str) -> str:
+        if not text.strip() or not text.isprintable():
+            raise ValueError("the text must be one line that can be printed")
+        return text.strip()
+
+
+def change_answer(change: "Change") -> ChangeAnswer:
+    """Return a change as the interface tells it."""
+    return ChangeAnswer(at=rfc3339(change.time_ms), kind=change.kind.value, text=change.text)
 
 
 def alert_answer(occurrence: "Occurrence") -> AlertAnswer:

@@ -27,26 +27,34 @@ from alerting.sinks.webhook import WebhookSink
 from alerting.ulid import UlidSource
 from daemon import __version__, log
 from daemon.api import (
+    ChangeAnswer,
+    ChangesAnswer,
     JobAnswer,
     StatusAnswer,
     alert_answer,
     anomaly_answer,
+    change_answer,
     collector_answers,
     host_answer,
     sink_answers,
 )
+from daemon.changes import ChangeLog
 from daemon.child import Child
 from daemon.clock import Clock, Instant, SystemClock
 from daemon.collectors import CollectorContext, build_collectors
 from daemon.collectors.base import HostPaths
 from daemon.config import Config, Loaded, Sink, load, split_address
+from daemon.culprits import Culprits
 from daemon.errors import ConfigError, StateError
+from daemon.evidence import Evidence
 from daemon.history import TIERS_SECONDS, History
 from daemon.host import describe_host
 from daemon.learning import Learning
 from daemon.metrics import Metrics
 from daemon.notify_systemd import Notifier
 from daemon.offload import Offload
+from daemon.precedents import Precedents
+from daemon.process_scan import ProcessScan
 from daemon.sampler import Sampler
 from daemon.scheduler import Job, Scheduler
 from daemon.server import Server, bind, ensure_token
@@ -62,6 +70,8 @@ _log = structlog.get_logger()
 
 _LAST_TICK_SECONDS = 2.0
 _STALE_INTERVALS = 3
+_PRECEDENTS = 500
+_USUAL = "units.usual"
 _WAKE_FROM_SECONDS = 5.0  # at shorter intervals an early tick brings nothing
 
 
@@ -171,6 +181,7 @@ class App:
             self._build(config, stores, started)
             await self._pipeline.restore()
             self._sampler.expect(*(self._resources_of(name) for name in ("StoppedCollecting", "FilesystemReadOnly")))
+            await self._offload.run(self._restore_evidence, deadline_seconds=10.0, what="state.db")
             await self._offload.run(self._learning.restore, deadline_seconds=60.0, what="history.db")
             last = stores.history.last()
             if last is not None:
@@ -228,6 +239,21 @@ class App:
         )
         self._build_alerting(config, started)
         self._sampler = Sampler(build_collectors(self._collector_context(config)))
+        self._changes = ChangeLog(
+            state=self._state,
+            offload=self._offload,
+            clock=self._clock,
+            grace_seconds=lambda: float(self._loaded.config.alerting.change_grace_seconds),
+            failed=lambda: self._metrics.failures.labels("change_log").inc(),
+        )
+        self._precedents = Precedents()
+        self._culprits = Culprits(ProcessScan(self._paths.proc))
+        evidence = Evidence(
+            culprits=self._culprits,
+            changes=self._changes,
+            precedents=self._precedents,
+            offload=self._offload,
+        )
         self._tick = Tick(
             interval_seconds=self._interval,
             clock=self._clock,
@@ -236,6 +262,7 @@ class App:
             registry=self._registry,
             history=self._history,
             watch=self._watch,
+            evidence=evidence,
             pipeline=self._pipeline,
             metrics=self._metrics,
             publish=self._publish,
@@ -249,6 +276,8 @@ class App:
             metrics=self._metrics,
             status=self._status,
             ready=self._is_ready,
+            changes=self._list_changes,
+            mark=self._mark_change,
             token=stores.token,
             allowed_hosts=(split_address(config.http.listen)[0], *config.http.allowed_hosts),
         )
@@ -266,6 +295,16 @@ class App:
             describe=partial(sentence, self._host_name),
         )
         self._pipeline = Pipeline(self._host_name, settings, book=book, store=store, outbox=self._outbox, new_id=new_id)
+
+    def _restore_evidence(self) -> None:
+        self._changes.restore(self._paths.proc)
+        self._precedents.learn(reversed(self._state.recent_occurrences(_PRECEDENTS)))
+        usual = self._state.meta(_USUAL)
+        if usual is not None:
+            try:
+                self._culprits.restore(usual)
+            except ValueError as error:  # it is learned anew: nothing else depends on it
+                _log.warning("usual_use_not_read", reason=str(error))
 
     def _resources_of(self, alertname: str) -> list[str]:
         """Return what open alerts of this name are about: they must not end because a new process knows no past."""
@@ -322,8 +361,10 @@ class App:
             TIERS_SECONDS[2]: retention.days_days,
         }
         snapshot = self._snapshot
+        usual = self._culprits.remember()  # on the loop, between two ticks
 
         def work() -> int:
+            self._state.set_meta(_USUAL, usual)
             gone = self._history.prune(keep) + self._state.prune()
             self._state.restore_reserve()
             if snapshot is not None:
@@ -444,6 +485,12 @@ class App:
             return False
         age = (self._clock.now().monotonic_ns - snapshot.monotonic_ns) / 1e9
         return age <= _STALE_INTERVALS * self._interval + 1.0
+
+    async def _list_changes(self, limit: int) -> ChangesAnswer:
+        return ChangesAnswer(changes=[change_answer(change) for change in await self._changes.recent(limit)])
+
+    async def _mark_change(self, text: str) -> ChangeAnswer:
+        return change_answer(await self._changes.mark(text))
 
     def _status(self) -> StatusAnswer:
         snapshot = self._snapshot

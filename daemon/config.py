@@ -25,7 +25,7 @@ SYSTEM_FILE = Path("/etc/presaged/config.toml")
 # `daemon.collectors.NAMES` again (a test compares them): `presage` reads the configuration without loading NumPy.
 COLLECTOR_NAMES = (
     "cpu", "memory", "pressure", "disk", "filesystem", "network", "tcp", "kernel", "process", "temperature",
-    "latency", "self",
+    "latency", "unit", "changes", "self",
 )  # fmt: skip
 
 Seconds = Annotated[int, Field(ge=1)]
@@ -166,6 +166,12 @@ class Alerting(Section):
 
     for_seconds: int = Field(60, ge=0, description="An anomaly must hold so long before it is an alert.")
     keep_firing_seconds: int = Field(300, ge=0, description="It must be gone so long before the alert is resolved.")
+    change_grace_seconds: int = Field(
+        900,
+        ge=0,
+        le=86_400,
+        description="After `presage mark-change`, anomalies are recorded and not sent for so long.",
+    )
     sinks: tuple[Sink, ...] = Field((), description="Where notifications go.")
 
     @field_validator("sinks", mode="after")

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from daemon.collectors.base import Collector, Measurement
+from daemon.collectors.base import Collector, Measurement, Noticed, Notices
 from daemon.collectors.filesystem import FilesystemCollector
+from daemon.collectors.unit import UnitCollector, UnitRound
 from daemon.errors import CollectorError, DeadlineExceeded, NotAvailable
 from daemon.offload import Call, Lane, Outcome
 from daemon.snapshot import CollectorState
@@ -20,11 +21,16 @@ _STOPPED_ROUNDS = 3  # one failure may be chance
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round gave. `findings`: sources that have stopped to answer, file systems that became read-only."""
+    """What one round gave. `findings`: sources that have stopped to answer, file systems that became read-only.
+
+    `units`: who takes how much, None where that is not known. `noticed`: what was changed on the host.
+    """
 
     measured: tuple[Measurement, ...]
     states: tuple[CollectorState, ...]
     findings: tuple[Finding, ...]
+    units: UnitRound | None = None
+    noticed: tuple[Noticed, ...] = ()
 
 
 class Sampler:
@@ -64,7 +70,16 @@ class Sampler:
                 _stopped(mount, "the file system does not answer") for mount in sorted(filesystem.stuck_mounts)
             ]
             findings += self._became_read_only(filesystem.read_only_mounts)
-        return Round(tuple(measured), tuple(states), tuple(findings))
+        unit = self._collectors.get("unit")
+        return Round(
+            tuple(measured),
+            tuple(states),
+            tuple(findings),
+            unit.latest if isinstance(unit, UnitCollector) else None,
+            tuple(
+                one for source in self._collectors.values() if isinstance(source, Notices) for one in source.notices()
+            ),
+        )
 
     def _state(self, outcome: Outcome) -> CollectorState:
         error = outcome.error

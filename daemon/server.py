@@ -1,7 +1,8 @@
-"""The HTTP listener: /metrics, /healthz, /readyz and the API. Reads the snapshot, changes nothing.
+"""The HTTP listener: /metrics, /healthz, /readyz and the API. What is read comes from the snapshot.
 
-Beyond loopback everything but /healthz wants the bearer token. The Host header must be an address or
-a name that we answer to, or a page in a browser could reach us by DNS rebinding.
+Beyond loopback everything but /healthz wants the bearer token, and whatever changes something wants it
+everywhere. The Host header must be an address or a name that we answer to, or a page in a browser could
+reach us by DNS rebinding; an Origin must be our own, or any page could write through its reader's browser.
 """
 
 import contextlib
@@ -15,16 +16,19 @@ from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from aiohttp import web
+from pydantic import ValidationError
 
-from daemon.api import StatusAnswer
+from daemon.api import ChangeAnswer, ChangesAnswer, MarkRequest, StatusAnswer
 from daemon.config import split_address, toml_value
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, PresagedError
 from daemon.metrics import CONTENT_TYPE, Metrics
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _MAX_BODY = 64 * 1024
 _STOP_SECONDS = 1.0
+_MOST_CHANGES = 1000
+_READING = frozenset(("GET", "HEAD", "OPTIONS"))
 _REMEDIES = {
     errno.EADDRINUSE: "another program listens there; choose another port",
     errno.EACCES: "choose a port above 1023",
@@ -80,6 +84,8 @@ class Server:
         metrics: Metrics,
         status: Callable[[], StatusAnswer],
         ready: Callable[[], bool],
+        changes: Callable[[int], Awaitable[ChangesAnswer]],
+        mark: Callable[[str], Awaitable[ChangeAnswer]],
         token: str,
         allowed_hosts: Collection[str],
     ) -> None:
@@ -87,6 +93,8 @@ class Server:
         self._metrics = metrics
         self._status = status
         self._ready = ready
+        self._changes = changes
+        self._mark = mark
         self._token = token.encode()
         self._names = {name.lower() for name in ("localhost", socket.gethostname(), *allowed_hosts)}
         app = web.Application(middlewares=[_plain_errors, self._guard], client_max_size=_MAX_BODY)
@@ -96,6 +104,8 @@ class Server:
                 web.get("/healthz", self._serve_health),
                 web.get("/readyz", self._serve_readiness),
                 web.get("/api/v1/status", self._serve_status),
+                web.get("/api/v1/changes", self._serve_changes),
+                web.post("/api/v1/changes", self._mark_change),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS, handle_signals=False)
@@ -121,8 +131,14 @@ class Server:
         if not self._answers_to(request.host):
             text = f"{request.host!r} is not a name of this server; add it to [http] allowed_hosts\n"
             return web.Response(status=421, text=text)
-        if request.path != "/healthz" and not _is_loopback(request.remote) and not self._has_token(request):
-            text = "beyond loopback a bearer token is needed: it is in the file `token` of the state folder\n"
+        origin = request.headers.get("Origin")
+        if origin is not None and origin.partition("://")[2].lower() != request.host.lower():
+            return web.Response(status=403, text="a page of another origin may not ask here\n")
+        writes = request.method not in _READING
+        reached = request.path != "/healthz" and not _is_loopback(request.remote)
+        if (writes or reached) and not self._has_token(request):
+            where = "to change something" if writes else "beyond loopback"
+            text = f"{where} a bearer token is needed: it is in the file `token` of the state folder\n"
             return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"})
         if (request.content_length or 0) > _MAX_BODY:  # said before a byte of it is read
             return web.Response(status=413, text=f"the body is larger than {_MAX_BODY} bytes\n")
@@ -153,6 +169,29 @@ class Server:
     async def _serve_status(self, _request: web.Request) -> web.Response:
         return web.Response(text=self._status().model_dump_json(), content_type="application/json")
 
+    async def _serve_changes(self, request: web.Request) -> web.Response:
+        limit = request.query.get("limit", "100")
+        if not (limit.isascii() and limit.isdecimal() and 0 < int(limit[:9]) <= _MOST_CHANGES):
+            return web.Response(status=400, text=f"limit is a number from 1 to {_MOST_CHANGES}\n")
+        try:
+            answer = await self._changes(int(limit))
+        except PresagedError as error:
+            return web.Response(status=503, text=f"{error}\n")
+        return web.Response(text=answer.model_dump_json(), content_type="application/json")
+
+    async def _mark_change(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":
+            return web.Response(status=415, text='the body must be JSON: {"text": "..."}\n')
+        try:
+            wanted = MarkRequest.model_validate_json(await request.read())
+        except ValidationError as error:
+            return web.Response(status=400, text=f"text: {error.errors()[0]['msg'].removeprefix('Value error, ')}\n")
+        try:
+            answer = await self._mark(wanted.text)
+        except PresagedError as error:
+            return web.Response(status=503, text=f"{error}\n")
+        return web.Response(status=201, text=answer.model_dump_json(), content_type="application/json")
+
 
 @web.middleware
 async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -160,7 +199,8 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        text = "not here; there is /metrics, /healthz, /readyz and /api/v1/status (the dashboard page is yet to come)\n"
+        paths = "/metrics, /healthz, /readyz, /api/v1/status and /api/v1/changes"
+        text = f"not here; there is {paths} (the dashboard page is yet to come)\n"
         return web.Response(status=404, text=text)
 
 

@@ -1,4 +1,4 @@
-"""The database of promises, `state.db`: signals, occurrences, the outbox, job times.
+"""The database of promises, `state.db`: signals, occurrences, the outbox, changes, job times.
 
 Enters: values of `daemon` and `alerting`. Leaves: the same values after a crash, a power cut or a full
 disk: WAL with synchronous FULL, and a reserve beside it that is given up when the disk has no room.
@@ -27,7 +27,7 @@ from alerting.outbox import ItemState, OutboxItem
 from daemon.errors import PresagedError, StateError
 from daemon.offload import Offload
 from daemon.signals import Kind, SignalSpec
-from detectors.findings import Unit
+from detectors.findings import Change, ChangeKind, Unit
 
 T = TypeVar("T")
 
@@ -75,6 +75,15 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
         value TEXT NOT NULL
+    );
+    """,
+    """
+    CREATE TABLE changes (
+        ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
+        time_ms INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        text TEXT NOT NULL,
+        UNIQUE (time_ms, kind, text)  -- a log is read again after a restart
     );
     """,
 )
@@ -247,7 +256,7 @@ class StateDatabase:
         return dict(self._read("SELECT sink, count(*) FROM outbox WHERE state = 'pending' GROUP BY sink"))
 
     def prune(self, keep_rows: int = 10_000) -> int:
-        """Remove the oldest settled outbox rows and resolved occurrences beyond `keep_rows`; return how many.
+        """Remove the oldest settled outbox rows, resolved occurrences and changes beyond `keep_rows`; return how many.
 
         By count, never by the clock; what is pending or fires stays, and so does what it belongs to.
         """
@@ -264,9 +273,28 @@ class StateDatabase:
                 " AND id NOT IN (SELECT occurrence FROM outbox WHERE state = 'pending')",
                 (keep_rows,),
             )
-            return items.rowcount + occurrences.rowcount
+            changes = db.execute(
+                "DELETE FROM changes WHERE ordinal <= (SELECT ordinal FROM changes"
+                " ORDER BY ordinal DESC LIMIT 1 OFFSET ?)",
+                (keep_rows,),
+            )
+            return items.rowcount + occurrences.rowcount + changes.rowcount
 
         return self._write(work)
+
+    # Changes
+
+    def record_changes(self, changes: Collection[Change]) -> None:
+        """Keep changes of the host; the same again changes nothing."""
+        rows = [(change.time_ms, change.kind.value, _text(change.text)) for change in changes]
+        self._write(
+            lambda db: db.executemany("INSERT OR IGNORE INTO changes (time_ms, kind, text) VALUES (?, ?, ?)", rows)
+        )
+
+    def recent_changes(self, limit: int) -> list[Change]:
+        """Return at most `limit` changes, the newest first."""
+        rows = self._read("SELECT time_ms, kind, text FROM changes ORDER BY time_ms DESC, ordinal DESC LIMIT ?", limit)
+        return [Change(time_ms, ChangeKind(kind), text) for time_ms, kind, text in rows]
 
     # Jobs and single values
 
@@ -432,7 +460,7 @@ class StateDatabase:
     def _migrate(self, connection: sqlite3.Connection) -> None:
         ((version,),) = connection.execute("PRAGMA user_version").fetchall()
         for number in range(version + 1, len(MIGRATIONS) + 1):
-            if number > 1:
+            if version:  # a file that is being made holds nothing to copy
                 self._copy_before(connection, number)
             try:
                 connection.executescript(

@@ -16,6 +16,7 @@ from alerting.pipeline import Pipeline
 from daemon.clock import Clock, Instant
 from daemon.continuity import Continuity, Passage
 from daemon.errors import DeadlineExceeded, Overloaded, PresagedError
+from daemon.evidence import Evidence
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, StoredSample
 from daemon.metrics import Metrics
 from daemon.offload import Offload
@@ -43,6 +44,7 @@ class Tick:
         registry: SignalRegistry,
         history: History,
         watch: AnomalyWatch,
+        evidence: Evidence,
         pipeline: Pipeline,
         metrics: Metrics,
         publish: Callable[[Snapshot], None],
@@ -55,6 +57,7 @@ class Tick:
         self._registry = registry
         self._history = history
         self._watch = watch
+        self._evidence = evidence
         self._pipeline = pipeline
         self._metrics = metrics
         self._publish = publish
@@ -126,8 +129,9 @@ class Tick:
         with self._metrics.inference_seconds.labels("anomaly").time():
             verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns)
         await self._store(now, passage, verdict, values)
-        findings = (*round_.findings, *verdict.findings)
-        await self._pipeline.observe(findings, now, learned=self._watch.learned)
+        findings = await self._evidence.gather(round_, verdict.findings, now)
+        may_send = self._watch.learned and not self._evidence.in_grace(now)
+        self._evidence.settle(await self._pipeline.observe(findings, now, learned=may_send))
         self.samples += 1
         self._metrics.samples.inc()
         snapshot = Snapshot(

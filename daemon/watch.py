@@ -19,8 +19,9 @@ from daemon.snapshot import AnomalyState
 from daemon.window import RingWindow
 from detectors.anomaly import MINIMUM_ROWS, AnomalyModel, LiveScorer, RowScores, fit_model
 from detectors.calibration import RELEASE_RATIO, budget_threshold, next_threshold, shown_score
+from detectors.direction import Directions
 from detectors.explain import expected_range, ranking
-from detectors.features import FLOORS, WINDOW, Context
+from detectors.features import FLOORS, WINDOW
 from detectors.findings import Contributor, Finding, Strength, Unit
 from detectors.kernels import NUMPY, Backend
 
@@ -201,24 +202,26 @@ class AnomalyWatch:
         if math.isnan(raw):  # nothing of this row is known: neither usual nor unusual
             return Verdict(None, None, alarmed=False, state=self._state(None, ()), findings=())
         top = ranking(score.surprise[0], _TOP)
-        contributors = tuple(
-            _contributor(
-                registry.spec_of(model.signal_ids[column]),
-                model.context,
-                column,
-                passage.hour,
-                value=float(window[-1, column]),
-                surprise=float(score.surprise[0, column]),
-            )
-            for column, _ in top
-        )
+        specs = [registry.spec_of(model.signal_ids[column]) for column, _ in top]
         alarmed = raw > self.threshold and not own_work
         if alarmed:
             self._count_episode(now_ns)
             self.window.mark_alarmed()
-        state = self._state(
-            score, tuple((part.signal, share) for part, (_, share) in zip(contributors, top, strict=True))
-        )
+        state = self._state(score, tuple((spec.name, share) for spec, (_, share) in zip(specs, top, strict=True)))
+        contributors: tuple[Contributor, ...] = ()
+        if raw > RELEASE_RATIO * self.threshold:
+            directions = Directions(model.context, window, passage.hour)
+            contributors = tuple(
+                _contributor(
+                    spec,
+                    expected_range(model.context, column, passage.hour),
+                    directions,
+                    column,
+                    value=float(window[-1, column]),
+                    surprise=float(score.surprise[0, column]),
+                )
+                for spec, (column, _) in zip(specs, top, strict=True)
+            )
         return Verdict(raw, self.threshold, alarmed, state, self._findings(raw, state, contributors, alarmed=alarmed))
 
     def _findings(
@@ -273,12 +276,29 @@ class AnomalyWatch:
 
 
 def _contributor(
-    spec: SignalSpec, context: Context, column: int, hour: int, *, value: float, surprise: float
+    spec: SignalSpec,
+    expected: tuple[float, float],
+    directions: Directions,
+    column: int,
+    *,
+    value: float,
+    surprise: float,
 ) -> Contributor:
-    low, high = expected_range(context, column, hour)
+    low, high = expected
     if spec.unit is not Unit.CELSIUS:
         low, high = max(low, 0.0), max(high, 0.0)
-    return Contributor(spec.name, spec.unit, spec.family, spec.resource, value, low, high, surprise)
+    return Contributor(
+        spec.name,
+        spec.unit,
+        spec.family,
+        spec.resource,
+        value,
+        low,
+        high,
+        surprise,
+        directions.of(column, low, high),
+        *directions.recent(column),
+    )
 
 
 def _span(seconds: float) -> str:

@@ -7,6 +7,7 @@ threshold: it keeps a firing alert firing and never starts one (hysteresis).
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import nan
 
 
 class Unit(StrEnum):
@@ -28,12 +29,26 @@ class Strength(StrEnum):
     HOLDING = "holding"
 
 
+class Direction(StrEnum):
+    """What about a signal is unusual. Only ABOVE and BELOW speak of the level: it is outside of what is expected."""
+
+    UNKNOWN = ""
+    ABOVE = "above"
+    BELOW = "below"
+    RISING = "rising"
+    FALLING = "falling"
+    CHANGEABLE = "changeable"
+    FLAT = "flat"
+    APART = "apart"  # it no longer moves with the signals that it used to move with
+
+
 @dataclass(frozen=True, slots=True)
 class Contributor:
     """One signal's part in a finding.
 
     `expected_low` and `expected_high` bound what is usual for the signal at this hour, in its unit;
-    `surprise` is dimensionless, 0 = usual, comparable between signals.
+    `surprise` is dimensionless, 0 = usual, comparable between signals. `recent_low` and `recent_high`
+    are its extremes over the last 15 samples, in its unit.
     """
 
     signal: str
@@ -44,6 +59,68 @@ class Contributor:
     expected_low: float
     expected_high: float
     surprise: float
+    direction: Direction = Direction.UNKNOWN
+    recent_low: float = nan
+    recent_high: float = nan
+
+
+class Resource(StrEnum):
+    """What a unit or a process can take so much of that the host shows it. The value is how a sentence says it."""
+
+    CPU = "CPU time"
+    MEMORY = "memory"
+    READS = "disk reads"
+    WRITES = "disk writes"
+    DESCRIPTORS = "open files"
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """Who took an unusual part of a resource. `unit` or `process` may be "", never both.
+
+    `share` is of the host's use (of its memory for memory), `usual` what the unit's share used to be,
+    NaN where that is not known. `process` is the kernel's short name, never a command line.
+    """
+
+    unit: str
+    process: str
+    resource: Resource
+    share: float
+    usual: float = nan
+
+
+class ChangeKind(StrEnum):
+    """What was changed on the host."""
+
+    MARK = "mark"  # an operator said so
+    PACKAGE = "package"
+    BOOT = "boot"
+    KERNEL = "kernel"
+    UNIT = "unit"
+    OOM = "oom"
+    TIMER = "timer"
+    MOUNT = "mount"
+    DEVICE = "device"
+    INTERFACE = "interface"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that was done to the host. `text` stands behind "after": "nginx.service restarted"."""
+
+    time_ms: int
+    kind: ChangeKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Precedent:
+    """The earlier occurrence that is most like this one; `likeness` is the cosine of their contributors, 0 to 1."""
+
+    occurrence: str
+    started_ms: int
+    lasted_seconds: float
+    likeness: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +129,8 @@ class Finding:
 
     `alertname` is a name of the policy table, `network` the detector ("anomaly", "host", ...),
     `resource` what it is about ("" = the host). `detail` is one sentence without the contributors.
-    `score` and `threshold` are shown, never part of the identity.
+    `score` and `threshold` are shown, never part of the identity. `change` is the one that came last
+    before it.
     """
 
     alertname: str
@@ -63,3 +141,6 @@ class Finding:
     score: float | None = None
     threshold: float | None = None
     contributors: tuple[Contributor, ...] = ()
+    culprits: tuple[Culprit, ...] = ()
+    change: Change | None = None
+    precedent: Precedent | None = None

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from daemon import __version__
-from daemon.cli import configuration, doctor, status
+from daemon.cli import changes, configuration, doctor, status
 from daemon.cli.terminal import complain, on_terminal
 from daemon.errors import ConfigError, DaemonError
 
@@ -76,6 +76,18 @@ app.command(
         ("sudo presage doctor", "checks the databases of the service too"),
     ),
 )(doctor.show_findings)
+
+app.command(
+    "changes",
+    epilog=_examples(
+        ("presage changes", "the newest 30"),
+        ("presage changes --json | jq '.changes[].text'", "for programs"),
+    ),
+)(changes.show_changes)
+app.command(
+    "mark-change",
+    epilog=_examples(("presage mark-change 'deploy 42'", "before or after you do it")),
+)(changes.mark)
 
 _config = typer.Typer(help="Check and show the configuration.")
 _config.command("check", epilog=_examples(("presage config check", "before `systemctl reload presaged`")))(

@@ -1,40 +1,63 @@
 """The running daemon as `presage` sees it: one question over HTTP, one typed answer.
 
-Enters: the configuration. Leaves: the daemon's status, or one sentence on why there is none. It asks
+Enters: the configuration. Leaves: the daemon's answer, or one sentence on why there is none. It asks
 this host only, follows no redirect and no proxy, and shows the token to nobody but the daemon's own user.
 """
 
 import contextlib
 import http.client
 import ipaddress
+import json
 import socket
 import threading
 import time
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from daemon.api import StatusAnswer
+from daemon.api import ChangeAnswer, ChangesAnswer, StatusAnswer
 from daemon.config import Loaded, split_address
 from daemon.errors import DaemonError, NotRunning
 
 _SECONDS = 5.0
 _LARGEST = 8 * 1024 * 1024
 _LISTENING = "0A"
+_REFUSED = (http.client.BAD_REQUEST, http.client.SERVICE_UNAVAILABLE)
+
+T = TypeVar("T", bound=BaseModel)
 
 
 def fetch_status(loaded: Loaded) -> tuple[StatusAnswer, bytes]:
     """Return the daemon's status, and the same as the JSON it sent. Raises DaemonError."""
+    return _ask(loaded, "/api/v1/status", StatusAnswer)
+
+
+def fetch_changes(loaded: Loaded, limit: int) -> tuple[ChangesAnswer, bytes]:
+    """Return the newest changes of the host, and the same as the JSON. Raises DaemonError."""
+    return _ask(loaded, f"/api/v1/changes?limit={limit}", ChangesAnswer)
+
+
+def mark_change(loaded: Loaded, text: str) -> ChangeAnswer:
+    """Tell the daemon of a change. Raises DaemonError."""
+    body = json.dumps({"text": text.encode("utf-8", "replace").decode("utf-8")})
+    return _ask(loaded, "/api/v1/changes", ChangeAnswer, body)[0]
+
+
+def _ask(loaded: Loaded, path: str, model: type[T], sent: str | None = None) -> tuple[T, bytes]:
+    """Return the daemon's answer to a GET, or to a POST of the JSON `sent`."""
     host, port = _address(loaded.config.http.listen)
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     token, lacking = _token(loaded.state_directory / "token", port)
-    status, body = _get(host, port, "/api/v1/status", token, where)
+    status, body = _exchange((host, port), path, token, where, sent)
     if status == http.client.UNAUTHORIZED:
         raise DaemonError(f"presaged on {where} does not let us in: {lacking}")
-    if status != http.client.OK:
+    if status in _REFUSED:
+        raise DaemonError(f"presaged on {where} refused: {' '.join(body.decode('utf-8', 'replace').split())[:300]}")
+    if status not in {http.client.OK, http.client.CREATED}:
         raise DaemonError(f"what answers on {where} is not presaged (HTTP status {status}); {_OTHER_PORT}")
     try:
-        return StatusAnswer.model_validate_json(body), body
+        return model.model_validate_json(body), body
     except ValidationError as error:
         raise DaemonError(f"what answers on {where} is not this presaged; {_OTHER_PORT}") from error
 
@@ -87,15 +110,20 @@ def _listeners(port: int) -> set[int]:
     return users
 
 
-def _get(host: str, port: int, path: str, token: str | None, where: str) -> tuple[int, bytes]:
+def _exchange(
+    address: tuple[str, int], path: str, token: str | None, where: str, sent: str | None
+) -> tuple[int, bytes]:
     deadline = time.monotonic() + _SECONDS
-    connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
+    connection = http.client.HTTPConnection(*address, timeout=_SECONDS)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if sent is not None:
+        headers["Content-Type"] = "application/json"
     limit = threading.Timer(_SECONDS, _cut, (connection,))  # the timeout is for one read: headers may come drop by drop
     limit.daemon = True
     limit.start()
     late = f"{where} gave no answer within {_SECONDS:g} s; see `journalctl -u presaged`"
     try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        connection.request("GET" if sent is None else "POST", path, body=sent, headers=headers)
         response = connection.getresponse()
         body = b""
         while chunk := response.read1(65_536):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from daemon.collectors.base import Collector, HostPaths
+from daemon.collectors.changes import ChangesCollector
 from daemon.collectors.cpu import CpuCollector
 from daemon.collectors.disk import DiskCollector
 from daemon.collectors.filesystem import FilesystemCollector
@@ -20,6 +21,7 @@ from daemon.collectors.pressure import PressureCollector
 from daemon.collectors.process import ProcessCollector
 from daemon.collectors.tcp import TcpCollector
 from daemon.collectors.temperature import TemperatureCollector
+from daemon.collectors.unit import UnitCollector
 from daemon.host import container_memory
 
 __all__ = ["NAMES", "CollectorContext", "build_collectors"]
@@ -62,6 +64,13 @@ _BUILDERS: dict[str, Callable[[CollectorContext], Collector]] = {
     "temperature": lambda c: TemperatureCollector(paths=c.paths),
     "latency": lambda c: LatencyCollector(
         paths=c.paths, targets=c.latency_targets, connect_seconds=min(1.0, c.gap_seconds / 10)
+    ),
+    "unit": lambda c: UnitCollector(paths=c.paths, gap_seconds=c.gap_seconds),
+    "changes": lambda c: ChangesCollector(
+        paths=c.paths,
+        exclude_mounts=c.exclude_mounts,
+        exclude_disks=c.exclude_disks,
+        exclude_interfaces=c.exclude_interfaces,
     ),
     "self": lambda c: SelfCollector(gap_seconds=c.gap_seconds),
 }

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from daemon.errors import CollectorError, NotAvailable
 from daemon.signals import SignalSpec
+from detectors.findings import ChangeKind
 
 Measurement = tuple[SignalSpec, float]
 
@@ -27,6 +28,15 @@ class HostPaths:
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
     root: Path = Path("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A change that a source has seen. `time_ms` is what the source says of it, None = just now."""
+
+    kind: ChangeKind
+    text: str
+    time_ms: int | None = None
 
 
 class Collector(Protocol):
@@ -44,6 +54,15 @@ class Collector(Protocol):
 
     def close(self) -> None:
         """Give back descriptors."""
+        ...
+
+
+@runtime_checkable
+class Notices(Protocol):
+    """A collector that also sees what is changed on the host."""
+
+    def notices(self) -> Sequence[Noticed]:
+        """Hand over what was noticed since the last call."""
         ...
 
 

@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import time
 from dataclasses import replace
 from importlib.resources import files
 
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting.alert import AlertBook
-from alerting.render import amount, duration, payload, rfc3339, sentence
-from detectors.findings import Unit
+from alerting.occurrence import from_json, to_json
+from alerting.render import _clause, amount, duration, foremost, payload, rfc3339, sentence
+from detectors.findings import Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Resource, Unit
 
 ULID = "01KJM6DS00" + "0" * 16
 
@@ -69,6 +71,134 @@ def test_expected_range(occurrences, value, low, high, said):
 
 
 @pytest.mark.parametrize(
+    ("direction", "numbers", "said"),
+    [
+        (Direction.ABOVE, (900.0, 0.0, 4.5, 0.0, 900.0), "is 900/s (usually 0/s to 4.5/s)"),
+        (Direction.CHANGEABLE, (0.0, 0.0, 4.5, 0.0, 312.0),
+         "is unusually changeable (0/s to 312/s lately, usually 0/s to 4.5/s)"),
+        (Direction.CHANGEABLE, (0.0, 0.0, 0.0, 0.0, 0.0), "is unusually changeable (usually 0/s)"),
+        (Direction.RISING, (4.0, 0.0, 4.5, 1.0, 4.0), "has risen from 1/s to 4/s (usually 0/s to 4.5/s)"),
+        (Direction.FALLING, (0.0, 0.0, 4.5, 0.0, 312.0), "has fallen from 312/s to 0/s (usually 0/s to 4.5/s)"),
+        (Direction.FALLING, (4.0, 0.0, 4.5, 4.0, 4.0), "is unusually changeable (usually 0/s to 4.5/s)"),
+        (Direction.FLAT, (3.0, 0.0, 4.5, 3.0, 3.0), "is unusually steady at 3/s (usually 0/s to 4.5/s)"),
+        (Direction.APART, (3.0, 0.0, 4.5, 2.0, 3.0),
+         "is 3/s, out of step with the other signals (usually 0/s to 4.5/s)"),
+        (Direction.CHANGEABLE, (math.nan, math.nan, math.nan, math.nan, math.nan), "is unusually changeable"),
+    ],
+)  # fmt: skip
+def test_a_clause_says_what_is_unusual(occurrences, direction, numbers, said):
+    """`numbers` are the value, the expected range and the extremes of late."""
+    value, low, high, *recent = numbers
+    part = Contributor("x_per_second", Unit.PER_SECOND, "memory", "", value, low, high, 3.0, direction, *recent)
+    assert sentence("h", replace(occurrences[0], contributors=(part,))) == f"h: unusual: x_per_second {said}"
+
+
+@given(
+    st.sampled_from(Direction),
+    st.lists(st.floats(0, 1e6), min_size=5, max_size=5),
+    st.sampled_from(list(Unit)),
+)
+def test_a_move_is_never_said_as_a_level(direction, numbers, unit):
+    value, low, high, *recent = numbers
+    part = Contributor(
+        "x", unit, "", "", value, min(low, high), max(low, high), 3.0, direction, min(recent), max(recent)
+    )
+    said = _clause(part, over=False)
+    level = re.fullmatch(r"x is [^(,]+( \(usually .*\))?", said) and "unusually" not in said
+    assert bool(level) == (direction in {Direction.UNKNOWN, Direction.ABOVE, Direction.BELOW})
+
+
+def test_of_about_equal_surprise_a_level_outside_of_its_range_comes_first(occurrences):
+    part = occurrences[0].contributors[0]
+    directions = {
+        "odd": (Direction.CHANGEABLE, 5.0), "near": (Direction.BELOW, 3.6), "far": (Direction.ABOVE, 3.4),
+        "odder": (Direction.FLAT, 4.9),
+    }  # fmt: skip
+    parts = tuple(replace(part, signal=name, direction=way, surprise=by) for name, (way, by) in directions.items())
+    text = sentence("h", replace(occurrences[0], contributors=parts))
+    assert [word for word in text.split() if word in directions] == ["near", "odd", "odder"]
+
+
+def test_what_is_faint_beside_the_rest_is_not_named(occurrences):
+    part = occurrences[0].contributors[0]
+    parts = tuple(replace(part, signal=f"s{surprise:g}", surprise=surprise) for surprise in (4.0, 1.1, 0.9, math.nan))
+    assert [one.signal for one in foremost(parts)] == ["s4", "s1.1"]
+    unknown = tuple(replace(part, signal=name, surprise=math.nan) for name in "abcd")
+    assert [one.signal for one in foremost(unknown)] == ["a", "b", "c"]
+    assert foremost(()) == []
+
+
+WRITER = Culprit("postgresql.service", "", Resource.WRITES, 0.71, 0.09)
+
+
+@pytest.mark.parametrize(
+    ("culprit", "said"),
+    [
+        (WRITER, "postgresql.service takes 71 % of the disk writes, usually 9 %"),
+        (
+            replace(WRITER, process="postgres"),
+            "postgresql.service (postgres) takes 71 % of the disk writes, usually 9 %",
+        ),
+        (Culprit("", "yes", Resource.CPU, 0.5), "process yes takes 50 % of the CPU time"),
+    ],
+)
+def test_who_took_it(occurrences, culprit, said):
+    assert sentence("h", replace(occurrences[0], contributors=(), culprits=(culprit,))) == f"h: unusual; {said}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "seconds", "said"),
+    [
+        (ChangeKind.PACKAGE, "dpkg upgraded postgresql-16", 720, "12 min after dpkg upgraded postgresql-16"),
+        (ChangeKind.UNIT, "nginx.service restarted", 0, "right after nginx.service restarted"),
+        (ChangeKind.MARK, "deploy 42\n", 30, '30 s after the change "deploy 42 "'),
+    ],
+)
+def test_what_was_changed_before(occurrences, kind, text, seconds, said):
+    change = Change(occurrences[0].started_ms - seconds * 1000, kind, text)
+    assert sentence("h", replace(occurrences[0], contributors=(), change=change)) == f"h: unusual; {said}"
+
+
+def test_when_it_was_like_that(occurrences, monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        for ago_days, date in ((10, "19 February"), (400, "25 January 2025")):
+            past = Precedent(ULID, occurrences[0].started_ms - ago_days * 86_400_000, 1200.0, 0.93)
+            text = sentence("h", replace(occurrences[0], contributors=(), precedent=past))
+            assert text == f"h: unusual; like {date} 07:00, which lasted 20 min"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_evidence_leaves_as_the_schema_says_and_comes_back_from_the_database(occurrences):
+    part = replace(occurrences[0].contributors[0], direction=Direction.ABOVE, recent_low=0.1, recent_high=0.98)
+    full = replace(
+        occurrences[0],
+        contributors=(part,),
+        culprits=(WRITER, Culprit("", "yes", Resource.CPU, 0.5)),
+        change=Change(1, ChangeKind.MARK, "deploy"),
+        precedent=Precedent(ULID, 1, 2.0, 0.9),
+    )
+    document = payload(ULID, "web1", full)
+    check(document, SCHEMA)
+    assert document["culprits"][0]["usual_share"] == 0.09
+    assert document["culprits"][1]["usual_share"] is None
+    assert to_json(from_json(to_json(full))) == to_json(full)
+
+
+def test_an_occurrence_of_an_earlier_version_is_read(occurrences):
+    document = json.loads(to_json(occurrences[0]))
+    for key in ("culprits", "change", "precedent"):
+        del document[key]
+    for part in document["contributors"]:
+        for key in ("direction", "recent_low", "recent_high"):
+            del part[key]
+    assert to_json(from_json(json.dumps(document))) == to_json(occurrences[0])
+
+
+@pytest.mark.parametrize(
     ("value", "unit", "said"),
     [
         (0.0, Unit.RATIO, "0 %"),
@@ -122,6 +252,7 @@ def test_golden_payload(occurrences):
     assert document.pop("contributors")[0] == {
         "signal": "cpu.busy", "family": "cpu", "resource": "", "value": 0.97, "unit": "ratio",
         "expected_low": 0.03, "expected_high": 0.12, "surprise": 9.0,
+        "direction": None, "recent_low": None, "recent_high": None,
     }  # fmt: skip
     assert document.pop("sentence") == occurrences[0].sentence
     assert document == {
@@ -140,6 +271,9 @@ def test_golden_payload(occurrences):
         "resolved_at": None,
         "score": 5.0,
         "threshold": 3.0,
+        "culprits": [],
+        "change": None,
+        "precedent": None,
         "commands": {"status": "presage status"},
     }
     assert payload("x", "web1", occurrences[1])["resolved_at"] == "2026-03-01T06:14:00.000Z"
@@ -187,7 +321,7 @@ def check(value, schema, at="$"):
         assert re.search(schema.get("pattern", ""), value), at
         assert len(value) >= schema.get("minLength", 0), at
     if isinstance(value, dict) and "properties" in schema:
-        assert set(schema["required"]) == value.keys() == schema["properties"].keys(), at
+        assert set(schema["required"]) <= value.keys() == schema["properties"].keys(), at
         for key, part in value.items():
             check(part, schema["properties"][key], f"{at}.{key}")
     if isinstance(value, list) and "items" in schema:

@@ -20,12 +20,17 @@ from alerting.outbox import Outbox
 from alerting.pipeline import Pipeline
 from alerting.policy import PolicySettings
 from alerting.ulid import UlidSource
+from daemon.changes import ChangeLog
 from daemon.child import Child
 from daemon.config import Config
+from daemon.culprits import Culprits
+from daemon.evidence import Evidence
 from daemon.history import History
 from daemon.learning import Learning
 from daemon.metrics import Metrics
 from daemon.offload import Offload
+from daemon.precedents import Precedents
+from daemon.process_scan import ProcessScan
 from daemon.sampler import Sampler
 from daemon.signals import Kind, SignalRegistry, SignalSpec
 from daemon.state import OffloadedState, StateDatabase
@@ -88,6 +93,7 @@ class Host:
     collectors: list
     config: Config = field(default_factory=Config)
     interval: float = INTERVAL
+    proc: Path = Path("/proc")
     jumps: list = field(default_factory=list)
     published: list = field(default_factory=list)
 
@@ -122,6 +128,20 @@ class Host:
         book = AlertBook(settings, gap_seconds=3 * self.interval + 1, new_id=ids, describe=lambda one: one.detail)
         self.pipeline = Pipeline("web1", settings, book=book, store=store, outbox=self.outbox, new_id=ids)
         self.sampler = Sampler(self.collectors)
+        self.changes = ChangeLog(
+            state=self.state,
+            offload=self.offload,
+            clock=self.clock,
+            grace_seconds=lambda: float(self.config.alerting.change_grace_seconds),
+            failed=lambda: self.metrics.failures.labels("change_log").inc(),
+        )
+        self.precedents = Precedents()
+        self.evidence = Evidence(
+            culprits=Culprits(ProcessScan(self.proc)),
+            changes=self.changes,
+            precedents=self.precedents,
+            offload=self.offload,
+        )
         self.tick = Tick(
             interval_seconds=self.interval,
             clock=self.clock,
@@ -130,6 +150,7 @@ class Host:
             registry=self.registry,
             history=self.history,
             watch=self.watch,
+            evidence=self.evidence,
             pipeline=self.pipeline,
             metrics=self.metrics,
             publish=self.published.append,
@@ -140,6 +161,8 @@ class Host:
     async def start(self):
         self.open()
         await self.pipeline.restore()
+        self.changes.restore(self.proc)
+        self.precedents.learn(reversed(self.state.recent_occurrences(500)))
         self.learning.restore()
         last = self.history.last()
         if last is not None:

@@ -8,12 +8,14 @@ import aiohttp
 import pytest
 
 from daemon import server as module
-from daemon.api import HostAnswer, StatusAnswer
-from daemon.errors import ConfigError
+from daemon.api import ChangeAnswer, ChangesAnswer, HostAnswer, StatusAnswer
+from daemon.errors import ConfigError, StateError
 from daemon.metrics import Metrics
 from daemon.server import Server, bind, ensure_token
 
 TOKEN = "the-token"
+RIGHT = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+CHANGE = ChangeAnswer(at="2026-03-01T06:00:00.000Z", kind="mark", text="deploy 42")
 STATUS = StatusAnswer(
     version="1.2.3",
     backend="numpy",
@@ -53,6 +55,21 @@ class Running:
         self.ready = False
         self.session = session
         self.port = 0
+        self.marked = []
+        self.asked = []
+        self.broken = False
+
+    async def changes(self, limit):
+        self.asked.append(limit)
+        if self.broken:
+            raise StateError("state.db: no room")
+        return ChangesAnswer(changes=[CHANGE])
+
+    async def mark(self, text):
+        if self.broken:
+            raise StateError("state.db: no room")
+        self.marked.append(text)
+        return CHANGE
 
     async def get(self, path, *, host="127.0.0.1", method="GET", **options):
         async with self.session.request(method, f"http://{host}:{self.port}{path}", **options) as answer:
@@ -71,6 +88,8 @@ async def serve():
                 metrics=Metrics("1.2.3", lambda: "numpy", 10),
                 status=lambda: STATUS,
                 ready=lambda: running.ready,
+                changes=running.changes,
+                mark=running.mark,
                 token=TOKEN,
                 allowed_hosts=allowed_hosts,
             )
@@ -213,10 +232,69 @@ async def test_a_large_body_is_refused_before_it_is_read(serve):
     assert (await running.get("/healthz"))[0] == 200
 
 
-async def test_changes_are_not_offered(serve):
+async def test_the_status_is_not_to_be_changed(serve):
     running = await serve()
     for method in ("POST", "PUT", "DELETE"):
-        assert (await running.get("/api/v1/status", method=method))[0] == 405
+        assert (await running.get("/api/v1/status", method=method))[0] == 401
+        assert (await running.get("/api/v1/status", method=method, headers=RIGHT))[0] == 405
+
+
+async def test_changes_are_listed(serve):
+    running = await serve()
+    status, _, text = await running.get("/api/v1/changes?limit=7")
+    assert (status, ChangesAnswer.model_validate_json(text).changes) == (200, [CHANGE])
+    await running.get("/api/v1/changes")
+    assert running.asked == [7, 100]
+    for wrong in ("0", "1001", "-1", "x", "9" * 5000, "\u0663", ""):
+        assert (await running.get("/api/v1/changes", params={"limit": wrong}))[0] == 400
+    running.broken = True
+    assert (await running.get("/api/v1/changes"))[::2] == (503, "state.db: no room\n")
+
+
+async def test_a_change_is_marked(serve):
+    running = await serve()
+    status, _, text = await running.get(
+        "/api/v1/changes", method="POST", headers=RIGHT, data=b'{"text": " deploy 42 "}'
+    )
+    assert (status, ChangeAnswer.model_validate_json(text)) == (201, CHANGE)
+    assert running.marked == ["deploy 42"]
+    running.broken = True
+    assert (await running.get("/api/v1/changes", method="POST", headers=RIGHT, data=b'{"text": "x"}'))[0] == 503
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b"\xff", b'{"text": ""}', b'{"text": " "}', b'{"text": "a\\nb"}', b'{"text": 3}',
+             b'{"text": "' + b"x" * 201 + b'"}', b'{"text": "x", "kind": "boot"}'],
+)  # fmt: skip
+async def test_a_mark_that_is_none_is_refused_in_one_line(serve, body):
+    running = await serve()
+    status, _, text = await running.get("/api/v1/changes", method="POST", headers=RIGHT, data=body)
+    assert (status, text.count("\n")) == (400, 1)
+    assert running.marked == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer guess"}, 401),
+        ({**RIGHT, "Origin": "http://evil.example"}, 403),
+        ({**RIGHT, "Origin": "null"}, 403),
+        ({**RIGHT, "Content-Type": "text/plain"}, 415),  # what a form of another page can send unasked
+        ({**RIGHT, "Host": "evil.example"}, 421),
+    ],
+)
+async def test_who_may_not_write(serve, headers, expected):
+    running = await serve()
+    answer = await running.get("/api/v1/changes", method="POST", headers=headers, data=b'{"text": "x"}')
+    assert answer[0] == expected
+    assert running.marked == []
+
+
+async def test_our_own_pages_may_write(serve):
+    running = await serve()
+    headers = {**RIGHT, "Origin": f"http://127.0.0.1:{running.port}"}
+    assert (await running.get("/api/v1/changes", method="POST", headers=headers, data=b'{"text": "x"}'))[0] == 201
 
 
 async def test_it_stops_while_a_client_stays(serve):
@@ -229,6 +307,8 @@ async def test_it_stops_while_a_client_stays(serve):
         metrics=Metrics("", lambda: "", 1),
         status=lambda: STATUS,
         ready=lambda: True,
+        changes=Running(None).changes,
+        mark=Running(None).mark,
         token=TOKEN,
         allowed_hosts=(),
     )

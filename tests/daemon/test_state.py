@@ -20,7 +20,7 @@ from daemon.errors import StateError
 from daemon.offload import Offload
 from daemon.signals import Kind, SignalSpec
 from daemon.state import MIGRATIONS, JobTimes, OffloadedState, StateDatabase, bind_to_machine
-from detectors.findings import Unit
+from detectors.findings import Change, ChangeKind, Unit
 
 NOW_MS = 1_772_344_800_000
 HOUR_MS = 3_600_000
@@ -63,7 +63,12 @@ def spec(name, unit=Unit.RATIO, resource=""):
 
 
 def test_pragmas(database):
-    for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("user_version", 1)):
+    for pragma, value in (
+        ("journal_mode", "wal"),
+        ("synchronous", 2),
+        ("foreign_keys", 1),
+        ("user_version", len(MIGRATIONS)),
+    ):
         assert database._read(f"PRAGMA {pragma}") == [(value,)]
 
 
@@ -238,7 +243,37 @@ def test_job_times(database):
     assert database.job_times() == {"compaction": JobTimes(15, 9, "no room")}
 
 
+def test_changes_are_kept_once_and_the_newest_come_first(database):
+    changes = [Change(time_ms, ChangeKind.UNIT, f"u{time_ms}.service started") for time_ms in (3, 1, 2)]
+    database.record_changes(changes)
+    database.record_changes([*changes, Change(2, ChangeKind.MARK, "\udcff")])
+    assert [change.time_ms for change in database.recent_changes(3)] == [3, 2, 2]
+    assert database.recent_changes(2)[1] == Change(2, ChangeKind.MARK, "\\udcff")
+    assert len(database.recent_changes(99)) == 4
+
+
+def test_changes_are_pruned_by_count(database):
+    database.record_changes([Change(number, ChangeKind.UNIT, "x") for number in range(20)])
+    assert database.prune(keep_rows=5) == 15
+    assert [change.time_ms for change in database.recent_changes(99)] == [19, 18, 17, 16, 15]
+
+
 # Versions, damage, foreign files
+
+NEXT = len(MIGRATIONS) + 1
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_every_released_version_is_brought_up(path, monkeypatch, version):
+    with monkeypatch.context() as patch:
+        patch.setattr(state_module, "MIGRATIONS", MIGRATIONS[:version])
+        with closing(StateDatabase(path)) as database:
+            database.set_meta("key", "value")
+    with closing(StateDatabase(path)) as database:
+        assert database.meta("key") == "value"
+        assert database.recent_changes(1) == []
+        database.record_changes([Change(1, ChangeKind.MARK, "x")])
+    assert path.with_name(f"state.db.before-v{version + 1}").exists()
 
 
 @pytest.fixture
@@ -259,17 +294,17 @@ def test_a_migration_leaves_a_copy_of_what_was(path, next_version):
     with closing(StateDatabase(path)) as database:
         assert database._read("SELECT count(*) FROM silences") == [(0,)]
         assert database.meta("key") == "value"
-    copy = path.with_name("state.db.before-v2")
+    copy = path.with_name(f"state.db.before-v{NEXT}")
     assert mode(copy) == 0o600
     with closing(sqlite3.connect(copy)) as old:
-        assert old.execute("PRAGMA user_version").fetchone() == (1,)
+        assert old.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
         assert old.execute("SELECT value FROM meta").fetchall() == [("value",)]
     assert [one.name for one in path.parent.glob("*draft*")] == []
 
 
 def test_the_newest_two_copies_stay(path, next_version):
     StateDatabase(path).close()
-    for number in range(2, 12):
+    for number in range(NEXT, 12):
         next_version(f"CREATE TABLE t{number} (id INTEGER)")
         StateDatabase(path).close()
     assert {one.name for one in path.parent.glob("state.db.before-v*")} >= {
@@ -289,7 +324,7 @@ def test_a_migration_that_fails_changes_nothing(path, next_version, monkeypatch)
             StateDatabase(path)
     with closing(StateDatabase(path)) as database:
         assert database.meta("key") == "value"
-        assert database._read("PRAGMA user_version") == [(1,)]
+        assert database._read("PRAGMA user_version") == [(len(MIGRATIONS),)]
 
 
 def test_a_newer_file_is_refused_and_the_copy_named(path, next_version, monkeypatch):
@@ -298,7 +333,8 @@ def test_a_newer_file_is_refused_and_the_copy_named(path, next_version, monkeypa
         patch.setattr(state_module, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE t (id INTEGER)"))
         StateDatabase(path).close()
     with pytest.raises(
-        StateError, match=r"newer presaged \(schema 2, this one knows 1\).*copy .*before-v2 to"
+        StateError,
+        match=rf"newer presaged \(schema {NEXT}, this one knows {NEXT - 1}\).*copy .*before-v{NEXT} to",
     ) as caught:
         StateDatabase(path)
     assert "\n" not in str(caught.value)
@@ -312,7 +348,7 @@ def test_the_remedy_works(path, monkeypatch):
         StateDatabase(path).close()
     for name in ("state.db", "state.db-wal", "state.db-shm"):
         path.with_name(name).unlink(missing_ok=True)
-    path.with_name("state.db.before-v2").rename(path)
+    path.with_name(f"state.db.before-v{NEXT}").rename(path)
     with closing(StateDatabase(path)) as database:
         assert database.meta("key") == "value"
 

@@ -19,11 +19,24 @@ def invoke():
 def test_help_names_every_command_and_has_examples(invoke):
     said = invoke("--help")
     assert said.exit_code == 0
-    for word in ("status", "doctor", "config", "--version", "--install-completion", "Examples\n", "presage status "):
+    for word in (
+        "status",
+        "doctor",
+        "changes",
+        "mark-change",
+        "config",
+        "--version",
+        "--install-completion",
+        "Examples\n",
+        "presage status ",
+    ):
         assert word in said.output
 
 
-@pytest.mark.parametrize("command", [("status",), ("doctor",), ("config", "check"), ("config", "show"), ("config",)])
+@pytest.mark.parametrize(
+    "command",
+    [("status",), ("doctor",), ("changes",), ("mark-change",), ("config", "check"), ("config", "show"), ("config",)],
+)
 def test_help_in_a_pipe_is_plain_and_fits(invoke, command):
     said = invoke(*command, "--help")
     assert said.exit_code == 0

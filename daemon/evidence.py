@@ -1,0 +1,72 @@
+"""What a finding is told with: who took what, what was changed before, and when it was like this.
+
+Enters: one round of the collectors and the detector's verdict. Leaves: all findings with their
+evidence. Whatever fails here costs evidence, never the finding.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from alerting.alert import Event, Transition
+from daemon.changes import ChangeLog
+from daemon.clock import Instant
+from daemon.culprits import Culprits
+from daemon.errors import PresagedError
+from daemon.offload import Offload
+from daemon.precedents import Precedents
+from daemon.sampler import Round
+from detectors.findings import Change, Culprit, Finding, Strength
+
+_log = structlog.get_logger()
+
+_SCAN_SECONDS = 1.0
+
+
+class Evidence:
+    """Gathers it once a tick; on a calm one it only learns."""
+
+    def __init__(self, *, culprits: Culprits, changes: ChangeLog, precedents: Precedents, offload: Offload) -> None:
+        self._culprits = culprits
+        self._changes = changes
+        self._precedents = precedents
+        self._offload = offload
+
+    async def gather(self, round_: Round, findings: Sequence[Finding], now: Instant) -> tuple[Finding, ...]:
+        """Keep what was noticed; return the facts of the round, and the detector's `findings` with all evidence."""
+        await self._changes.note(round_.noticed, now)
+        if not findings:
+            self._culprits.calm(round_.units)
+        if not findings and not round_.findings:
+            return ()
+        change = self._changes.before(now.time_ms)
+        facts = (replace(fact, change=change) for fact in round_.findings)
+        return (*facts, *[await self._told(finding, round_, change, now) for finding in findings])
+
+    async def _told(self, finding: Finding, round_: Round, change: Change | None, now: Instant) -> Finding:
+        if finding.strength is not Strength.RAISED:
+            return finding
+        culprits: tuple[Culprit, ...] = ()
+        try:
+            culprits = await self._offload.run(
+                lambda: self._culprits.name(finding.contributors, round_.units, now.monotonic_ns),
+                deadline_seconds=_SCAN_SECONDS,
+                what="processes",
+            )
+        except (PresagedError, OSError) as error:
+            _log.warning("culprits_unknown", reason=str(error))
+        return replace(
+            finding,
+            culprits=culprits,
+            change=change,
+            precedent=self._precedents.most_like(finding.contributors),
+        )
+
+    def in_grace(self, now: Instant) -> bool:
+        """Tell whether an operator has just marked a change: what is unusual now is recorded, not sent."""
+        return self._changes.in_grace(now)
+
+    def settle(self, transitions: Iterable[Transition]) -> None:
+        """Let what was resolved be a precedent of what comes."""
+        self._precedents.learn(one.occurrence for one in transitions if one.event is Event.RESOLVED)
