@@ -15,6 +15,12 @@ from detectors.parameters import Architecture, Layer, fold, initial, layers_of
 Float32 = NDArray[np.float32]
 
 
+def as_float32(values: Floats | NDArray[np.integer]) -> Float32:
+    """Return `values` in float32, in C order and aligned, as kernels read them: themselves where they are so."""
+    rows = np.ascontiguousarray(values, np.float32)
+    return rows if rows.flags.aligned else rows.copy()
+
+
 class Network:
     """Architecture, parameters, and the back end that computes.
 
@@ -66,6 +72,7 @@ class Network:
     def predict(self, inputs: Floats) -> Float32:
         """Return the outputs (O,) of one sample (I,), or (B, O) of a batch (B, I).
 
+        Any real type and memory layout is converted. What is not finite stays in its row, as `Backend.forward` says.
         Raises ValueError for another shape, TypeError for what is no real number.
         """
         if inputs.ndim == 1:
@@ -86,7 +93,7 @@ class Network:
         width = self.architecture.sizes[0]
         if inputs.ndim != 2 or inputs.shape[1] != width:  # noqa: PLR2004 - rows and columns
             raise ValueError(f"this network takes inputs (rows, {width}), not {inputs.shape}")
-        return np.ascontiguousarray(inputs, np.float32)
+        return as_float32(inputs)
 
     def _run(self, inputs: Float32, *, logits: bool) -> Float32:
         logits = logits and self.architecture.output is not Activation.LINEAR  # else one and the same
