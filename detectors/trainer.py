@@ -15,7 +15,7 @@ from detectors.activations import Floats
 from detectors.backpropagation import Training, backward, forward
 from detectors.fused import fused
 from detectors.losses import Loss, LossName
-from detectors.network import Float32, Network
+from detectors.network import Float32, Network, as_float32
 from detectors.optimizers import Adam, Optimizer, clip_norm
 from detectors.parameters import Layer, layers_of, weights_of
 from detectors.schedules import Schedule
@@ -278,7 +278,7 @@ def _rows(network: Network, inputs: Floats) -> Float32:
     width = network.architecture.sizes[0]
     if inputs.ndim != 2 or inputs.shape[1] != width:  # noqa: PLR2004 - rows and columns
         raise ValueError(f"this network learns from inputs (rows, {width}), not {inputs.shape}")
-    rows = np.ascontiguousarray(inputs, np.float32)
+    rows = as_float32(inputs)
     if not np.isfinite(rows).all():
         raise ValueError("the inputs hold values that are not finite")
     return rows
@@ -292,7 +292,7 @@ def _wanted(network: Network, loss: Loss, targets: Floats | Labels) -> Float32:
         return np.eye(outputs, dtype=np.float32)[targets]
     if targets.ndim != 2 or targets.shape[1] != outputs:  # noqa: PLR2004 - rows and columns
         raise ValueError(f"this network learns from targets (rows, {outputs}), not {targets.shape}")
-    wanted = np.ascontiguousarray(targets, np.float32)
+    wanted = as_float32(targets)
     if not np.isfinite(wanted).all():
         raise ValueError("the targets hold values that are not finite")
     return wanted

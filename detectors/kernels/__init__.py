@@ -8,7 +8,7 @@ that serves here: compiled ahead of time, compiled on this host, or NumPy. Only 
 from detectors.kernels.backend import Backend, BackendError, Packed, Sorted
 from detectors.kernels.loader import Preference, came_compiled, compile_all, is_cached, load
 from detectors.kernels.memory import release_clean_pages
-from detectors.kernels.plan import Activation, Loss, Plan, Rule, TrainSettings, TrainState, dense
+from detectors.kernels.plan import Activation, Loss, Plan, Precision, Rule, TrainSettings, TrainState, dense
 from detectors.kernels.reference import NUMPY
 from detectors.kernels.window import KsWindow
 
@@ -21,6 +21,7 @@ __all__ = [
     "Loss",
     "Packed",
     "Plan",
+    "Precision",
     "Preference",
     "Rule",
     "Sorted",

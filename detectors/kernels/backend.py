@@ -64,7 +64,7 @@ class Backend(ABC):
 
     @abstractmethod
     def unpack(self, plan: Plan, packed: Packed) -> Float32:
-        """Return the canonical parameters (count,) of `packed`, bit for bit."""
+        """Return the canonical parameters (count,) of `packed`, bit for bit as it holds them."""
 
     @abstractmethod
     def scratch(self, plan: Plan, batch: int = 1) -> Float32:

@@ -86,6 +86,27 @@ def _row(x, panel, count, vectors, y, relu):
 
 
 @njit(error_model="numpy")
+def _bf16_layer(x, x_stride, rows, weights, wide, out, y, y_stride, relu):
+    """Do what `layer` does with weights of BF16, row by row: made for one."""
+    depth = padded(wide) // 2
+    vectors = padded(out) // LANES
+    column = 0
+    while vectors > 0:
+        now = panel_vectors(vectors)
+        for row in range(rows):
+            source, target = at(x, row * x_stride), at(y, row * y_stride + column)
+            if now == 3:
+                tile.bf16_tile_3(source, weights, wide, target, relu)
+            elif now == 2:
+                tile.bf16_tile_2(source, weights, wide, target, relu)
+            else:
+                tile.bf16_tile_1(source, weights, wide, target, relu)
+        weights = at(weights, now * LANES * (1 + depth))
+        column += now * LANES
+        vectors -= now
+
+
+@njit(error_model="numpy")
 def layer(x, x_stride, rows, weights, wide, out, y, y_stride, relu):
     """Fill y (rows, padded(out)) with x (rows, wide) @ weights + bias, rectified where `relu` is not 0.
 
@@ -168,8 +189,11 @@ def _network(packed, x, batch, scratch, y):
             place = HEADER_WORDS + number * LAYER_WORDS
             wide, out, kind = head[place], head[place + 1], head[place + 2]
             target = at(scratch, (number & 1) * CHUNK * stride)
-            layer(source, source_stride, rows, at(packed, head[place + 4]), wide, out, target, stride,
-                  1 if kind == _RELU else 0)  # fmt: skip
+            weights, relu = at(packed, head[place + 4]), 1 if kind == _RELU else 0
+            if head[6]:
+                _bf16_layer(source, source_stride, rows, weights, wide, out, target, stride, relu)
+            else:
+                layer(source, source_stride, rows, weights, wide, out, target, stride, relu)
             activate(target, stride, rows, out, kind)
             if head[place + 3]:
                 for row in range(rows):

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 
+BF16_ERROR = 2.0**-8  # largest relative difference of a weight from the float32 it was
+
 
 class Activation(IntEnum):
     """What a layer does with its sums; LEAKY_RELU has slope 0.01, GELU is the exact form with erf, everywhere.
@@ -46,6 +48,16 @@ class Rule(IntEnum):
     ADAMW = 3
 
 
+class Precision(IntEnum):
+    """How a back end may hold weights; biases, inputs and sums are float32 always.
+
+    BF16 halves what a single sample has to read. A back end that gains nothing by it holds FLOAT32.
+    """
+
+    FLOAT32 = 0
+    BF16 = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All that a kernel needs to know of a network's shape.
@@ -57,6 +69,7 @@ class Plan:
     sizes: tuple[int, ...]
     activations: tuple[Activation, ...]
     residual: tuple[bool, ...]
+    precision: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:
         layers = len(self.sizes) - 1

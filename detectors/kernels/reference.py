@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels.backend import Backend, Counts, Float64, Int64, Packed, Sorted, check_training, check_weights
-from detectors.kernels.plan import Activation, Float32, Loss, Plan, Rule, TrainSettings, TrainState
+from detectors.kernels.plan import Activation, Float32, Loss, Plan, Precision, Rule, TrainSettings, TrainState
 
 Floats = NDArray[np.floating]
 
@@ -181,7 +181,7 @@ class NumpyBackend(Backend):
 
 def can_train(plan: Plan, settings: TrainSettings) -> bool:
     """Say whether a fused training serves: no residual layer, slopes that follow from outputs, a loss that fits."""
-    known = not any(plan.residual) and set(plan.activations) <= _SMOOTH
+    known = not any(plan.residual) and set(plan.activations) <= _SMOOTH and plan.precision is Precision.FLOAT32
     return known and (settings.loss is Loss.MSE or plan.activations[-1] is Activation.SIGMOID)
 
 

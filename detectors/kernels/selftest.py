@@ -1,9 +1,21 @@
 """A back end against NumPy, in a few milliseconds, before it may serve."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from detectors.kernels.backend import Backend, BackendError
-from detectors.kernels.plan import Activation, Loss, Plan, Rule, TrainSettings, TrainState, dense
+from detectors.kernels.plan import (
+    BF16_ERROR,
+    Activation,
+    Loss,
+    Plan,
+    Precision,
+    Rule,
+    TrainSettings,
+    TrainState,
+    dense,
+)
 from detectors.kernels.reference import NUMPY
 
 _TOLERANCE = 1e-5
@@ -17,15 +29,16 @@ _PLANS = (
 def check(backend: Backend) -> None:
     """Raise BackendError where forward, training or KS differ from NumPy's."""
     rng = np.random.default_rng(0)
-    for plan in _PLANS:
+    for plan in (*_PLANS, replace(_PLANS[0], precision=Precision.BF16)):
         parameters = rng.normal(size=plan.parameters).astype(np.float32) * np.float32(0.3)
         packed = backend.pack(plan, parameters)
-        _same(backend, "unpack", backend.unpack(plan, packed), parameters, 0)
+        held = backend.unpack(plan, packed)
+        _same(backend, "unpack", held, parameters, 0 if plan.precision is Precision.FLOAT32 else BF16_ERROR)
         for rows in (0, 1, 3, 13):
             inputs = rng.normal(size=(rows, plan.sizes[0])).astype(np.float32)
             got, wanted = (np.zeros((rows, plan.sizes[-1]), np.float32) for _ in range(2))
             backend.forward(plan, packed, inputs, backend.scratch(plan, rows), got)
-            NUMPY.forward(plan, NUMPY.pack(plan, parameters), inputs, NUMPY.scratch(plan), wanted)
+            NUMPY.forward(plan, NUMPY.pack(plan, held), inputs, NUMPY.scratch(plan), wanted)
             _same(backend, "forward", got, wanted, _TOLERANCE)
     _check_training(backend, _PLANS[1], rng)
     _check_ks(backend, rng)

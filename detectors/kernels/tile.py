@@ -133,43 +133,66 @@ def _gradient_tile(vectors):
     return tile
 
 
-def _row_tile(vectors):
+def _row_step(emit, x, weights, vectors, deep, halves):
+    """The body of a loop over one row: at each step `deep` vectors of words, of each its first `halves` weights.
+
+    `halves` is 0 where a word is one weight; of BF16 it is 2, or 1 for the last of an odd number.
+    """
+    builder, per_word = emit.builder, 2 if halves else 1
+
+    def body(place, values):
+        row = emit.pointer(weights, builder.mul(place, _index(vectors * LANES)))
+        left = emit.pointer(x, builder.mul(place, _index(per_word)))
+        out = list(values)
+        for word in range(deep):
+            packed = [emit.load(row, _index((word * vectors + j) * LANES)) for j in range(vectors)]
+            for half in range(halves or 1):
+                k = word * per_word + half
+                scalar = emit.broadcast(builder.load(emit.pointer(left, _index(k))))
+                for j, right in enumerate(packed):
+                    weight = emit.low_half(right) if halves and not half else right
+                    out[k * vectors + j] = emit.fma(scalar, weight, out[k * vectors + j])
+        return out
+
+    return body
+
+
+def _added(builder, values, vectors):
+    """The sums of every `vectors`-th value, in pairs."""
+    out = []
+    for j in range(vectors):
+        parts = list(values[j::vectors])
+        while len(parts) > 1:
+            pairs = [builder.fadd(*parts[i : i + 2]) for i in range(0, len(parts) - 1, 2)]
+            parts = pairs + parts[2 * len(pairs) :]
+        out.append(parts[0])
+    return out
+
+
+def _row_tile(vectors, halves=0):
+    per_word = halves or 1
+
     @intrinsic
     def tile(typingctx, x, panel, count, y, relu):
         """y[:] = x[:count] @ panel + bias for one row; y is `vectors` vectors wide."""
-        depth = -(-_LATENCY // vectors)
+        depth = -(-_LATENCY // (vectors * per_word))
 
         def codegen(context, builder, signature, arguments):
             x, panel, count, y, relu = arguments
             emit = Emit(builder)
             weights = emit.pointer(panel, _index(vectors * LANES))
-
-            def step(deep):
-                def body(place, values):
-                    row = emit.pointer(weights, builder.mul(place, _index(vectors * LANES)))
-                    out = list(values)
-                    for d in range(deep):
-                        left = emit.broadcast(builder.load(emit.pointer(x, builder.add(place, _index(d)))))
-                        for j in range(vectors):
-                            right = emit.load(row, _index((d * vectors + j) * LANES))
-                            out[d * vectors + j] = emit.fma(left, right, out[d * vectors + j])
-                    return out
-
-                return body
-
-            starts = [emit.load(panel, _index(j * LANES)) for j in range(vectors)]
-            starts += [emit.constant(0)] * (vectors * (depth - 1))
-            done, values = _loop(builder, count, depth, starts, step(depth))
-            x, weights = emit.pointer(x, done), emit.pointer(weights, builder.mul(done, _index(vectors * LANES)))
-            _, values = _loop(builder, builder.sub(count, done), 1, list(values), step(1))
-            out = []
-            for j in range(vectors):
-                parts = [values[d * vectors + j] for d in range(depth)]
-                while len(parts) > 1:
-                    pairs = [builder.fadd(*parts[i : i + 2]) for i in range(0, len(parts) - 1, 2)]
-                    parts = pairs + parts[2 * len(pairs) :]
-                out.append(parts[0])
-            for j, value in enumerate(_rectified(emit, out, relu)):
+            values = [emit.load(panel, _index(j * LANES)) for j in range(vectors)]
+            values += [emit.constant(0)] * (vectors * (depth * per_word - 1))
+            words = builder.sdiv(count, _index(per_word))
+            for deep in (depth, 1):
+                done, values = _loop(builder, words, deep, values, _row_step(emit, x, weights, vectors, deep, halves))
+                words = builder.sub(words, done)
+                x = emit.pointer(x, builder.mul(done, _index(per_word)))
+                weights = emit.pointer(weights, builder.mul(done, _index(vectors * LANES)))
+            if halves:
+                last = _row_step(emit, x, weights, vectors, 1, 1)
+                values = _loop(builder, builder.and_(count, _index(1)), 1, values, last)[1]
+            for j, value in enumerate(_rectified(emit, _added(builder, values, vectors), relu)):
                 emit.store(value, y, _index(j * LANES))
             return context.get_dummy_value()
 
@@ -183,6 +206,7 @@ forward_tile_1, forward_tile_2, forward_tile_3 = (_forward_tile(ROWS, n) for n i
 half_tile_1, half_tile_2, half_tile_3 = (_forward_tile(ROWS // 2, n) for n in range(1, WIDE + 1))
 gradient_tile_1, gradient_tile_2, gradient_tile_3 = (_gradient_tile(n) for n in range(1, WIDE + 1))
 row_tile_1, row_tile_2, row_tile_3 = (_row_tile(n) for n in range(1, WIDE + 1))
+bf16_tile_1, bf16_tile_2, bf16_tile_3 = (_row_tile(n, 2) for n in range(1, WIDE + 1))
 
 
 @intrinsic

@@ -105,6 +105,11 @@ class Emit:
             total = self.fma(total, x, self.constant(factor))
         return total
 
+    def low_half(self, x):
+        """Return the low 16 bits of each as the float32 that starts with them."""
+        b = self.builder
+        return b.bitcast(b.shl(b.bitcast(x, _INTEGERS), self.integers(16)), VECTOR)
+
     def choose(self, comparison, a, b, then, other):
         return self.builder.select(self.builder.fcmp_ordered(comparison, a, b), then, other)
 

@@ -1,14 +1,27 @@
 """Every back end that this machine can run against NumPy: outputs, trained weights, sorting, KS."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detectors.kernels import NUMPY, Activation, KsWindow, Loss, Plan, Rule, TrainSettings, TrainState, dense
+from detectors.kernels import (
+    NUMPY,
+    Activation,
+    KsWindow,
+    Loss,
+    Plan,
+    Precision,
+    Rule,
+    TrainSettings,
+    TrainState,
+    dense,
+)
 from detectors.kernels.layout import panels
+from detectors.kernels.plan import BF16_ERROR
 from detectors.kernels.reference import gradient, outputs_of, split, step
 from detectors.network import Network
 from detectors.parameters import Architecture
@@ -76,6 +89,51 @@ def test_any_shape_and_batch(backends, plan, batch, seed):
         assert (backend.unpack(plan, packed) == flat).all()
         got = outputs(backend, plan, flat, inputs)
         np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=5e-6)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=plans(), batch=st.integers(0, 70), seed=st.integers(0, 2**32))
+def test_bf16_computes_with_the_weights_that_it_holds(backends, plan, batch, seed):
+    rng = np.random.default_rng(seed)
+    flat, inputs = parameters_of(plan, seed), rng.normal(size=(batch, plan.sizes[0])).astype(np.float32)
+    flat[rng.integers(0, len(flat), 3)] = 0, -0.0, 1e-39
+    inputs[batch // 2 :][:1, -1] = np.nan  # the last of an odd number meets no other weight's bits
+    half = replace(plan, precision=Precision.BF16)
+    for backend in backends:
+        packed = backend.pack(half, flat)
+        held = backend.unpack(half, packed)
+        np.testing.assert_allclose(held, flat, rtol=BF16_ERROR, atol=2e-38)
+        for (_, bias), (_, wanted) in zip(split(plan, held), split(plan, flat), strict=True):
+            assert np.array_equal(bias, wanted)
+        got = outputs(backend, half, flat, inputs)
+        np.testing.assert_allclose(got, outputs(NUMPY, plan, held, inputs), rtol=2e-5, atol=5e-6)
+        for row in range(min(batch, 3)):
+            assert np.array_equal(outputs(backend, half, flat, inputs[row : row + 1])[0], got[row], equal_nan=True)
+
+
+@pytest.mark.parametrize("tolerance", [0.05, 1e-9])
+@pytest.mark.parametrize("output", [A.SIGMOID, A.LINEAR])
+def test_a_network_reads_bf16_where_its_outputs_stay(backends, output, tolerance):
+    rows = np.random.default_rng(1).normal(size=(50, 96)).astype(np.float32)
+    network = Network(Architecture((96, 64, 5), output=output), seed=1)
+    for backend in backends:
+        network.use(backend)
+        exact, logits = network.predict(rows), network.logits(rows[:1])
+        alone = network.predict(rows[0])
+        moved = network.use_bf16(rows, tolerance)
+        assert 1e-5 < moved < 0.05
+        got = np.array([network.predict(row) for row in rows])
+        if moved <= tolerance:
+            assert np.abs(got - exact).max() == pytest.approx(moved)
+        assert np.array_equal(network.predict(rows[0]), alone) == (moved > tolerance)
+        assert np.array_equal(network.predict(rows), exact)
+        assert np.array_equal(network.logits(rows[:1]), logits)
+        network.assign(network.parameters)
+        assert np.array_equal(network.predict(rows[0]), alone)
+    network.use(NUMPY)
+    assert network.use_bf16(rows, 0) == 0  # it holds float32
+    with pytest.raises(ValueError, match="one row at least"):
+        network.use_bf16(rows[:0], 1)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -282,6 +340,7 @@ def test_what_does_not_fit_is_refused_in_words(backends):
             backend.train(plan, flat, inputs, out.astype(np.float64), np.array([0]), TrainSettings(), state)
         softmax = dense((256, 128, 64, 32, 1), A.RELU, A.SOFTMAX)
         assert not backend.can_train(softmax, TrainSettings())
+        assert not backend.can_train(replace(plan, precision=Precision.BF16), TrainSettings())
 
 
 @pytest.mark.parametrize("lanes", [8, 16])

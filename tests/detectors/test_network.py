@@ -78,6 +78,15 @@ def test_what_does_not_fit_is_refused_with_what_would(inputs, error, message):
         Network(SMALL).predict(np.asarray(inputs))
 
 
+@pytest.mark.timeout(240)  # may wait for a compilation
+def test_rows_that_are_not_aligned_are_read_too(jit):
+    rows = np.frombuffer(b"\0" + np.ones((2, 3), np.float32).tobytes(), np.float32, 6, 1).reshape(2, 3)
+    assert not rows.flags.aligned
+    for backend in (NUMPY, jit):
+        network = Network(SMALL, seed=1, backend=backend)
+        assert np.array_equal(network.predict(rows), network.predict(rows.copy()))
+
+
 def test_logits_want_rows():
     with pytest.raises(ValueError, match=r"takes inputs \(rows, 3\), not \(3,\)"):
         Network(SMALL).logits(np.ones(3, np.float32))
