@@ -9,12 +9,15 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: a pool of threads for 200 numbers costs more
 
-import structlog
+from daemon.lean import lean_imports
 
-from daemon import __version__, log
-from daemon.app import App, prepare
-from daemon.config import load
-from daemon.errors import ConfigError, StateError
+with lean_imports():
+    import structlog
+
+    from daemon import __version__, log
+    from daemon.app import App, prepare
+    from daemon.config import load
+    from daemon.errors import ConfigError, StateError
 
 _log = structlog.get_logger()
 
