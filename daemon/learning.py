@@ -70,6 +70,7 @@ class Learning:
         self._metrics = metrics
         self._cache = cache
         self._due = asyncio.Event()
+        self._ticked = asyncio.Event()
         self._train_after = 0.0
         self.backend = "numpy"
 
@@ -158,6 +159,7 @@ class Learning:
 
     def after_tick(self) -> None:
         """Look whether something is to be learned; called after every tick, costs nothing."""
+        self._ticked.set()
         if self._watch.wants_to_learn() or self._wants_first_training() or self._wants_backend():
             self._due.set()
 
@@ -172,6 +174,7 @@ class Learning:
 
     async def run(self) -> None:
         """Learn whenever something is due, until cancelled."""
+        await self._ticked.wait()
         await self._release_memory()
         while True:
             await self._due.wait()
