@@ -1,8 +1,12 @@
 # presaged: every command sets up what it needs, in .venv, and says what it is doing.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak config lock
+.PHONY: help run test check bench soak wheel config lock
 PYTHON ?= python3
 BIN := .venv/bin
+PEERS := benchmarks/peers/inference.lock
+INSTALL := pip install -q --disable-pip-version-check --require-hashes
+COMPILE := .venv/lock/bin/uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-annotate \
+  --no-emit-index-url --no-emit-find-links
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|  \2/' | column -t -s '|'
@@ -22,20 +26,31 @@ check: .venv/ready  ## formatting, lint, types, import contracts, generated file
 	@echo "Checking generated files ..." && $(BIN)/presage config default | diff -u config.toml -
 	@sh systemd/verify.sh
 
-bench: .venv/ready  ## measurements beside others' programs, as JSON
-	@for name in footprint inference training; do $(BIN)/python -m benchmarks.$$name --json || exit 1; done
+bench: .venv/ready .venv/peers/ready wheel  ## measurements beside others' programs, as JSON; about half an hour
+	@for name in footprint wheel; do $(BIN)/python -m benchmarks.$$name --json || exit 1; done
+	@python=.venv/peers/bin/python; [ -e .venv/peers/ready ] || python=$(BIN)/python; \
+	  for name in inference training; do $$python -m benchmarks.$$name --json || exit 1; done
 
 soak: .venv/ready  ## the repeating tests at the full figures; takes about an hour
 	@PRESAGED_TEST_SCALE=$${PRESAGED_TEST_SCALE:-25} $(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
+
+wheel: .venv/ready .venv/wheel-ready  ## wheels with compiled kernels for x86_64 and aarch64, in dist/
+	@echo "Building the wheels into dist/ (about a minute) ..."
+	@$(BIN)/python -m detectors.kernels.build dist x86_64 aarch64
 
 config: .venv/ready  ## generate config.toml from the model
 	@$(BIN)/presage config default >config.toml.new && mv config.toml.new config.toml
 
 lock: .venv/ready  ## resolve the dependencies anew: names, versions and hashes
 	@$(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install -q uv
-	@{ sed -n '1,/^$$/{/^#/p}' requirements.lock; .venv/lock/bin/uv pip compile -q --universal --python-version 3.11 --upgrade \
-	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --all-extras pyproject.toml; } >requirements.lock.new
+	@{ sed -n '/^#/p' requirements.lock; $(COMPILE) --universal --upgrade --extra dev pyproject.toml; } >requirements.lock.new
 	@mv requirements.lock.new requirements.lock
+	@{ sed -n '/^#/p' requirements-wheel.lock; echo ziglang | $(COMPILE) --universal -; } >requirements-wheel.lock.new
+	@mv requirements-wheel.lock.new requirements-wheel.lock
+	@{ sed -n '/^#/p' $(PEERS); echo 'torch==2.13.0+cpu' >.venv/lock/override; $(COMPILE) --extra bench -c requirements.lock \
+	  --override .venv/lock/override $$(sed -nE 's/^([a-z0-9.-]+)==.*/--no-emit-package \1/p' requirements.lock | sort -u) \
+	  pyproject.toml | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/'; } >$(PEERS).new
+	@mv $(PEERS).new $(PEERS)
 
 config.local.toml:
 	@printf '# Your own values, laid over config.toml; git ignores this file.\n[storage]\ndirectory = "var"\n' >$@
@@ -48,6 +63,17 @@ config.local.toml:
 	  { echo "'python3 -m venv' is not there. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Setting up .venv with the pinned dependencies (once, about half a minute) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/$(INSTALL) -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+.venv/wheel-ready: .venv/ready requirements-wheel.lock
+	@echo "Installing the linker that the wheels need (once, 100 MB) ..."
+	@$(BIN)/$(INSTALL) -r requirements-wheel.lock
+	@touch $@
+
+.venv/peers/ready: requirements.lock $(PEERS)
+	@echo "Setting up .venv/peers with PyTorch and ONNX Runtime to measure against (once, about two minutes) ..."
+	@$(PYTHON) -m venv .venv/peers
+	@.venv/peers/bin/$(INSTALL) -r requirements.lock -r $(PEERS) && touch $@ || \
+	  echo "The peers do not install here (they are for Python 3.11 on x86_64): inference and training go without them" >&2

@@ -6,27 +6,22 @@ processes' resident memory. Ticks come every second here; at 30 s caches are col
 """
 
 import argparse
-import json
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
+from benchmarks.process import daemon, free_port, get, is_trained, status, wait
 from benchmarks.report import Row, smaller_is_better, write
 from detectors.kernels.loader import COMPILED
 
 PEER = "prometheus-node-exporter"
-TRAIN_AFTER = 90
 
 Peer = tuple[psutil.Process, str]
 
@@ -45,14 +40,15 @@ def main() -> None:
 
 def _measure(backend: str, ticks: int) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="presaged-footprint-") as folder, _node_exporter() as peer:
-        port = _free_port()
+        port = free_port()
         started = time.monotonic()
-        with _daemon(Path(folder), backend, port) as daemon:
-            first = _wait(port, lambda status: status["samples"] >= 1) and time.monotonic() - started
-            _wait(port, lambda status: bool(status["anomaly"] and status["anomaly"]["model"]) and not status["job"])
-            _wait(port, lambda status: status["backend"].startswith(backend) and not status["job"])
+        with daemon(Path(folder), backend, port) as process:
+            wait(port, lambda said: said["samples"] >= 1)
+            first = time.monotonic() - started
+            wait(port, is_trained)
+            wait(port, lambda said: said["backend"].startswith(backend) and not said["job"])
             time.sleep(5)
-            return _window(backend, ticks, port=port, daemon=daemon, peer=peer, first=float(first))
+            return _window(backend, ticks, port=port, process=process, peer=peer, first=first)
 
 
 def _window(
@@ -60,24 +56,24 @@ def _window(
     ticks: int,
     *,
     port: int,
-    daemon: psutil.Process,
+    process: psutil.Process,
     peer: Peer | None,
     first: float,
 ) -> list[Row]:
-    before, samples = _cpu_seconds(daemon), _status(port)["samples"]
+    before, samples = _cpu_seconds(process), status(port)["samples"]
     peer_before = _cpu_seconds(peer[0]) if peer else 0.0
     for _ in range(ticks):
         time.sleep(1)
         if peer:
-            _get(peer[1])
-    count = _status(port)["samples"] - samples
-    tick_ms = 1000 * (_cpu_seconds(daemon) - before) / count
-    rss_mb = daemon.memory_info().rss / 1e6
-    signals = _status(port)["signals"]
-    scrape = _cpu_seconds(daemon)
+            get(peer[1])
+    count = status(port)["samples"] - samples
+    tick_ms = 1000 * (_cpu_seconds(process) - before) / count
+    rss_mb = process.memory_info().rss / 1e6
+    signals = status(port)["signals"]
+    scrape = _cpu_seconds(process)
     for _ in range(ticks):
-        _get(f"http://127.0.0.1:{port}/metrics")
-    scrape_ms = 1000 * (_cpu_seconds(daemon) - scrape) / ticks
+        get(f"http://127.0.0.1:{port}/metrics")
+    scrape_ms = 1000 * (_cpu_seconds(process) - scrape) / ticks
     rows = [
         Row(f"{backend} start", "first sample", "s", first),
         Row(f"{backend} full tick", "signals", "1", signals),
@@ -100,32 +96,13 @@ def _window(
 
 
 @contextmanager
-def _daemon(folder: Path, backend: str, port: int) -> Iterator[psutil.Process]:
-    config = folder / "config.toml"
-    config.write_text(
-        f'[sampling]\ninterval_seconds = 1\n[storage]\ndirectory = "state"\n[compute]\nbackend = "{backend}"\n'
-        f'[anomaly]\nnetwork_after_samples = {TRAIN_AFTER}\n[http]\nlisten = "127.0.0.1:{port}"\n',
-        encoding="utf-8",
-    )
-    environment = {**os.environ, "CACHE_DIRECTORY": str(Path(tempfile.gettempdir()) / "presaged-footprint-cache")}
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "daemon", "--config", str(config)], env=environment, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield psutil.Process(process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=10)
-
-
-@contextmanager
 def _node_exporter() -> Iterator[Peer | None]:
     program = shutil.which(PEER)
     if program is None:
         print(f"{PEER} is not installed: no peer in this run", file=sys.stderr)
         yield None
         return
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen([program, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
     try:
         time.sleep(1)
@@ -141,33 +118,6 @@ def _cpu_seconds(process: psutil.Process) -> float:
     for thread in Path(f"/proc/{process.pid}/task").iterdir():
         nanoseconds += int((thread / "schedstat").read_text(encoding="ascii").split()[0])
     return nanoseconds / 1e9
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return bytes(answer.read())
-
-
-def _status(port: int) -> dict:  # type: ignore[type-arg]  # JSON of our own interface
-    return dict(json.loads(_get(f"http://127.0.0.1:{port}/api/v1/status")))
-
-
-def _wait(port: int, condition: object, seconds: float = 300.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if condition(_status(port)):  # type: ignore[operator]
-                return True
-        except OSError:
-            pass
-        time.sleep(0.02)
-    raise TimeoutError("the daemon did not get there")
 
 
 if __name__ == "__main__":

@@ -6,30 +6,16 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from detectors.kernels import Activation, Plan, dense
+from benchmarks.epochs import PLANS, parameters_of
+from detectors.kernels import Activation, Plan
 from detectors.kernels.plan import Float32
 from detectors.kernels.reference import split
 
-PLANS = {
-    "anomaly": dense((256, 128, 64, 32, 1), Activation.RELU, Activation.SIGMOID),
-    "capacity": dense((384, 192, 96, 48, 12), Activation.RELU, Activation.LINEAR),
-    "failure": dense((512, 256, 128, 64, 2), Activation.RELU, Activation.SIGMOID),
-}
+__all__ = ["PACKAGES", "PLANS", "alternate", "onnx_runtime", "parameters_of", "torch_eager", "torch_module"]
+
 PACKAGES = tuple(name for name in ("numpy", "onnxruntime", "torch") if find_spec(name))
 
 Call = Callable[[], object]
-
-
-def parameters_of(plan: Plan, seed: int = 0) -> Float32:
-    """Return random canonical parameters (He), small biases."""
-    rng = np.random.default_rng(seed)
-    flat = np.zeros(plan.parameters, np.float32)
-    for weights, bias in split(plan, flat):
-        weights[:] = rng.normal(size=weights.shape) * np.sqrt(2 / weights.shape[1])
-        bias[:] = rng.normal(size=bias.shape) * 0.1
-    return flat
 
 
 def onnx_runtime(plan: Plan, flat: Float32) -> Callable[[Float32], Call] | None:

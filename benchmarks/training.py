@@ -12,11 +12,11 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks import networks as peers
+from benchmarks.epochs import ROWS, Epoch, data
 from benchmarks.report import Row, smaller_is_better, write
 from detectors import kernels
 from detectors.kernels import Activation, Backend, Loss, Plan, TrainSettings, TrainState, dense
 
-ROWS = 20_000
 _XOR_EPOCHS = 20_000
 
 
@@ -34,12 +34,12 @@ def main() -> None:
     rows: list[Row] = []
     for name, plan in peers.PLANS.items():
         for batch in (32, 256):
-            calls = [_Ours(backend, plan, batch)]
+            calls = [Epoch(backend, plan, batch)]
             theirs = _torch(plan, batch)
             if theirs:
                 calls.append(theirs)
             if jit and jit is not kernels.NUMPY:
-                calls.append(_Ours(jit, plan, batch))
+                calls.append(Epoch(jit, plan, batch))
             seconds = peers.alternate(calls, repeats=1, rounds=arguments.rounds)
             case = f"{name} adam batch {batch}"
             if theirs:
@@ -53,37 +53,13 @@ def main() -> None:
     write("training", rows, peers.PACKAGES, as_json=arguments.json)
 
 
-def _data(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(2)
-    inputs = rng.normal(size=(ROWS, plan.sizes[0])).astype(np.float32)
-    return inputs, (rng.random((ROWS, plan.sizes[-1])) < 0.3).astype(np.float32)
-
-
-class _Ours:
-    """An epoch in a new random order each time it is called."""
-
-    def __init__(self, backend: Backend, plan: Plan, batch: int) -> None:
-        self._backend, self._plan = backend, plan
-        self._inputs, self._targets = _data(plan)
-        self._flat, self._state = peers.parameters_of(plan), TrainState.start(plan)
-        loss = Loss.BCE if plan.activations[-1] is Activation.SIGMOID else Loss.MSE
-        self._settings = TrainSettings(loss=loss, batch=batch)
-        self._rng = np.random.default_rng(3)
-
-    def __call__(self) -> float:
-        order = self._rng.permutation(ROWS)
-        return self._backend.train(
-            self._plan, self._flat, self._inputs, self._targets, order, self._settings, self._state
-        )
-
-
 def _torch(plan: Plan, batch: int):  # noqa: ANN202 - a closure over an untyped peer
     module = peers.torch_module(plan, peers.parameters_of(plan), logits=True)
     if module is None:
         return None
     import torch  # noqa: PLC0415 - a peer, not a dependency
 
-    inputs, targets = (torch.from_numpy(block) for block in _data(plan))
+    inputs, targets = (torch.from_numpy(block) for block in data(plan))
     criterion = torch.nn.BCEWithLogitsLoss() if plan.activations[-1] is Activation.SIGMOID else torch.nn.MSELoss()
     optimizer = torch.optim.Adam(module.parameters(), fused=True)
 

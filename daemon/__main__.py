@@ -9,12 +9,16 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: a pool of threads for 200 numbers costs more
 
-import structlog
+from daemon.lean import lean_imports
 
-from daemon import __version__, log
-from daemon.app import App, prepare
-from daemon.config import load
-from daemon.errors import ConfigError, StateError
+with lean_imports():
+    import structlog
+
+    from daemon import __version__, log
+    from daemon.app import App, prepare
+    from daemon.config import load
+    from daemon.errors import ConfigError, StateError
+    from detectors.kernels import release_memory
 
 _log = structlog.get_logger()
 
@@ -39,6 +43,7 @@ def main() -> int:
         return 2
     os.umask(0o077)  # what we keep is nobody else's, the databases' side files included
     gc.freeze()  # what the imports made lives for ever: no collection has to look at it
+    release_memory()  # starting takes as much again: the code that only imports ran need not stand beside it
     try:
         asyncio.run(App(loaded, prepared).run())
     except StateError as error:

@@ -70,6 +70,7 @@ class Learning:
         self._metrics = metrics
         self._cache = cache
         self._due = asyncio.Event()
+        self._ticked = asyncio.Event()
         self._train_after = 0.0
         self.backend = "numpy"
 
@@ -93,7 +94,20 @@ class Learning:
             _log.warning("model_of_another_interval", model=manifest.name, interval_seconds=manifest.interval_seconds)
             self._relearn(*learned_at)
         else:
+            self._use_what_came_compiled()
             self._adopt(model, manifest, self._stored_threshold(manifest.number))
+
+    def _use_what_came_compiled(self) -> None:
+        """Take the wheel's kernels before the first tick: loading takes milliseconds, unlike compiling."""
+        if kernels.came_compiled() and self._config.compute.backend in ("auto", "compiled"):
+            backend, reasons = kernels.load("compiled", self._cache)
+            if not reasons:  # what keeps one from serving is told and counted when the tick asks for it
+                self._take(backend)
+
+    def _take(self, backend: kernels.Backend) -> None:
+        self._watch.use_backend(backend)
+        self.backend = backend.name
+        _log.info("backend_serves", backend=backend.name)
 
     def _relearn(self, rows: int, seen: int) -> None:
         """Learn from the oldest `rows` of the window again, as the run before did when it had `seen` samples."""
@@ -143,6 +157,7 @@ class Learning:
 
     def after_tick(self) -> None:
         """Look whether something is to be learned; called after every tick, costs nothing."""
+        self._ticked.set()
         if self._watch.wants_to_learn() or self._wants_first_training() or self._wants_backend():
             self._due.set()
 
@@ -157,6 +172,8 @@ class Learning:
 
     async def run(self) -> None:
         """Learn whenever something is due, until cancelled."""
+        await self._ticked.wait()
+        await self._release_memory()
         while True:
             await self._due.wait()
             self._due.clear()
@@ -224,6 +241,7 @@ class Learning:
             raise WorkerError(f"the trained model was refused: {error}") from error
         self._adopt(model, manifest)
         await self._remember_threshold()
+        await self._release_memory()
         return f"{name}: {manifest.samples} samples, {len(model.signal_ids)} signals"
 
     def _accept(self, name: str) -> tuple[AnomalyModel, Manifest]:
@@ -254,17 +272,23 @@ class Learning:
         if backend is kernels.NUMPY:
             self._train_after = time.monotonic() + _RETRY_SECONDS
             return
-        self._watch.use_backend(backend)
-        self.backend = backend.name
-        _log.info("backend_serves", backend=backend.name)
+        self._take(backend)
 
     async def _load_kernels(self, preference: kernels.Preference) -> tuple[kernels.Backend, list[str]]:
-        def load() -> tuple[kernels.Backend, list[str]]:
-            found = kernels.load(preference, self._cache)
-            kernels.release_clean_pages()  # loading has touched far more code than computing does
-            return found
+        found = await self._offload.run(
+            lambda: kernels.load(preference, self._cache), deadline_seconds=_FIT_SECONDS, what="kernels"
+        )
+        await self._release_memory()
+        return found
 
-        return await self._offload.run(load, deadline_seconds=_FIT_SECONDS, what="kernels")
+    async def _release_memory(self) -> None:
+        """Give back what only starting, loading and training have touched: far more code than a tick does."""
+        try:
+            released = await self._offload.run(kernels.release_memory, deadline_seconds=_FIT_SECONDS, what="memory")
+        except (PresagedError, OSError) as error:
+            _log.debug("memory_not_released", reason=str(error))
+        else:
+            _log.debug("memory_released", file_bytes=released)
 
     async def reset_threshold(self) -> str:
         """Let the threshold follow the last 7 days; a job of the scheduler."""

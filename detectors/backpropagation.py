@@ -21,7 +21,7 @@ class Training:
     """What a training pass does beyond inference: the layers that learn, and where dropout's chances come from."""
 
     learning: Sequence[bool]
-    rng: np.random.Generator
+    rng: "np.random.Generator"
 
 
 @dataclass(frozen=True, slots=True)

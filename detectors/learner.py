@@ -34,7 +34,7 @@ class TrainingError(Exception):
     """No usable network came out: why, in one sentence."""
 
 
-def negatives(normals: Float32, signals: int, rng: np.random.Generator) -> tuple[Float32, Float32]:
+def negatives(normals: Float32, signals: int, rng: "np.random.Generator") -> tuple[Float32, Float32]:
     """Return rows (T, 256) made abnormal from `normals` (T, 256), and their targets (T,) in 0..1.
 
     Some of a row's signals (log-uniform in number) are raised to random surprise; half of the targets
@@ -88,7 +88,7 @@ def train(
     raise TrainingError(f"{_RESTARTS} starts gave no network that tells quiet rows from raised ones")
 
 
-def _initial(architecture: Architecture, rows: Float32, rng: np.random.Generator) -> Float32:
+def _initial(architecture: Architecture, rows: Float32, rng: "np.random.Generator") -> Float32:
     """Random non-negative weights, scaled and centred layer by layer on `rows`.
 
     Without it every unit starts active on these non-negative inputs, the first steps push all
@@ -106,7 +106,7 @@ def _initial(architecture: Architecture, rows: Float32, rng: np.random.Generator
 
 
 def _fit(
-    network: Network, settings: Settings, rows: Float32, signals: int, *, rng: np.random.Generator, progress: Progress
+    network: Network, settings: Settings, rows: Float32, signals: int, *, rng: "np.random.Generator", progress: Progress
 ) -> None:
     """Train against negatives that are drawn anew for every epoch. Raises DivergenceError."""
     steps = -(-2 * len(rows) // settings.batch)

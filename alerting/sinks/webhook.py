@@ -7,6 +7,7 @@ keeps no cookie. Its errors never hold the URL's user, path or query, nor the to
 
 import math
 import os
+import ssl
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ class WebhookSink:
         self._secrets = _secrets(parts, bearer_token)
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._wall_seconds = wall_seconds
+        self._tls: ssl.SSLContext | bool = parts.scheme == "http" or ssl.create_default_context()
 
     async def send(self, notification: Notification) -> None:
         """Post the notification. Raises DeliveryError."""
@@ -70,7 +72,11 @@ class WebhookSink:
                     timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
                 ) as session,
                 session.post(
-                    self._url, data=notification.payload.encode("utf-8"), headers=headers, allow_redirects=False
+                    self._url,
+                    data=notification.payload.encode("utf-8"),
+                    headers=headers,
+                    allow_redirects=False,
+                    ssl=self._tls,
                 ) as response,
             ):
                 answer = await _read_bounded(response.content)

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from detectors.kernels.loader import COMPILED, MANIFEST, write_checked
+from detectors.kernels.loader import COMPILED
+from detectors.kernels.manifest import MANIFEST, write_checked
 from detectors.kernels.native import NAMES
 
 VARIANTS = {"v3": "x86_64", "v4": "x86_64", "aarch64": "aarch64"}

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from detectors.kernels.loader import write_checked
+from detectors.kernels.manifest import write_checked
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ those of the manifest beside it. Numba is never imported here: compiling runs in
 
 import ctypes
 import hashlib
-import json
 import mmap
 import os
 import platform
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from detectors.kernels.backend import Backend, BackendError
+from detectors.kernels.manifest import checked, source_key, write_checked
 from detectors.kernels.native import NAMES, NativeBackend
 from detectors.kernels.reference import NUMPY
 from detectors.kernels.selftest import check
@@ -28,20 +28,10 @@ from detectors.kernels.selftest import check
 Preference = Literal["auto", "compiled", "jit", "numpy"]
 Say = Callable[[float, str], None]
 
-MANIFEST = "manifest.json"
 COMPILED = Path(__file__).parent / "compiled"
 _COMPILE_SECONDS = 300.0
 _V3 = frozenset({"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"})
 _V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
-
-
-@remember
-def source_key() -> str:
-    """Return the hash of all kernel sources: what was made from others does not serve."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 @remember
@@ -112,7 +102,7 @@ def load_compiled(variant: str, folder: Path = COMPILED) -> Backend:
         raise BackendError("nothing is compiled ahead of time for this processor")
     name = f"compiled-{variant}"
     try:
-        path = _checked(folder, f"presaged-{variant}.so")
+        path = checked(folder, f"presaged-{variant}.so")
         library = ctypes.CDLL(str(path))
         addresses = {entry: ctypes.cast(getattr(library, entry), ctypes.c_void_p).value or 0 for entry in NAMES}
         backend = NativeBackend(name, lanes_of(variant), addresses, library)
@@ -130,7 +120,7 @@ def load_jit(target: str, cache: Path) -> Backend:
             folder = cache_folder(cache)
             if not is_cached(cache, target):
                 folder = _compile_elsewhere(folder, target, Path(spare))
-            addresses, code = _link(_checked(folder, f"{target}.o").read_bytes())
+            addresses, code = _link(checked(folder, f"{target}.o").read_bytes())
         backend = NativeBackend(target, lanes_of(target), addresses, code)
         check(backend)
     except (ImportError, OSError, RuntimeError, ValueError, LookupError, subprocess.SubprocessError) as error:
@@ -172,34 +162,6 @@ def compile_all(cache: Path, say: Say | None = None) -> None:
 
 def _silent(share: float, text: str) -> None:
     """Say nothing."""
-
-
-def write_checked(folder: Path, name: str, code: bytes) -> None:
-    """Write a file and its line in the manifest, each by a rename: the file last, so it counts only when whole."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        manifest = {}
-    if manifest.get("source") != source_key():
-        manifest = {"source": source_key(), "files": {}}
-    manifest["files"][name] = hashlib.sha256(code).hexdigest()
-    for path, content in ((folder / MANIFEST, json.dumps(manifest, indent=1).encode()), (folder / name, code)):
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        fresh.write_bytes(content)
-        fresh.replace(path)
-
-
-def _checked(folder: Path, name: str) -> Path:
-    """Return the path of a file that is what its manifest says. Raises OSError or BackendError."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    if manifest["source"] != source_key():
-        raise BackendError(f"{folder / name} was made from other kernel sources")
-    path = folder / name
-    if name not in manifest["files"]:
-        raise BackendError(f"{path} is not in its manifest")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != manifest["files"][name]:
-        raise BackendError(f"{path} is not the file that was built: its hash differs")
-    return path
 
 
 def _executable_memory() -> None:

@@ -8,6 +8,14 @@ from pathlib import Path
 _SMAPS = Path("/proc/self/smaps")
 
 
+def release_memory() -> int:
+    """Give back what can be given back: free heap to the system, clean pages of files; return the bytes of these."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
+    return release_clean_pages()
+
+
 def release_clean_pages() -> int:
     """Let go of the clean pages of mapped files, which the kernel reads again when asked; return their bytes.
 

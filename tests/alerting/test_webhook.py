@@ -1,5 +1,8 @@
 import asyncio
+import shutil
 import socket
+import ssl
+import subprocess
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -146,3 +149,38 @@ def test_a_user_and_a_token_are_one_too_many():
     with pytest.raises(ValueError, match="keep one of them") as caught:
         sink_for("http://me:hunter2@127.0.0.1/", bearer_token="s3cret-token")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for localhost that signs itself, and its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = tmp_path / "cert", tmp_path / "key"
+    subprocess.run([*made, *subject, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    return files
+
+
+@pytest.fixture
+async def tls_url(certificate):
+    """A receiver behind that certificate; it answers 204."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    yield f"https://localhost:{server.sockets[0].getsockname()[1]}/"
+    server.close()
+
+
+async def test_a_certificate_counts_only_when_the_host_trusts_it(tls_url, certificate, monkeypatch):
+    assert str(await failure_of(sink_for(tls_url))) == "the certificate is not valid for this host"
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    await sink_for(tls_url).send(NOTE)

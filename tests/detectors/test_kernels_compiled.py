@@ -3,9 +3,13 @@
 import json
 import mmap
 import os
+import platform
 import shutil
+import struct
 import subprocess
 import sys
+import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +127,23 @@ def test_a_back_end_that_computes_something_else_does_not_serve(compiled, monkey
         loader.load_compiled(loader.variants()[0], compiled)
 
 
+MACHINES = {"x86_64": 62, "aarch64": 183}  # e_machine of an ELF file
+
+
+@pytest.mark.parametrize("architecture", MACHINES)
+def test_a_wheel_holds_the_shared_objects_of_its_own_architecture_and_no_other(tmp_path, architecture):
+    if architecture != platform.machine() and not find_spec("ziglang"):
+        pytest.skip("no linker for another architecture: make wheel installs it")
+    wheel = build.wheel(tmp_path, architecture)
+    assert wheel.name.endswith(f"-py3-none-manylinux_2_17_{architecture}.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        objects = {name: opened.read(name) for name in opened.namelist() if opened.read(name).startswith(b"\x7fELF")}
+        manifest = json.loads(opened.read("detectors/kernels/compiled/manifest.json"))
+    wanted = {f"presaged-{variant}.so" for variant, its in build.VARIANTS.items() if its == architecture}
+    assert {Path(name).name for name in objects} == set(manifest["files"]) == wanted
+    assert {struct.unpack_from("<H", code, 18)[0] for code in objects.values()} == {MACHINES[architecture]}
+
+
 UNDER_MDWE = """
 import ctypes, sys
 from pathlib import Path
@@ -204,12 +225,12 @@ def test_every_variant_of_the_wheel_has_a_target():
 
 RELEASE = """
 import numpy as np
-from detectors.kernels import Activation, dense, load, release_clean_pages
+from detectors.kernels import Activation, dense, load, release_memory
 from pathlib import Path
 import sys, psutil
 backend, _ = load("jit", Path(sys.argv[1]))
 before = psutil.Process().memory_info().rss
-released = release_clean_pages()
+released = release_memory()
 after = psutil.Process().memory_info().rss
 plan = dense((256, 128, 64, 32, 1), Activation.RELU, Activation.SIGMOID)
 out = np.zeros((1, 1), np.float32)
