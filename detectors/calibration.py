@@ -14,11 +14,11 @@ _MERGE_SECONDS = 900.0  # crossings less than 15 min apart are one episode
 _RENOTIFY_SECONDS = 3600.0  # each started hour of an episode counts again: a detector always on is not one alarm
 _HEADROOM = 1.1
 _SHORT_HISTORY = 30.0  # samples' worth of extra headroom while the maximum seen is of few samples
-_TAIL_FACTOR = 1.25  # median + 1.25 x (q99 - median): scores are means of logarithms, so their tail is light
-_STEP_DOWN, _STEP_UP = 0.8, 1.25
+_TAIL_FACTOR = 1.0  # median + 1 x (q99 - median): what one sample in a hundred reaches is no alarm
+_STEP_DOWN, _STEP_UP = 0.8, 1.5
 _DAY_SECONDS = 86_400.0
 _REFERENCE_DAYS = 28
-_RISE = 1.5
+_RISE = 1.25
 _NONE = np.zeros(0)
 
 
@@ -63,7 +63,7 @@ def next_threshold(
 ) -> float:
     """Re-set a threshold on the last 7 days of `scores` (T,), oldest first, up to 28 days of them.
 
-    One step is bounded, and so is the way: no higher than 1.5 times what the middle one of the last 28
+    One step is bounded, and so is the way: no higher than 1.25 times what the middle one of the last 28
     days asks for, or a decay that is slower than the steps, or a fault that flaps for days, would become
     normal. `quiet`: scores of the model's reference, which stand for the days before it served.
     """
