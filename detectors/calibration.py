@@ -18,7 +18,7 @@ _TAIL_FACTOR = 1.0  # median + 1 x (q99 - median): what one sample in a hundred 
 _STEP_DOWN, _STEP_UP = 0.8, 1.5
 _DAY_SECONDS = 86_400.0
 _REFERENCE_DAYS = 28
-_RISE = 1.25
+_RISE = 1.35
 _NONE = np.zeros(0)
 
 
@@ -63,7 +63,7 @@ def next_threshold(
 ) -> float:
     """Re-set a threshold on the last 7 days of `scores` (T,), oldest first, up to 28 days of them.
 
-    One step is bounded, and so is the way: no higher than 1.25 times what the middle one of the last 28
+    One step is bounded, and so is the way: no higher than 1.35 times what the middle one of the last 28
     days asks for, or a decay that is slower than the steps, or a fault that flaps for days, would become
     normal. `quiet`: scores of the model's reference, which stand for the days before it served.
     """

@@ -168,7 +168,7 @@ def test_a_fault_that_flaps_for_five_days_stays_abnormal(seed):
     held = walk(days(seed + 3, 7), scores)
     flapping = scores[14 * DAY :] > held[14 * DAY :]
     assert flapping[on].reshape(-1, 60).any(axis=1).all()
-    assert held.max() <= 1.5 * held[14 * DAY - 1]
+    assert held.max() <= 1.6 * held[14 * DAY - 1]
 
 
 def test_a_new_level_that_stays_becomes_usual(seed):
@@ -182,4 +182,4 @@ def test_the_reference_stands_for_the_days_before_the_model(seed):
     quiet, loud = days(seed, 7), days(seed + 1, 2, 4.0)
     alone = next_threshold(math.inf, loud, 30.0, 7.0)
     held = next_threshold(math.inf, loud, 30.0, 7.0, quiet)
-    assert held <= 1.25 * 1.1 * budget_threshold(quiet, 30.0, 7.0) < alone
+    assert held <= 1.35 * 1.1 * budget_threshold(quiet, 30.0, 7.0) < alone
