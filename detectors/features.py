@@ -233,7 +233,7 @@ def _season(values: Float32, hours: NDArray[np.int64]) -> tuple[Float64, Float64
     judged = np.isfinite(mean) & np.isfinite(others_day)
 
     def missed(foretold: Float64) -> Float64:
-        return np.where(judged, count * (mean - foretold) ** 2, 0.0).sum(axis=0)
+        return np.asarray(np.where(judged, count * (mean - foretold) ** 2, 0.0).sum(axis=0))
 
     flat, day, week = missed(np.broadcast_to(overall, mean.shape)), missed(others_day), missed(others_week)
     weekly = week < day

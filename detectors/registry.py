@@ -21,7 +21,7 @@ from detectors.model_file import ARRAYS, ModelError, network_of, read_arrays, re
 
 __all__ = ["FORMAT", "Manifest", "ModelError", "Registry", "load", "read_manifest", "save"]
 
-FORMAT = 2  # 2: range for flat, season by what it foretells, the sum of two parts
+FORMAT = 2  # 2: range for flat, season by what it foretells, scales of both parts
 _NETWORK = "anomaly"
 _MARKS = {"format": FORMAT, "network": _NETWORK}
 _WHAT = f"an {_NETWORK} model of format {FORMAT}"
@@ -83,7 +83,7 @@ def load(folder: Path) -> tuple[AnomalyModel, Manifest]:
             signal_ids=tuple(int(signal) for signal in arrays["signal_ids"]),
             context=context,
             network=None if parameters is None else network_of(CATALOGUE["anomaly"].architecture, parameters),
-            scales=tuple(Scale(*bounds, tuple(row)) for bounds, row in zip(quiet, means, strict=True)),
+            scales=tuple(Scale(low, high, tuple(row)) for (low, high), row in zip(quiet, means, strict=True)),
             quiet_scores=arrays["quiet_scores"],
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:

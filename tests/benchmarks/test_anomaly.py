@@ -28,7 +28,9 @@ def data(tmp_path):
     changed = rows.copy()
     changed[1700:] += 3  # the same until then
     for name, values in (("one", rows), ("other", changed)):
-        np.savez(folder / f"{name}.npz", train=values[:1000], test=values[1000:], test_label=np.array([{}], dtype=object))
+        np.savez(
+            folder / f"{name}.npz", train=values[:1000], test=values[1000:], test_label=np.array([{}], dtype=object)
+        )
     return folder
 
 
