@@ -36,7 +36,7 @@ _TRAIN_SECONDS = 3600.0
 _COMPILE_SECONDS = 300.0
 _RETRY_SECONDS = 3600.0
 _STORE_SECONDS = 10.0
-_WEEK_SECONDS = 604_800.0
+_REFERENCE_SECONDS = 28 * 86_400.0
 _LEAST_SCORES_SECONDS = 43_200.0
 
 
@@ -291,8 +291,8 @@ class Learning:
             _log.debug("memory_released", file_bytes=released)
 
     async def reset_threshold(self) -> str:
-        """Let the threshold follow the last 7 days; a job of the scheduler."""
-        number, count = self._watch.number, int(_WEEK_SECONDS / self._interval)
+        """Let the threshold follow the last 7 days, held against 28; a job of the scheduler."""
+        number, count = self._watch.number, int(_REFERENCE_SECONDS / self._interval)
         scores, _ = await self._offload.run(
             lambda: self._history.scores(number, count), deadline_seconds=_STORE_SECONDS, what="history.db"
         )

@@ -161,7 +161,9 @@ def _anomaly(snapshot: Snapshot) -> Iterable[Metric]:
     yield _gauge("presaged_anomaly_raw_threshold", "The raw score above which the host is unusual.", state.threshold)
     if state.network is not None:
         yield _gauge(
-            "presaged_anomaly_network_ratio", "The network's own score; shown, decides nothing yet.", state.network
+            "presaged_anomaly_network_ratio",
+            "The network's own score; shown, decides nothing yet.",
+            state.network,
         )
     share = GaugeMetricFamily(
         "presaged_anomaly_contribution_ratio", "Share of the score by signal, the top five.", labels=("signal",)

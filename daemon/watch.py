@@ -161,8 +161,9 @@ class AnomalyWatch:
         return lambda: fit_model(values, hours, ids, floors, with_network=False)
 
     def reset_threshold(self, scores: NDArray[np.float64]) -> float:
-        """Let the threshold follow `scores` of the last 7 days by one bounded step; returns the new one."""
-        self.threshold = next_threshold(self.threshold, scores, self._interval, self._settings.episodes_per_week)
+        """Let the threshold follow `scores` of the last 7 of 28 days by one bounded step; returns the new one."""
+        quiet = self.model.quiet_scores if self.model else np.zeros(0)
+        self.threshold = next_threshold(self.threshold, scores, self._interval, self._settings.episodes_per_week, quiet)
         return self.threshold
 
     def observe(self, registry: SignalRegistry, values: NDArray[np.float32], passage: Passage, now_ns: int) -> Verdict:

@@ -60,7 +60,7 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
         # the daemon's own: nothing in their training that a back end's kernel cannot do
         "anomaly": Entry(
             Architecture(ANOMALY, Activation.RELU, _SIGMOID, non_negative=True),
-            Settings(loss=_BINARY, optimizer=Adam(rate=2e-3), epochs=6, batch=256),
+            Settings(loss=_BINARY, optimizer=Adam(), schedule=Cosine(), epochs=6, batch=256),
         ),
         "capacity": Entry(
             Architecture((384, 192, 96, 48, 12)),

@@ -14,8 +14,12 @@ _MERGE_SECONDS = 900.0  # crossings less than 15 min apart are one episode
 _RENOTIFY_SECONDS = 3600.0  # each started hour of an episode counts again: a detector always on is not one alarm
 _HEADROOM = 1.1
 _SHORT_HISTORY = 30.0  # samples' worth of extra headroom while the maximum seen is of few samples
-_TAIL_FACTOR = 1.25  # median + 1.25 x (q99 - median): scores are means of logarithms, so their tail is light
-_STEP_DOWN, _STEP_UP = 0.8, 1.25
+_TAIL_FACTOR = 1.0  # median + 1 x (q99 - median): what one sample in a hundred reaches is no alarm
+_STEP_DOWN, _STEP_UP = 0.8, 1.5
+_DAY_SECONDS = 86_400.0
+_REFERENCE_DAYS = 28
+_RISE = 1.35
+_NONE = np.zeros(0)
 
 
 def count_episodes(crossed: NDArray[np.bool_], interval_seconds: float) -> int:
@@ -54,9 +58,22 @@ def budget_threshold(scores: Scores, interval_seconds: float, episodes_per_week:
     return max(floor, float(levels[low]))
 
 
-def next_threshold(current: float, scores: Scores, interval_seconds: float, episodes_per_week: float) -> float:
-    """Re-set a threshold on the last days' scores; one step is bounded, or a slow decay would become normal."""
-    wanted = budget_threshold(scores, interval_seconds, episodes_per_week)
+def next_threshold(
+    current: float, scores: Scores, interval_seconds: float, episodes_per_week: float, quiet: Scores = _NONE
+) -> float:
+    """Re-set a threshold on the last 7 days of `scores` (T,), oldest first, up to 28 days of them.
+
+    One step is bounded, and so is the way: no higher than 1.35 times what the middle one of the last 28
+    days asks for, or a decay that is slower than the steps, or a fault that flaps for days, would become
+    normal. `quiet`: scores of the model's reference, which stand for the days before it served.
+    """
+    history = np.concatenate([np.asarray(part, np.float64) for part in (quiet, scores)])
+    history = history[np.isfinite(history)][-int(_REFERENCE_DAYS * _DAY_SECONDS / interval_seconds) :]
+    recent = history[-int(WEEK_SECONDS / interval_seconds) :]
+    wanted = budget_threshold(recent, interval_seconds, episodes_per_week)
+    days = np.array_split(history, max(1, round(len(history) * interval_seconds / _DAY_SECONDS)))
+    usual = np.median([budget_threshold(day, interval_seconds, episodes_per_week) for day in days])
+    wanted = min(wanted, _RISE * float(usual))
     if not np.isfinite(current):
         return wanted
     return float(np.clip(wanted, _STEP_DOWN * current, _STEP_UP * current))

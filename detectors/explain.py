@@ -28,7 +28,7 @@ def ranking(surprise: NDArray[np.float32], count: int) -> list[tuple[int, float]
 
 
 def expected_range(context: Context, column: int, hour: int) -> tuple[float, float]:
-    """Return what is usual for a signal at this hour of the week, in its unit: the middle 96 % of the reference."""
+    """Return what is usual for a signal at this hour of the week, in its unit: the middle 99 % of the reference."""
     low, high = float(context.low[column]), float(context.high[column])
     season = float(context.season[hour, column])
     if np.isfinite(season):

@@ -6,7 +6,7 @@ needs that row and the 15 before it, nothing else, so one row at a time and a mo
 same numbers. Nothing here knows a label or a clock.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -19,7 +19,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Known = NDArray[np.bool_]
 
-FEATURES = ("shift", "slope", "difference", "volatility", "season", "factors", "autoregression", "flat")
+FEATURES = ("shift", "slope", "difference", "volatility", "season", "factors", "autoregression", "range")
 SPAN = 15  # samples that slope, volatility and flatness look at
 WINDOW = SPAN + 1
 TOP_SIGNALS = 31
@@ -42,7 +42,8 @@ _CLIP = 8.0  # standardised values beyond this pull no factor and no regression
 _RIDGE = 1e-3  # keeps factors that no known signal speaks of near 0
 _STILL = 1e-9  # standardised values that stay below do not move
 _LEAST_SEEN = 8  # values
-_LEAST_WEEKS = 2  # visits of an hour of the week before it is more than an hour of the day
+_WHISPER = 0.1  # of the floor: a volatility below is none
+_LEAST_DAYS = 3  # two days show no rhythm
 _UNJUDGED = 1e30  # the scale of what nothing is known of: no value of it surprises
 _CHUNK_CELLS = 400_000  # values a batch computes at once: bounds memory, not results
 _REFERENCE_CELLS = 2_000_000  # values that scales and factors are learned from; the season is learned from all
@@ -71,10 +72,10 @@ class Context:
     """What is usual on this host, for S signals; fitted once, then only read.
 
     `floor` (S,): the smallest scale that matters, in the signal's unit. `centre`, `scale` (8, S):
-    of each feature's raw statistic. `season` (168, S): mean by local hour of the week, NaN where
+    of each feature's raw statistic. `season` (168, S): what is usual at the local hour of the week, NaN where
     not seen enough. `loadings` (S, K): principal directions of standardised values. `own`, `cross`
     (S,), (K, S): a first-order vector autoregression on own past and factors. `low`, `high` (S,):
-    the range that 96 % of the reference lie in.
+    the range that 99 % of the reference lie in.
     """
 
     floor: Float64
@@ -92,32 +93,41 @@ class Context:
         """Number of signals."""
         return len(self.floor)
 
+    @property
+    def moving(self) -> int:
+        """Number of signals that moved in the reference, 1 at least."""
+        return max(1, int(np.count_nonzero(self.high > self.low)))
+
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return every array by name, for a model file."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def fit_context(values: Float32, hours: NDArray[np.int64], floor: Float64) -> Context:
-    """Learn from `values` (T, S), `hours` (T,) of the local week (-1 = unknown), and the scale floors (S,)."""
-    season = _season(values, hours)
-    values, hours = _evenly(values, hours)
+def fit_context(values: Float32, hours: NDArray[np.int64], floor: Float64, without: Collection[str] = ()) -> Context:
+    """Learn from `values` (T, S), `hours` (T,) of the local week (-1 = unknown), and the scale floors (S,).
+
+    `without`: features that are to surprise nobody, to measure what each is worth.
+    """
+    season, foretold, visit = _season(values, hours)
+    values, visit = _evenly(values, visit)
     table = values.astype(np.float64)
     signals = table.shape[1]
-    statistics = np.concatenate([_level_statistics(part) for part in _chunks(values)])
+    statistics = np.concatenate([_level_statistics(part, floor) for part in _chunks(values)])
     centre, scale = np.zeros((len(FEATURES), signals)), np.full((len(FEATURES), signals), _UNJUDGED)
-    floors = (floor, floor, floor, 0.25, floor, 0.25, 0.25, 1.0)
+    floors = (floor, floor, floor, 0.25, floor, 0.25, 0.25)
     names = FEATURES.index
-    for feature in ("shift", "slope", "difference", "volatility", "flat"):
+    for feature in ("shift", "slope", "difference", "volatility"):
         at = names(feature)
         centre[at], scale[at] = _robust(statistics[:, :, at], floors[at])
-    residual = table - _at_hours(season, hours)
+    residual = table - np.where((visit >= 0)[:, None], foretold[visit], np.nan)  # never by itself: that is too close
     at = names("season")
     if np.isfinite(residual).any():
         centre[at], scale[at] = _robust(residual, floors[at])
     standard = _standardise(table, centre[0], scale[0])
     loadings = _loadings(standard)
     own, cross = _autoregression(standard, loadings)
-    low, high = np.nanquantile(np.where(np.isfinite(table).any(axis=0), table, 0.0), [0.02, 0.98], axis=0)
+    low, high = np.nanquantile(np.where(np.isfinite(table).any(axis=0), table, 0.0), [0.005, 0.995], axis=0)
+    centre[names("range")], scale[names("range")] = 0.0, scale[names("shift")]
     context = Context(floor, centre, scale, season, loadings, own, cross, low, high)
     known = np.isfinite(table)
     residuals = _factor_residuals(context, standard[1:], standard[:-1], known[1:], known[:-1])
@@ -125,6 +135,7 @@ def fit_context(values: Float32, hours: NDArray[np.int64], floor: Float64) -> Co
         at = names(feature)
         missing = ~known[1:] | ~known[:-1]
         centre[at], scale[at] = _robust(np.where(missing, np.nan, values_of), floors[at])
+    scale[[names(feature) for feature in without]] = _UNJUDGED
     return context
 
 
@@ -152,22 +163,23 @@ def _chunks(values: Float32) -> Iterator[Float32]:
         yield values[start : min(start + step, rows) + SPAN]
 
 
-def _evenly(values: Float32, hours: NDArray[np.int64]) -> tuple[Float32, NDArray[np.int64]]:
+def _evenly(values: Float32, visit: NDArray[np.int64]) -> tuple[Float32, NDArray[np.int64]]:
     """Return evenly spaced blocks of rows, a NaN row between two: enough for a scale, and bounded in memory."""
     least, most = _REFERENCE_ROWS
     wanted = min(max(_REFERENCE_CELLS // max(1, values.shape[1]), least), most)
     if len(values) <= wanted:
-        return values, hours
+        return values, visit
     starts = np.linspace(0, len(values) - _BLOCK, wanted // _BLOCK).astype(np.int64)
     rows = (starts[:, None] + np.arange(_BLOCK)).reshape(-1)
     gaps = np.arange(_BLOCK, len(rows), _BLOCK)
-    return np.insert(values[rows], gaps, np.nan, axis=0), np.insert(hours[rows], gaps, -1)
+    return np.insert(values[rows], gaps, np.nan, axis=0), np.insert(visit[rows], gaps, -1)
 
 
 def _surprise_chunk(context: Context, values: Float32, hours: NDArray[np.int64]) -> Float32:
-    raw = _level_statistics(values)
+    raw = _level_statistics(values, context.floor)
     now, before = values[SPAN:].astype(np.float64), values[SPAN - 1 : -1].astype(np.float64)
     raw[:, :, FEATURES.index("season")] = now - _at_hours(context.season, hours)
+    raw[:, :, FEATURES.index("range")] = np.maximum(np.maximum(now - context.high, context.low - now), 0.0)
     centre, scale = context.centre[0], context.scale[0]
     known, known_before = np.isfinite(now), np.isfinite(before)
     standard, standard_before = _standardise(now, centre, scale), _standardise(before, centre, scale)
@@ -176,12 +188,10 @@ def _surprise_chunk(context: Context, values: Float32, hours: NDArray[np.int64])
     for feature, values_of in zip(("factors", "autoregression"), residuals, strict=True):
         raw[:, :, FEATURES.index(feature)] = np.where(pair_missing, np.nan, values_of)
     deviation = (raw - context.centre.T) / context.scale.T
-    flat = FEATURES.index("flat")
-    deviation[:, :, flat] = np.maximum(deviation[:, :, flat], 0.0)  # moving again is no surprise
     return np.nan_to_num(np.log1p(np.abs(deviation)), nan=0.0, posinf=0.0).astype(np.float32)
 
 
-def _level_statistics(values: Float32) -> Float64:
+def _level_statistics(values: Float32, floor: Float64) -> Float64:
     """Return raw shift, slope, difference, volatility, flatness (T - 15, S, 8) of the rows 15...; the rest is NaN."""
     rows = len(values) - SPAN
     out = np.full((max(rows, 0), values.shape[1], len(FEATURES)), np.nan)
@@ -193,30 +203,54 @@ def _level_statistics(values: Float32) -> Float64:
     out[:, :, names("shift")] = table[SPAN:]
     out[:, :, names("slope")] = windows @ _SLOPE
     out[:, :, names("difference")] = table[SPAN:] - table[SPAN - 1 : -1]
-    out[:, :, names("volatility")] = np.log(windows.std(axis=-1) + 1e-9 + 1e-6 * np.abs(windows.mean(axis=-1)))
-    moved = np.where(windows == windows[:, :, -1:], 0, np.arange(1, SPAN + 1))  # 1-based place of each change
-    out[:, :, names("flat")] = np.where(np.isfinite(table[SPAN:]), SPAN - moved.max(axis=-1), np.nan)
+    out[:, :, names("volatility")] = np.log(windows.std(axis=-1) + _WHISPER * floor)
     return out
 
 
-def _season(values: Float32, hours: NDArray[np.int64]) -> Float64:
-    """Mean of each signal by hour of the week; by hour of the day where the week is not full; NaN below 2 days."""
+def _season(values: Float32, hours: NDArray[np.int64]) -> tuple[Float64, Float64, NDArray[np.int64]]:
+    """Return the season (168, S), what the other visits of an hour foretell of each (V, S), and the visit of rows (T,).
+
+    The mean by hour of the week or of the day, whichever foretells an hour that it was not learned from
+    better; drawn to the overall mean by what it does not foretell (James and Stein, 1961): a rhythm that is
+    only noise would surprise by its own error. NaN below 3 days.
+    """
     signals = values.shape[1]
-    distinct_days = len(np.unique(hours[hours >= 0] // 24))
-    if distinct_days < 3:  # noqa: PLR2004 - two days show no rhythm
-        return np.full((HOURS, signals), np.nan)
-    week_sum, week_count = np.zeros((HOURS, signals)), np.zeros((HOURS, signals))
-    for hour in range(HOURS):
-        rows = values[hours == hour].astype(np.float64)
-        week_sum[hour], week_count[hour] = np.nansum(rows, axis=0), np.isfinite(rows).sum(axis=0)
-    day_sum = week_sum.reshape(7, 24, signals).sum(axis=0)
-    day_count = week_count.reshape(7, 24, signals).sum(axis=0)
-    by_day = np.tile(day_sum / np.where(day_count > 0, day_count, np.nan), (7, 1))
-    by_week = week_sum / np.where(week_count > 0, week_count, np.nan)
-    enough = week_count >= np.maximum(1.0, 0.5 * np.nanmax(week_count, axis=0))
-    entered = hours[np.r_[True, hours[1:] != hours[:-1]]]
-    visits = np.bincount(entered[entered >= 0], minlength=HOURS)
-    return np.where(enough & (visits >= _LEAST_WEEKS)[:, None], by_week, by_day)
+    starts = np.flatnonzero(np.r_[True, hours[1:] != hours[:-1]]) if len(hours) else np.zeros(0, np.int64)
+    visit = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(hours)]))
+    hour = hours[starts]
+    if len(np.unique(hour[hour >= 0] // 24)) < _LEAST_DAYS:
+        return np.full((HOURS, signals), np.nan), np.full((len(starts), signals), np.nan), visit
+    known = np.isfinite(values) & (hours >= 0)[:, None]
+    count = np.add.reduceat(known, starts, axis=0, dtype=np.float64)  # (V, S)
+    total = np.add.reduceat(np.where(known, values, 0), starts, axis=0, dtype=np.float64)
+    overall = total.sum(axis=0) / np.maximum(count.sum(axis=0), 1)
+    by_day, others_day = _profile(total, count, hour % 24, 24)
+    by_week, others_week = _profile(total, count, hour, HOURS)
+    by_day, seen = np.tile(by_day, (7, 1)), np.isfinite(others_week)
+    by_week = np.where(np.isfinite(by_week), by_week, by_day)
+    others_week = np.where(seen, others_week, others_day)
+    mean = total / np.where(count > 0, count, np.nan)
+    judged = np.isfinite(mean) & np.isfinite(others_day)
+
+    def missed(foretold: Float64) -> Float64:
+        return np.asarray(np.where(judged, count * (mean - foretold) ** 2, 0.0).sum(axis=0))
+
+    flat, day, week = missed(np.broadcast_to(overall, mean.shape)), missed(others_day), missed(others_week)
+    weekly = week < day
+    skill = np.maximum(1 - np.minimum(week, day) / np.maximum(flat, 1e-30), 0.0)
+    season = overall + skill * (np.where(weekly, by_week, by_day) - overall)
+    return season, overall + skill * (np.where(weekly, others_week, others_day) - overall), visit
+
+
+def _profile(total: Float64, count: Float64, hour: NDArray[np.int64], hours: int) -> tuple[Float64, Float64]:
+    """Return the mean by hour (hours, S), and of each visit the mean of the others of its hour (V, S); NaN = unseen."""
+    known = hour >= 0
+    sums, counts = np.zeros((hours, total.shape[1])), np.zeros((hours, total.shape[1]))
+    np.add.at(sums, hour[known], total[known])
+    np.add.at(counts, hour[known], count[known])
+    others = counts[hour] - count
+    profile = sums / np.where(counts > 0, counts, np.nan)
+    return profile, np.where(known[:, None], (sums[hour] - total) / np.where(others > 0, others, np.nan), np.nan)
 
 
 def _at_hours(season: Float64, hours: NDArray[np.int64]) -> Float64:
@@ -282,8 +316,11 @@ def signal_surprise(features: Float32) -> Float32:
     return out
 
 
-def network_inputs(features: Float32) -> Float32:
-    """Return the network's inputs (T, 256): the 31 most surprising signals in order, then 8 pooled means."""
+def network_inputs(features: Float32, moving: int) -> Float32:
+    """Return the network's inputs (T, 256): the 31 most surprising signals in order, then 8 pooled means.
+
+    `moving`: how many signals the means are over; constant ones must not thin them out.
+    """
     rows, signals, width = features.shape
     out = np.zeros((rows, INPUTS), np.float32)
     if signals == 0 or rows == 0:
@@ -291,13 +328,15 @@ def network_inputs(features: Float32) -> Float32:
     order = np.argsort(-signal_surprise(features), axis=1, kind="stable")[:, :TOP_SIGNALS]
     top = np.take_along_axis(features, order[:, :, None], axis=1)
     out[:, : top.shape[1] * width] = top.reshape(rows, -1)
-    out[:, TOP_SIGNALS * width :] = features.mean(axis=1)
+    out[:, TOP_SIGNALS * width :] = features.sum(axis=1) / max(moving, 1)
     return out
 
 
-def aggregate(inputs: Float32, signals: int) -> Float32:
-    """Return the power mean (p = 3) of the surprising signals' features (T,): the simple method beside the network."""
+def aggregate(inputs: Float32) -> Float32:
+    """Return the power mean (p = 3) of the surprising signals' features (T,): the simple method beside the network.
+
+    It is over 31 signals always, so that those that stand still change nothing.
+    """
     top = inputs[:, : TOP_SIGNALS * len(FEATURES)]
-    count = max(1, min(signals, TOP_SIGNALS)) * len(FEATURES)
-    out: Float32 = np.cbrt((top * top * top).sum(axis=1) / count)
+    out: Float32 = np.cbrt((top * top * top).sum(axis=1) / top.shape[1])
     return out

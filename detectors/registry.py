@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from detectors.anomaly import SCORE_SCALES, AnomalyModel, Scales
+from detectors.anomaly import SCORE_SCALES, AnomalyModel, Scale
 from detectors.architectures import CATALOGUE
 from detectors.features import FEATURES, HOURS, Context
 from detectors.model_file import ARRAYS, ModelError, network_of, read_arrays, read_record, sync, write
 
 __all__ = ["FORMAT", "Manifest", "ModelError", "Registry", "load", "read_manifest", "save"]
 
-FORMAT = 1
+FORMAT = 2  # 2: range for flat, season by what it foretells, scales of both parts
 _NETWORK = "anomaly"
 _MARKS = {"format": FORMAT, "network": _NETWORK}
 _WHAT = f"an {_NETWORK} model of format {FORMAT}"
@@ -50,8 +50,8 @@ def save(folder: Path, model: AnomalyModel, manifest: Mapping[str, float | str])
     arrays: dict[str, Any] = {f"context.{key}": value for key, value in model.context.arrays().items()}
     arrays["signal_ids"] = np.array(model.signal_ids, np.int64)
     arrays["quiet_scores"] = model.quiet_scores
-    arrays["scales.aggregate"] = np.array(model.scales.aggregate, np.float64)
-    arrays["scales.means"] = np.array(model.scales.means, np.float64)
+    arrays["scales.quiet"] = np.array([(scale.median, scale.high) for scale in model.scales])
+    arrays["scales.means"] = np.array([scale.means for scale in model.scales])
     if model.network is not None:
         arrays["network"] = model.network.parameters
     return write(folder, str(manifest["name"]), arrays, {**_MARKS, **manifest})
@@ -78,12 +78,12 @@ def load(folder: Path) -> tuple[AnomalyModel, Manifest]:
     try:
         context = Context(**{key[8:]: value for key, value in arrays.items() if key.startswith("context.")})
         parameters = arrays.get("network")
-        aggregate = arrays["scales.aggregate"]
+        quiet, means = arrays["scales.quiet"].tolist(), arrays["scales.means"].tolist()
         model = AnomalyModel(
             signal_ids=tuple(int(signal) for signal in arrays["signal_ids"]),
             context=context,
             network=None if parameters is None else network_of(CATALOGUE["anomaly"].architecture, parameters),
-            scales=Scales((float(aggregate[0]), float(aggregate[1])), tuple(map(float, arrays["scales.means"]))),
+            scales=tuple(Scale(low, high, tuple(row)) for (low, high), row in zip(quiet, means, strict=True)),
             quiet_scores=arrays["quiet_scores"],
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -112,11 +112,14 @@ def _check(file: Path, model: AnomalyModel) -> None:
         raise ModelError(f"{file}: scale holds values that are not above zero")
     if len(set(model.signal_ids)) != signals:
         raise ModelError(f"{file}: a signal comes twice")
-    low, high = model.scales.aggregate
-    means = np.array(model.scales.means)
-    if not (np.isfinite([low, high]).all() and low < high and means.shape == (SCORE_SCALES,) and (means > 0).all()):
+    quiet = np.array([(scale.median, scale.high) for scale in model.scales])
+    means = np.array([scale.means for scale in model.scales])
+    parts = 1 if model.network is None else 2
+    if means.shape != (parts, SCORE_SCALES) or not (np.isfinite(quiet).all() and np.isfinite(means).all()):
         raise ModelError(f"{file}: the scales {model.scales} are not usable")
-    if model.quiet_scores.ndim != 1 or not np.isfinite(np.r_[model.quiet_scores, means]).all():
+    if not ((quiet[:, 0] < quiet[:, 1]).all() and (means > 0).all()):
+        raise ModelError(f"{file}: the scales {model.scales} are not usable")
+    if model.quiet_scores.ndim != 1 or not np.isfinite(model.quiet_scores).all():
         raise ModelError(f"{file}: the scores of quiet time are not finite")
 
 

@@ -155,10 +155,10 @@ async def test_the_threshold_is_persisted_and_follows(hosts, quiet_collector):
     )
     before = host.watch.threshold
     words = await host.learning.reset_threshold()
-    assert host.watch.threshold == pytest.approx(1.25 * before)
-    assert words == f"{before:.3f} to {1.25 * before:.3f}"
+    assert host.watch.threshold == pytest.approx(1.5 * before)
+    assert words == f"{before:.3f} to {1.5 * before:.3f}"
     again = await hosts(quiet_collector(6), config=SMALL)
-    assert again.watch.threshold == pytest.approx(1.25 * before)
+    assert again.watch.threshold == pytest.approx(1.5 * before)
     again.state.set_meta("anomaly.threshold", '{"number": 79, "threshold": 9.0}')  # of another model
     third = await hosts(quiet_collector(6), config=SMALL)
     assert third.watch.threshold != 9.0

@@ -201,7 +201,7 @@ def test_a_gap_restarts_the_means_and_nothing_looks_across(driver, rows):
     first = driver.feed(level[:1], GAP, learn=False)[0]
     assert driver.watch.window.filled == before + 2
     live = driver.watch._live
-    assert len(live._raw) == 1
+    assert len(live._relative) == 1
     top = dict(first.state.contributions)
     assert top  # the level itself surprises
     window = driver.watch.window.recent(driver.registry.ids, 2)
@@ -256,8 +256,8 @@ def test_the_threshold_follows_in_bounded_steps(driver, rows):
     driver.feed(rows[:300])
     before = driver.watch.threshold
     high = np.full(3000, 50 * before)
-    assert driver.watch.reset_threshold(high) == pytest.approx(1.25 * before)
-    assert driver.watch.threshold == pytest.approx(1.25 * before)
+    assert driver.watch.reset_threshold(high) == pytest.approx(1.5 * before)
+    assert driver.watch.threshold == pytest.approx(1.5 * before)
 
 
 def test_a_threshold_from_before_a_restart_is_kept(driver, rows):

@@ -61,9 +61,11 @@ def test_the_parts_of_a_score(trained, quiet_host):
     assert scores.raw.shape == scores.network.shape == (45,)
     assert scores.surprise.shape == (45, 12)
     assert ((scores.network >= 0) & (scores.network <= 1)).all()
-    bare = score_rows(replace(trained, network=None), values, hours_of(values))
+    assert scores.parts.shape == scores.single.shape == (45, 2)
+    np.testing.assert_array_equal(scores.raw, scores.parts[:, 0])  # the network has not proven its lead
+    bare = score_rows(replace(trained, network=None, scales=trained.scales[:1]), values, hours_of(values))
     assert np.isnan(bare.network).all()
-    np.testing.assert_array_equal(bare.raw, scores.raw)  # the network does not decide yet
+    np.testing.assert_array_equal(bare.raw, scores.raw)
 
 
 def test_what_is_unlike_the_host_scores_high_and_names_the_signal(model_of, quiet_host):
@@ -123,8 +125,8 @@ def test_the_order_of_the_signals_changes_no_score(quiet_host, trained, number, 
     np.testing.assert_allclose(got.raw, expected.raw, atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(got.surprise, expected.surprise[:, order], atol=1e-5)
     # one trained network, given both orders
-    expected = score_rows(replace(model, network=trained.network), later, hours)
-    got = score_rows(replace(shuffled, network=trained.network), later[:, order], hours)
+    expected = score_rows(replace(model, network=trained.network, scales=trained.scales), later, hours)
+    got = score_rows(replace(shuffled, network=trained.network, scales=trained.scales), later[:, order], hours)
     # between two signals that surprise alike to the last bit of float32, rounding decides which the network sees first
     ranked = np.sort(expected.surprise.astype(np.float64), axis=1)
     clear = (np.diff(ranked, axis=1) > 1e-6).all(axis=1)
@@ -138,16 +140,49 @@ def test_the_order_of_the_signals_changes_no_score(quiet_host, trained, number, 
     signals=st.integers(2, 40),
     constants=st.lists(st.sampled_from([0.0, 1.0, 0.1, 3.5e9, -2.0, 1e-7]), min_size=1, max_size=40),
 )
-def test_constant_signals_change_no_score(quiet_host, number, signals, constants):
+def test_constant_signals_change_no_score(quiet_host, trained, number, signals, constants):
     values, later = quiet_host(360, signals, number), quiet_host(80, signals, number + 1)
     later[60:, 0] += 0.5
-    expected = score_rows(fitted(values), later, hours_of(later)).raw
+    hours = hours_of(later)
+    model = fitted(values)
+    expected = score_rows(model, later, hours)
 
     def more(rows):
         return np.concatenate([rows, np.tile(np.array(constants, np.float32), (len(rows), 1))], axis=1)
 
-    got = score_rows(fitted(more(values)), more(later), hours_of(later)).raw
-    np.testing.assert_allclose(got, expected, atol=1e-5, rtol=1e-5)
+    wider = fitted(more(values))
+    got = score_rows(wider, more(later), hours)
+    np.testing.assert_allclose(got.raw, expected.raw, atol=1e-5, rtol=1e-5)
+    assert wider.context.moving == model.context.moving
+    # and the network's: its pooled means are over what moves
+    expected = score_rows(replace(model, network=trained.network, scales=trained.scales), later, hours)
+    got = score_rows(replace(wider, network=trained.network, scales=trained.scales), more(later), hours)
+    ranked = np.sort(expected.surprise.astype(np.float64), axis=1)
+    clear = (np.diff(ranked, axis=1) > 1e-6).all(axis=1)
+    np.testing.assert_allclose(got.single[clear], expected.single[clear], atol=1e-5, rtol=1e-5)
+
+
+def test_constant_signals_change_no_training(quiet_host, monkeypatch):
+    monkeypatch.setattr(learner, "_LEAST_STEPS", 90)
+    values, later = quiet_host(360, 6), quiet_host(80, 6, 1)
+    constant = np.full((360, 3), 7.0, np.float32)
+    expected = score_rows(fitted(values, with_network=True), later, hours_of(later))
+    wider = fitted(np.concatenate([constant, values], axis=1), with_network=True)
+    got = score_rows(wider, np.concatenate([constant[:80], later], axis=1), hours_of(later))
+    np.testing.assert_allclose(got.raw, expected.raw, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(got.parts, expected.parts, atol=2e-3)
+
+
+def test_a_restart_in_the_middle_changes_no_score(trained, quiet_host):
+    """A scorer that begins anew and is given the last 15 rows goes on where the old one stopped."""
+    values, hours = quiet_host(120, 12, 5), np.arange(120) // HOUR
+    values[60:70] += 1
+    whole = live_scores(trained, values, hours)
+    anew = LiveScorer(trained)
+    for row in range(70 - 15, 120):
+        score = anew.score(values[row - SPAN : row + 1], int(hours[row])).raw[0]
+        if row >= 70:
+            assert score == pytest.approx(whole[row, 0], abs=1e-5)
 
 
 def test_more_surprise_never_lowers_a_score(trained, quiet_host, seed):
@@ -167,4 +202,4 @@ def test_more_surprise_never_lowers_a_score(trained, quiet_host, seed):
 def test_a_context_of_other_signals_is_another_models(trained):
     assert isinstance(trained.context, Context)
     assert trained.signal_ids == tuple(range(10, 22))
-    assert len(trained.scales.means) == 3
+    assert [len(scale.means) for scale in trained.scales] == [3, 3]

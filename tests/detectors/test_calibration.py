@@ -90,8 +90,8 @@ def test_where_no_episode_is_allowed_it_is_a_tenth_above_the_maximum_and_more_at
 
 def test_the_tail_floor_holds_where_the_budget_would_go_into_the_crowd():
     scores = np.random.default_rng(0).uniform(0, 1, ROWS)
-    median, high = np.quantile(scores, [0.5, 0.99])
-    assert budget_threshold(scores, 30.0, 900.0) == pytest.approx(median + 1.25 * (high - median))
+    high = np.quantile(scores, 0.99)
+    assert budget_threshold(scores, 30.0, 900.0) == pytest.approx(high)
 
 
 def test_nothing_seen_gives_no_threshold_that_anything_crosses():
@@ -108,7 +108,7 @@ def test_scores_that_are_not_finite_are_left_out():
 def test_one_step_is_bounded_and_the_way_is_walked():
     low, high = np.full(3000, 0.1), np.full(3000, 100.0)
     assert next_threshold(10.0, low, 30.0, 7.0) == pytest.approx(8.0)
-    assert next_threshold(10.0, high, 30.0, 7.0) == pytest.approx(12.5)
+    assert next_threshold(10.0, high, 30.0, 7.0) == pytest.approx(15.0)
     wanted = budget_threshold(high, 30.0, 7.0)
     threshold = 10.0
     for _ in range(30):
@@ -131,3 +131,55 @@ def test_the_shown_score_keeps_the_order_and_stays_in_its_range(threshold, one, 
 def test_without_a_threshold_nothing_is_shown():
     assert shown_score(5.0, math.inf, 0.8) == 0.0
     assert shown_score(-1.0, 2.0, 0.8) == 0.0
+
+
+DAY = 2880
+
+
+def days(seed, count, level=1.0):
+    return level * np.abs(np.random.default_rng(seed).normal(size=count * DAY)) ** 0.5
+
+
+def walk(quiet, scores):
+    """Set the threshold every 12 h as the daemon does; returns what stood at each of `scores`."""
+    current, out = budget_threshold(quiet, 30.0, 7.0), np.empty(len(scores))
+    for start in range(0, len(scores), DAY // 2):
+        if start:
+            current = next_threshold(current, scores[:start], 30.0, 7.0, quiet)
+        out[start : start + DAY // 2] = current
+    return out
+
+
+def test_a_decay_of_ten_days_stays_abnormal(seed):
+    """Linear to three times the usual: slower than any step of the threshold, and seen on the last days."""
+    scores = np.r_[days(seed, 14), days(seed + 1, 10) * np.linspace(1, 3, 10 * DAY), days(seed + 2, 3, 3.0)]
+    held = walk(days(seed + 3, 7), scores)
+    usual = held[14 * DAY - 1]
+    assert held.max() <= 1.8 * usual
+    last = scores[23 * DAY : 24 * DAY] > held[23 * DAY : 24 * DAY]
+    assert count_episodes(last, 30.0) >= 12  # most hours of the last day of the decay
+    assert count_episodes(scores[24 * DAY :] > held[24 * DAY :], 30.0) >= 36
+
+
+def test_a_fault_that_flaps_for_five_days_stays_abnormal(seed):
+    scores = np.r_[days(seed, 14), days(seed + 1, 5)]
+    on = (np.arange(5 * DAY) // 60) % 2 == 0  # half an hour each
+    scores[14 * DAY :][on] += 2.5
+    held = walk(days(seed + 3, 7), scores)
+    flapping = scores[14 * DAY :] > held[14 * DAY :]
+    assert flapping[on].reshape(-1, 60).any(axis=1).all()
+    assert held.max() <= 1.6 * held[14 * DAY - 1]
+
+
+def test_a_new_level_that_stays_becomes_usual(seed):
+    """More than half of four weeks: then it is how the host is, and the budget is kept again."""
+    scores = np.r_[days(seed, 14), days(seed + 1, 20, 2.0)]
+    held = walk(days(seed + 3, 7), scores)
+    assert count_episodes(scores[-DAY:] > held[-DAY:], 30.0) <= 3
+
+
+def test_the_reference_stands_for_the_days_before_the_model(seed):
+    quiet, loud = days(seed, 7), days(seed + 1, 2, 4.0)
+    alone = next_threshold(math.inf, loud, 30.0, 7.0)
+    held = next_threshold(math.inf, loud, 30.0, 7.0, quiet)
+    assert held <= 1.35 * 1.1 * budget_threshold(quiet, 30.0, 7.0) < alone

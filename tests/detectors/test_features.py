@@ -46,7 +46,7 @@ def test_one_row_at_a_time_equals_all_at_once(quiet_host, seed):
         one = surprise(context, values[row - SPAN : row + 1], hours[row - SPAN : row + 1])
         np.testing.assert_allclose(one[0], batch[row - SPAN], atol=1e-6)
         np.testing.assert_allclose(
-            network_inputs(one)[0], network_inputs(batch[row - SPAN : row - SPAN + 1])[0], atol=1e-12
+            network_inputs(one, 9)[0], network_inputs(batch[row - SPAN : row - SPAN + 1], 9)[0], atol=1e-12
         )
 
 
@@ -74,10 +74,10 @@ def test_each_feature_sees_the_change_it_is_named_after(quiet_host):
         rows[1:, 2] = rows[1, 2]
 
     names = {name: place for place, name in enumerate(FEATURES)}
-    assert raised(up)[[names[name] for name in ("shift", "difference", "factors", "autoregression")]].all()
+    assert raised(up)[[names[name] for name in ("shift", "difference", "factors", "autoregression", "range")]].all()
     assert raised(ramp)[[names["slope"], names["shift"]]].all()
     assert raised(shaken)[[names["volatility"], names["difference"]]].all()
-    assert raised(frozen)[names["flat"]]
+    assert raised(frozen)[names["volatility"]]  # gone flat
     assert not raised(lambda rows: None).any()
 
 
@@ -140,10 +140,10 @@ def test_a_signal_that_comes_in_the_middle_does_not_deafen_the_rest(quiet_host):
     values = quiet_host(600, 10)
     hours = np.arange(600) // HOUR
     floor = np.full(10, 0.01)
-    quiet = fit_model(values, hours, range(10), floor, with_network=False).scales.aggregate[1]
+    quiet = fit_model(values, hours, range(10), floor, with_network=False).scales[0].high
     values[:320, 9] = np.nan
     values[320:, 9] += 1e6
-    got = fit_model(values, hours, range(10), floor, with_network=False).scales.aggregate[1]
+    got = fit_model(values, hours, range(10), floor, with_network=False).scales[0].high
     assert got < 1.3 * quiet
 
 
@@ -213,22 +213,22 @@ def test_a_collector_that_fails_does_not_make_its_companions_suspicious():
 def test_the_network_sees_the_most_surprising_signals_first():
     rng = np.random.default_rng(2)
     features = rng.random((5, 40, 8)).astype(np.float32)
-    inputs = network_inputs(features)
+    inputs = network_inputs(features, 40)
     assert inputs.shape == (5, 256)
     for row in range(5):
         order = np.argsort(-signal_surprise(features)[row])[:TOP_SIGNALS]
         np.testing.assert_allclose(inputs[row, : TOP_SIGNALS * 8], features[row, order].ravel())
     np.testing.assert_allclose(inputs[:, TOP_SIGNALS * 8 :], features.mean(axis=1), rtol=1e-6)
-    few = network_inputs(features[:, :2])
+    few = network_inputs(features[:, :2], 2)
     assert (few[:, 16 : TOP_SIGNALS * 8] == 0).all()
-    assert (network_inputs(features[:, :0]) == 0).all()
-    assert network_inputs(features[:0]).shape == (0, 256)
+    assert (network_inputs(features[:, :0], 0) == 0).all()
+    assert network_inputs(features[:0], 40).shape == (0, 256)
 
 
 def test_the_power_mean_is_the_power_mean():
     features = np.random.default_rng(1).random((4, 6, 8)).astype(np.float32)
-    expected = np.cbrt((features.astype(float) ** 3).mean(axis=(1, 2)))
-    np.testing.assert_allclose(aggregate(network_inputs(features), 6), expected, rtol=1e-6)
+    expected = np.cbrt((features.astype(float) ** 3).sum(axis=(1, 2)) / (TOP_SIGNALS * 8))
+    np.testing.assert_allclose(aggregate(network_inputs(features, 6)), expected, rtol=1e-6)
     np.testing.assert_allclose(signal_surprise(features), np.cbrt((features**3).mean(axis=2)), rtol=1e-6)
 
 
@@ -250,3 +250,45 @@ def test_a_weekly_rhythm_is_learned_once_an_hour_of_the_week_came_twice(seed):
     assert learned.season[2 * 24 + 12] == pytest.approx(0.2, abs=0.02)
     one_week = fit_context(values[: 4 * 168], hours[: 4 * 168], floor)
     assert one_week.season[6 * 24 + 12] == pytest.approx((5 * 0.2 + 2 * 0.8) / 7, abs=0.02)
+
+
+def test_a_rhythm_that_foretells_nothing_is_none(seed):
+    """Means of a few days of noise differ from hour to hour; believed, they would surprise by their own error."""
+    rng = np.random.default_rng(seed)
+    hours = np.repeat(np.arange(6 * 24), 4)
+    noise = rng.normal(size=(len(hours), 40)).astype(np.float32)
+    season = fit_context(noise, hours, np.full(40, 0.01)).season
+    believed = (season - noise.mean(axis=0)).std(axis=0)
+    means = np.stack([noise[hours % 24 == hour].mean(axis=0) for hour in range(24)]).std(axis=0)
+    assert believed.mean() < 0.15 * means.mean()
+
+
+def test_the_scale_of_the_season_is_of_hours_that_it_was_not_learned_from(seed):
+    rng = np.random.default_rng(seed)
+    hours = np.repeat(np.arange(4 * 24), 12)
+    level = np.sin(hours * 2 * np.pi / 24) + np.repeat(rng.normal(size=4 * 24) * 0.3, 12)
+    context = fit_context(level[:, None].astype(np.float32), hours, np.full(1, 1e-3))
+    own = level[:, None] - context.season[hours]
+    assert context.scale[FEATURES.index("season"), 0] > 1.1 * own.std()
+
+
+def test_a_feature_left_out_surprises_nobody(quiet_host):
+    values = quiet_host(400, 5)
+    hours = np.arange(400) // HOUR
+    context = fit_context(values, hours, np.full(5, 0.01), ("slope", "range"))
+    values[300:] += 3
+    out = surprise(context, values, hours)
+    assert (out[:, :, [1, 7]] < 1e-6).all()
+    assert (out[-1, :, 0] > 1).all()
+
+
+def test_what_lies_beyond_all_that_was_seen_is_more_than_far_from_the_middle(quiet_host):
+    values = quiet_host(2000, 3)
+    context, _ = context_of(values)
+    assert (context.low < context.high).all()
+    place = FEATURES.index("range")
+    window = np.tile(context.high.astype(np.float32) - np.float32(0.01), (WINDOW, 1))
+    hours = np.zeros(WINDOW, np.int64)
+    assert (surprise(context, window, hours)[0, :, place] == 0).all()
+    window[-1] += 5 * context.scale[0] + 0.01
+    np.testing.assert_allclose(surprise(context, window, hours)[0, :, place], np.log(6), rtol=0.01)
