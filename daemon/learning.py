@@ -37,6 +37,7 @@ _COMPILE_SECONDS = 300.0
 _RETRY_SECONDS = 3600.0
 _STORE_SECONDS = 10.0
 _REFERENCE_SECONDS = 28 * 86_400.0
+_MOST_SCORES = 100_000  # at shorter intervals the reference is shorter: memory is bounded
 _LEAST_SCORES_SECONDS = 43_200.0
 
 
@@ -292,14 +293,19 @@ class Learning:
 
     async def reset_threshold(self) -> str:
         """Let the threshold follow the last 7 days, held against 28; a job of the scheduler."""
-        number, count = self._watch.number, int(_REFERENCE_SECONDS / self._interval)
+        number, count = self._watch.number, min(_MOST_SCORES, int(_REFERENCE_SECONDS / self._interval))
         scores, _ = await self._offload.run(
             lambda: self._history.scores(number, count), deadline_seconds=_STORE_SECONDS, what="history.db"
         )
         if len(scores) * self._interval < _LEAST_SCORES_SECONDS:
             return "too few scores of this model yet"
         before = self._watch.threshold
-        after = self._watch.reset_threshold(scores)
+        after = await self._offload.run(
+            self._watch.next_threshold(scores), deadline_seconds=_FIT_SECONDS, what="threshold"
+        )
+        if self._watch.number != number:
+            return "another model serves since"
+        self._watch.threshold = after
         await self._remember_threshold()
         return f"{before:.3f} to {after:.3f}"
 

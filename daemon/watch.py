@@ -18,7 +18,14 @@ from daemon.signals import SignalRegistry, SignalSpec
 from daemon.snapshot import AnomalyState
 from daemon.window import RingWindow
 from detectors.anomaly import MINIMUM_ROWS, AnomalyModel, LiveScorer, RowScores, fit_model
-from detectors.calibration import RELEASE_RATIO, budget_threshold, next_threshold, shown_score
+from detectors.calibration import (
+    MERGE_SECONDS,
+    RELEASE_RATIO,
+    RENOTIFY_SECONDS,
+    budget_threshold,
+    next_threshold,
+    shown_score,
+)
 from detectors.direction import Directions
 from detectors.explain import expected_range, ranking
 from detectors.features import FLOORS, WINDOW
@@ -29,8 +36,6 @@ WINDOW_ROWS = 2880  # a day at 30 s
 _TOP = 5
 _WARM_ROWS = 15
 _FIRST = 2  # samples of a new history: they show its own beginning
-_MERGE_SECONDS = 900.0
-_HOUR_SECONDS = 3600.0
 
 
 def floors_of(specs: tuple[SignalSpec, ...]) -> NDArray[np.float64]:
@@ -160,11 +165,11 @@ class AnomalyWatch:
         ids, floors = registry.ids.tolist(), floors_of(registry.specs)
         return lambda: fit_model(values, hours, ids, floors, with_network=False)
 
-    def reset_threshold(self, scores: NDArray[np.float64]) -> float:
-        """Let the threshold follow `scores` of the last 7 of 28 days by one bounded step; returns the new one."""
+    def next_threshold(self, scores: NDArray[np.float64]) -> Callable[[], float]:
+        """Return what computes the threshold that follows `scores` of 28 days by one step; called off the loop."""
         quiet = self.model.quiet_scores if self.model else np.zeros(0)
-        self.threshold = next_threshold(self.threshold, scores, self._interval, self._settings.episodes_per_week, quiet)
-        return self.threshold
+        current, budget = self.threshold, self._settings.episodes_per_week
+        return lambda: next_threshold(current, scores, self._interval, budget, quiet)
 
     def observe(self, registry: SignalRegistry, values: NDArray[np.float32], passage: Passage, now_ns: int) -> Verdict:
         """Take in the row `values` (S,) of `registry.ids` and judge it.
@@ -237,9 +242,9 @@ class AnomalyWatch:
     def _count_episode(self, now_ns: int) -> None:
         """Count episodes as the budget does: runs merged below 15 min, each started hour counts again."""
         last, self._last_crossing_ns = self._last_crossing_ns, now_ns
-        if last is None or (now_ns - last) / 1e9 > _MERGE_SECONDS:
+        if last is None or (now_ns - last) / 1e9 > MERGE_SECONDS:
             self._episode_start_ns, self._episode_hours = now_ns, 0
-        hours = int((now_ns - self._episode_start_ns) / 1e9 // _HOUR_SECONDS) + 1
+        hours = int((now_ns - self._episode_start_ns) / 1e9 // RENOTIFY_SECONDS) + 1
         self.episodes += hours - self._episode_hours
         self._episode_hours = hours
 

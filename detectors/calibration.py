@@ -10,8 +10,8 @@ Scores = NDArray[np.float32] | NDArray[np.float64]
 
 WEEK_SECONDS = 604_800.0
 RELEASE_RATIO = 0.7  # below this share of the threshold an episode is over; between the two it holds
-_MERGE_SECONDS = 900.0  # crossings less than 15 min apart are one episode
-_RENOTIFY_SECONDS = 3600.0  # each started hour of an episode counts again: a detector always on is not one alarm
+MERGE_SECONDS = 900.0  # crossings less than 15 min apart are one episode
+RENOTIFY_SECONDS = 3600.0  # each started hour of an episode counts again: a detector always on is not one alarm
 _HEADROOM = 1.1
 _SHORT_HISTORY = 30.0  # samples' worth of extra headroom while the maximum seen is of few samples
 _TAIL_FACTOR = 1.0  # median + 1 x (q99 - median): what one sample in a hundred reaches is no alarm
@@ -27,9 +27,9 @@ def count_episodes(crossed: NDArray[np.bool_], interval_seconds: float) -> int:
     at = np.flatnonzero(crossed)
     if len(at) == 0:
         return 0
-    breaks = np.flatnonzero(np.diff(at) * interval_seconds > _MERGE_SECONDS)
+    breaks = np.flatnonzero(np.diff(at) * interval_seconds > MERGE_SECONDS)
     starts, ends = at[np.r_[0, breaks + 1]], at[np.r_[breaks, len(at) - 1]]
-    return int(np.ceil((ends - starts + 1) * interval_seconds / _RENOTIFY_SECONDS).sum())
+    return int(np.ceil((ends - starts + 1) * interval_seconds / RENOTIFY_SECONDS).sum())
 
 
 def budget_threshold(scores: Scores, interval_seconds: float, episodes_per_week: float) -> float:

@@ -11,7 +11,7 @@ from detectors.features import FEATURES, SPAN, Context, surprise
 from detectors.findings import Direction
 
 _MARGIN = 0.5  # of the smallest scale that matters: a level that is beyond its range by less is within it
-_MOVES = tuple(FEATURES.index(name) for name in ("slope", "difference", "volatility", "factors", "flat"))
+_MOVES = tuple(FEATURES.index(name) for name in ("slope", "difference", "volatility", "factors"))
 
 
 class Directions:
@@ -56,7 +56,5 @@ class Directions:
                 spread = self._window[-SPAN:, column].std()
                 usual = np.exp(self._context.centre[FEATURES.index("volatility"), column])
                 return Direction.CHANGEABLE if spread > usual else Direction.FLAT
-            case "flat":
-                return Direction.FLAT
             case _:
                 return Direction.APART

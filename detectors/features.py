@@ -20,7 +20,7 @@ Float64 = NDArray[np.float64]
 Known = NDArray[np.bool_]
 
 FEATURES = ("shift", "slope", "difference", "volatility", "season", "factors", "autoregression", "range")
-SPAN = 15  # samples that slope, volatility and flatness look at
+SPAN = 15  # samples that slope and volatility look at
 WINDOW = SPAN + 1
 TOP_SIGNALS = 31
 INPUTS = TOP_SIGNALS * len(FEATURES) + len(FEATURES)

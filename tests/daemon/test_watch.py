@@ -9,6 +9,7 @@ from daemon.signals import Kind, SignalRegistry, SignalSpec
 from daemon.watch import AnomalyWatch, floors_of
 from detectors import learner
 from detectors.anomaly import fit_model
+from detectors.calibration import count_episodes
 from detectors.features import FLOORS
 from detectors.findings import Strength, Unit
 
@@ -256,8 +257,17 @@ def test_the_threshold_follows_in_bounded_steps(driver, rows):
     driver.feed(rows[:300])
     before = driver.watch.threshold
     high = np.full(3000, 50 * before)
-    assert driver.watch.reset_threshold(high) == pytest.approx(1.5 * before)
-    assert driver.watch.threshold == pytest.approx(1.5 * before)
+    assert driver.watch.next_threshold(high)() == pytest.approx(1.5 * before)
+
+
+def test_episodes_are_counted_one_by_one_as_over_a_whole_history():
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        watch = AnomalyWatch(Anomaly(), 30.0)
+        crossed = rng.random(2000) < rng.choice([0.003, 0.02, 0.3, 0.9])
+        for row in np.flatnonzero(crossed):
+            watch._count_episode(int(row) * 30 * 10**9)
+        assert watch.episodes == count_episodes(crossed, 30.0)
 
 
 def test_a_threshold_from_before_a_restart_is_kept(driver, rows):
