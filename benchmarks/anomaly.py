@@ -122,7 +122,7 @@ def replay(
     )
     out: dict[str, tuple[Scores, Scores, Float32]] = {}
     out[DECIDES] = (model.quiet_scores.astype(np.float64), scores.raw.astype(np.float64), scores.surprise)
-    for place, part in enumerate(("aggregate", "network")[: scores.parts.shape[1]]):
+    for place, part in ((0, "aggregate"), (-1, "network")):  # before there is a network, the aggregate stands for it
         for scales, kind in (("", "parts"), (" single scale", "single")):
             quiet, values = (np.asarray(getattr(rated, kind)[:, place], np.float64) for rated in (own, scores))
             out[part + scales] = (quiet, values, scores.surprise)
