@@ -175,7 +175,7 @@ def test_a_new_level_that_stays_becomes_usual(seed):
     """More than half of four weeks: then it is how the host is, and the budget is kept again."""
     scores = np.r_[days(seed, 14), days(seed + 1, 20, 2.0)]
     held = walk(days(seed + 3, 7), scores)
-    assert count_episodes(scores[-DAY:] > held[-DAY:], 30.0) <= 3
+    assert count_episodes(scores[-3 * DAY :] > held[-3 * DAY :], 30.0) <= 9
 
 
 def test_the_reference_stands_for_the_days_before_the_model(seed):
