@@ -17,7 +17,7 @@ from daemon.continuity import Passage
 from daemon.signals import SignalRegistry, SignalSpec
 from daemon.snapshot import AnomalyState
 from daemon.window import RingWindow
-from detectors.anomaly import MINIMUM_ROWS, AnomalyModel, LiveScorer, RowScores, fit_model
+from detectors.anomaly import LEAST_THRESHOLD, MINIMUM_ROWS, AnomalyModel, LiveScorer, RowScores, fit_model
 from detectors.calibration import (
     MERGE_SECONDS,
     RELEASE_RATIO,
@@ -132,9 +132,8 @@ class AnomalyWatch:
             model.network.use(self._backend)
         self._live = LiveScorer(model)
         self.number, self._name, self._trained_ms, self._lasting = number, name, trained_ms, bool(name)
-        self.threshold = threshold or budget_threshold(
-            model.quiet_scores, self._interval, self._settings.episodes_per_week
-        )
+        budget = budget_threshold(model.quiet_scores, self._interval, self._settings.episodes_per_week)
+        self.threshold = threshold or max(LEAST_THRESHOLD, budget)
         self._warm()
 
     def _warm(self) -> None:
@@ -169,7 +168,7 @@ class AnomalyWatch:
         """Return what computes the threshold that follows `scores` of 28 days by one step; called off the loop."""
         quiet = self.model.quiet_scores if self.model else np.zeros(0)
         current, budget = self.threshold, self._settings.episodes_per_week
-        return lambda: next_threshold(current, scores, self._interval, budget, quiet)
+        return lambda: max(LEAST_THRESHOLD, next_threshold(current, scores, self._interval, budget, quiet))
 
     def observe(self, registry: SignalRegistry, values: NDArray[np.float32], passage: Passage, now_ns: int) -> Verdict:
         """Take in the row `values` (S,) of `registry.ids` and judge it.

@@ -37,7 +37,13 @@ _SCALES = (1, 3, 15)  # samples: smoothing alone loses short spikes, none alone 
 SCORE_SCALES = len(_SCALES)
 _TAIL = 0.995
 _KEPT_SCORES = 20_160  # a week at 30 s
-_LEAST_SPREAD = 1e-3
+# The least that quiet time spreads: real servers have 0.4 to 2.2 and 0.5 to 0.8. On a host at rest, and after an hour
+# of history, it can be next to nothing, and a whisper would be many times the threshold.
+_LEAST_SPREAD = 0.3
+_LEAST_MEAN = 0.5
+# Raw scores are relative: 1 is what quiet time reaches once in 200 samples. A host at perfect rest has none above 0,
+# and a threshold of 0 would be crossed by a whisper.
+LEAST_THRESHOLD = 1.0
 # How many of the parts decide: 1 is the aggregate, 2 its mean with the network. On the development machines the sum
 # leads by 0.02 VUS-PR, and the interval of that still holds 0 (docs/anomaly.md).
 _DECIDING = 1
@@ -201,7 +207,7 @@ def _scale(raw: NDArray[np.float64], present: NDArray[np.bool_]) -> Scale:
     median, high = (float(value) for value in np.quantile(raw[present], [0.5, _TAIL]))
     bare = Scale(median, max(high, median + _LEAST_SPREAD), (1.0,) * SCORE_SCALES)
     means = _trailing_means(_relative((bare,), raw[:, None]), ~present)[:, present, 0]
-    highs = np.maximum(np.quantile(means, _TAIL, axis=1), _LEAST_SPREAD)
+    highs = np.maximum(np.quantile(means, _TAIL, axis=1), _LEAST_MEAN)
     return Scale(bare.median, bare.high, tuple(highs.tolist()))
 
 

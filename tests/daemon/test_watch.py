@@ -260,6 +260,18 @@ def test_the_threshold_follows_in_bounded_steps(driver, rows):
     assert driver.watch.next_threshold(high)() == pytest.approx(1.5 * before)
 
 
+def test_on_a_host_at_perfect_rest_a_whisper_is_no_alarm(driver):
+    rest = np.full((200, SIGNALS), 0.2, np.float32)
+    verdicts = driver.feed(rest[:150])
+    assert driver.watch.threshold == 1.0
+    assert not any(one.alarmed for one in verdicts)
+    whisper, shout = rest[:2].copy(), rest[:2].copy()
+    whisper[:, 3] += 0.001  # a tenth of the smallest scale that matters
+    shout[:, 3:9] += 0.7
+    assert not any(one.alarmed for one in driver.feed(whisper))
+    assert all(one.alarmed for one in driver.feed(shout))
+
+
 def test_episodes_are_counted_one_by_one_as_over_a_whole_history():
     rng = np.random.default_rng(3)
     for _ in range(30):
