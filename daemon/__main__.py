@@ -15,9 +15,10 @@ with lean_imports():
     import structlog
 
     from daemon import __version__, log
-    from daemon.app import App, prepare
+    from daemon.app import App
     from daemon.config import load
     from daemon.errors import ConfigError, StateError
+    from daemon.preflight import prepare
     from detectors.kernels import release_memory
 
 _log = structlog.get_logger()

@@ -116,6 +116,9 @@ class StatusAnswer(Answer):
     config_files: list[str]
 
 
+MAX_CHANGE_TEXT = 200  # letters
+
+
 class ChangeAnswer(Answer):
     """Something that was done to the host."""
 
@@ -135,7 +138,7 @@ class MarkRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    text: str = Field(min_length=1, max_length=200)
+    text: str = Field(min_length=1, max_length=MAX_CHANGE_TEXT)
 
     @field_validator("text", mode="after")
     @classmethod

@@ -7,14 +7,11 @@ starts it again.
 import asyncio
 import fcntl
 import math
-import os
 import signal
-import socket
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -23,9 +20,9 @@ from alerting.outbox import Outbox, steady_clock
 from alerting.pipeline import Pipeline
 from alerting.policy import PolicySettings
 from alerting.render import rfc3339, sentence
-from alerting.sinks.webhook import WebhookSink
 from alerting.ulid import UlidSource
 from daemon import __version__, log
+from daemon.alert_store import OffloadedState
 from daemon.api import (
     ChangeAnswer,
     ChangesAnswer,
@@ -43,7 +40,7 @@ from daemon.child import Child
 from daemon.clock import Clock, Instant, SystemClock
 from daemon.collectors import CollectorContext, build_collectors
 from daemon.collectors.base import HostPaths
-from daemon.config import Config, Loaded, Sink, load, split_address
+from daemon.config import Config, Loaded, load, split_address
 from daemon.culprits import Culprits
 from daemon.errors import ConfigError, StateError
 from daemon.evidence import Evidence
@@ -54,13 +51,14 @@ from daemon.metrics import Metrics
 from daemon.notify_systemd import Notifier
 from daemon.offload import Offload
 from daemon.precedents import Precedents
+from daemon.preflight import Prepared
 from daemon.process_scan import ProcessScan
 from daemon.sampler import Sampler
 from daemon.scheduler import Job, Scheduler
-from daemon.server import Server, bind, ensure_token
+from daemon.server import Server, ensure_token
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
-from daemon.state import OffloadedState, StateDatabase, bind_to_machine
+from daemon.state import StateDatabase, bind_to_machine
 from daemon.tick import Tick
 from daemon.wake import PressureTriggers
 from daemon.watch import AnomalyWatch
@@ -73,68 +71,6 @@ _STALE_INTERVALS = 3
 _PRECEDENTS = 500
 _USUAL = "units.usual"
 _WAKE_FROM_SECONDS = 5.0  # at shorter intervals an early tick brings nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What was checked before anything was created: the bound socket, and the sinks with their secrets read."""
-
-    listener: socket.socket
-    sinks: tuple[WebhookSink, ...]
-
-
-def prepare(loaded: Loaded) -> Prepared:
-    """Check all that a start needs, and create nothing. Raises ConfigError with every problem at once."""
-    problems = _directory_problems(loaded.state_directory)
-    sinks: list[WebhookSink] = []
-    for number, sink in enumerate(loaded.config.alerting.sinks):
-        try:
-            sinks.append(_build_sink(sink, loaded))
-        except (OSError, ValueError) as error:
-            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-            problems.append(f"alerting.sinks.{number} ({sink.name}): {reason}")
-    listener = None
-    try:
-        listener = bind(loaded.config.http.listen)
-    except ConfigError as error:
-        problems += error.problems
-    if listener is None or problems:
-        if listener:
-            listener.close()
-        raise ConfigError(problems)
-    return Prepared(listener, tuple(sinks))
-
-
-def _directory_problems(directory: Path) -> list[str]:
-    """Say why `directory` cannot be made or written, without touching it."""
-    try:
-        parent = next(path for path in (directory, *directory.parents) if path.exists())
-        read_only = os.statvfs(parent).f_flag & os.ST_RDONLY
-    except OSError as error:
-        return [f"storage.directory: {directory}: {error.strerror}; give a folder of your own"]
-    if not parent.is_dir():
-        return [f"storage.directory: {parent} is a file; give a folder"]
-    if read_only or _is_virtual(parent):
-        return [f"storage.directory: {directory}: {parent} is on a file system that keeps nothing; give another folder"]
-    if not os.access(parent, os.W_OK | os.X_OK):
-        return [f"storage.directory: {directory}: no permission to write in {parent}; give a folder of your own"]
-    return []
-
-
-def _is_virtual(folder: Path) -> bool:
-    return any(folder.is_relative_to(root) for root in ("/proc", "/sys"))
-
-
-def _build_sink(sink: Sink, loaded: Loaded) -> WebhookSink:
-    """Make a sink; secrets come from files, relative ones from systemd's credentials or beside the configuration."""
-    base = Path(os.environ.get("CREDENTIALS_DIRECTORY") or (loaded.files[0].parent if loaded.files else "/"))
-    return WebhookSink(
-        sink.name,
-        (base / sink.url_file).read_text(encoding="utf-8").strip() if sink.url_file else sink.url,
-        user_agent=f"presaged/{__version__}",
-        timeout_seconds=float(sink.timeout_seconds),
-        bearer_token=(base / sink.token_file).read_text(encoding="utf-8").strip() if sink.token_file else None,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from daemon.api import MAX_CHANGE_TEXT
 from daemon.clock import Clock, Instant
 from daemon.collectors.base import Noticed
 from daemon.errors import PresagedError
@@ -18,8 +19,6 @@ from daemon.state import StateDatabase
 from detectors.findings import Change, ChangeKind
 
 _log = structlog.get_logger()
-
-MAX_TEXT = 200
 
 _META = "changes.host"
 _CITED_MS = 3_600_000
@@ -73,7 +72,11 @@ class ChangeLog:
         """Keep what collectors noticed. What cannot be stored now is tried again with the next tick."""
         known = {(change.time_ms, change.text) for change in self._recent} if noticed else set()
         new = [
-            Change(now.time_ms if one.time_ms is None else min(one.time_ms, now.time_ms), one.kind, one.text[:MAX_TEXT])
+            Change(
+                now.time_ms if one.time_ms is None else min(one.time_ms, now.time_ms),
+                one.kind,
+                one.text[:MAX_CHANGE_TEXT],
+            )
             for one in noticed
         ]
         new = [change for change in new if (change.time_ms, change.text) not in known]  # a log read again at a start

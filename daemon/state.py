@@ -15,17 +15,16 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from alerting.errors import AlertingError, StoreError
+from alerting.errors import AlertingError
 from alerting.occurrence import Occurrence, State, from_json, to_json
 from alerting.outbox import ItemState, OutboxItem
-from daemon.errors import PresagedError, StateError
-from daemon.offload import Offload
+from daemon.errors import StateError
 from daemon.signals import Kind, SignalSpec
 from detectors.findings import Change, ChangeKind, Unit
 
@@ -92,7 +91,6 @@ _APPLICATION_ID = 0x70727364  # "prsd" in the file's header: whose database this
 _KEPT_COPIES = 2
 _BUSY_MS = 2_000
 _LOCK_SECONDS = 4.0  # shorter than the door's deadline: a caller behind a stuck one gives its thread back
-_DOOR_SECONDS = 10.0
 _RESERVE_BYTES = 4 * 1024 * 1024
 _SPARE_BYTES = 2 * 1024 * 1024  # left to others when the reserve is put back, or it would fill the disk itself
 _NO_ROOM_BYTES = 1024 * 1024
@@ -492,53 +490,6 @@ class StateDatabase:
             with suppress(ValueError):  # a name of somebody else's making
                 found.append((int(copy.name.rpartition("-v")[2]), copy))
         return sorted(found)
-
-
-class OffloadedState:
-    """`StateDatabase` for the event loop: what `alerting` asks of a store, through the one door.
-
-    Raises alerting's StoreError, so that `alerting` need not know the daemon's errors.
-    """
-
-    def __init__(self, database: StateDatabase, offload: Offload) -> None:
-        self._database = database
-        self._offload = offload
-
-    async def open_occurrences(self) -> Sequence[Occurrence]:
-        """Return the occurrences that fire, the oldest first."""
-        return await self._ask(self._database.open_occurrences)
-
-    async def record_transitions(self, occurrences: Sequence[Occurrence], items: Sequence[OutboxItem]) -> None:
-        """Keep the occurrences and add the items, all or nothing."""
-        await self._ask(lambda: self._database.record_transitions(occurrences, items))
-
-    async def due_items(self, sink: str, *, now_ms: int, beyond_ms: int, limit: int) -> Sequence[OutboxItem]:
-        """Return the due heads of the sink."""
-        return await self._ask(lambda: self._database.due_items(sink, now_ms=now_ms, beyond_ms=beyond_ms, limit=limit))
-
-    async def next_due_ms(self, sink: str) -> int | None:
-        """Return when the next item of the sink is due."""
-        return await self._ask(lambda: self._database.next_due_ms(sink))
-
-    async def record_attempt(
-        self, item_id: str, *, state: ItemState, attempts: int, next_attempt_ms: int, error: str | None
-    ) -> None:
-        """Keep how an attempt ended."""
-        await self._ask(
-            lambda: self._database.record_attempt(
-                item_id, state=state, attempts=attempts, next_attempt_ms=next_attempt_ms, error=error
-            )
-        )
-
-    async def count_pending(self) -> Mapping[str, int]:
-        """Return how many items are pending for each sink."""
-        return await self._ask(self._database.count_pending)
-
-    async def _ask(self, run: Callable[[], T]) -> T:
-        try:
-            return await self._offload.run(run, deadline_seconds=_DOOR_SECONDS, what="state.db")
-        except PresagedError as error:
-            raise StoreError(str(error)) from error
 
 
 def bind_to_machine(directory: Path, machine_id: str | None) -> None:

@@ -110,8 +110,13 @@ def network_file(paths: HostPaths, name: str) -> ProcFile:
     /proc/net is a link to the reader's own network namespace: in a container with the host's /proc
     mounted it would show the container.
     """
-    of_init = paths.proc / "1" / "net" / name
-    return ProcFile(of_init if os.access(of_init, os.R_OK) else paths.proc / "net" / name)
+    return file_of_init(paths, f"net/{name}", f"net/{name}")
+
+
+def file_of_init(paths: HostPaths, name: str, otherwise: str) -> ProcFile:
+    """Return /proc/1/`name`, or /proc/`otherwise` where the first process is hidden."""
+    of_init = paths.proc / "1" / name
+    return ProcFile(of_init if os.access(of_init, os.R_OK) else paths.proc / otherwise)
 
 
 @contextmanager

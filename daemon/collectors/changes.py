@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from daemon.collectors.base import HostPaths, Measurement, Noticed, ProcFile, one_of, printable
+from daemon.collectors.base import HostPaths, Measurement, Noticed, file_of_init, one_of, printable
 from daemon.collectors.disk import EXCLUDED as EXCLUDED_DISKS
 from daemon.collectors.mounts import MountFilter
 from daemon.collectors.network import EXCLUDED as EXCLUDED_INTERFACES
@@ -42,8 +42,7 @@ class ChangesCollector:
         exclude_interfaces: Sequence[str] = (),
     ) -> None:
         self._packages = PackageLogs(paths.root)
-        mountinfo = paths.proc / "1" / "mountinfo"
-        self._mountinfo = ProcFile(mountinfo if os.access(mountinfo, os.R_OK) else paths.proc / "self" / "mountinfo")
+        self._mountinfo = file_of_init(paths, "mountinfo", "self/mountinfo")
         self._mount_text = b""
         self._filter = MountFilter(exclude_mounts)
         disks, interfaces = (

@@ -10,8 +10,9 @@ from aiohttp import web
 
 from alerting.outbox import RetryPolicy
 from alerting.policy import PolicySettings
+from daemon.alert_store import OffloadedState
 from daemon.offload import Offload
-from daemon.state import OffloadedState, StateDatabase
+from daemon.state import StateDatabase
 from detectors.findings import Contributor, Finding, Strength, Unit
 
 START_MS = 1_772_344_800_000  # 2026-03-01T06:00:00Z

@@ -19,9 +19,10 @@ from alerting.policy import PolicySettings
 from alerting.render import sentence
 from alerting.sinks.webhook import WebhookSink
 from alerting.ulid import UlidSource
+from daemon.alert_store import OffloadedState
 from daemon.clock import Instant
 from daemon.offload import Offload
-from daemon.state import OffloadedState, StateDatabase
+from daemon.state import StateDatabase
 from detectors.findings import Finding, Strength
 
 

@@ -20,6 +20,7 @@ from alerting.outbox import Outbox
 from alerting.pipeline import Pipeline
 from alerting.policy import PolicySettings
 from alerting.ulid import UlidSource
+from daemon.alert_store import OffloadedState
 from daemon.changes import ChangeLog
 from daemon.child import Child
 from daemon.config import Config
@@ -33,7 +34,7 @@ from daemon.precedents import Precedents
 from daemon.process_scan import ProcessScan
 from daemon.sampler import Sampler
 from daemon.signals import Kind, SignalRegistry, SignalSpec
-from daemon.state import OffloadedState, StateDatabase
+from daemon.state import StateDatabase
 from daemon.tick import Tick
 from daemon.watch import AnomalyWatch
 from detectors.findings import Unit

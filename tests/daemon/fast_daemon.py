@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daemon import app, log
+from daemon import app, log, preflight
 from daemon.config import load
 from daemon.errors import ConfigError, StateError
 from daemon.signals import Kind, SignalSpec
@@ -58,7 +58,7 @@ def main():
     try:
         loaded = load(given.config)
         log.set_up(loaded.config.log)
-        asyncio.run(app.App(loaded, app.prepare(loaded), interval_seconds=given.interval).run())
+        asyncio.run(app.App(loaded, preflight.prepare(loaded), interval_seconds=given.interval).run())
     except (ConfigError, StateError) as error:
         sys.stderr.write(f"presaged: cannot start: {error}\n")
         return 2

@@ -12,8 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
-from daemon.app import App, prepare
+from daemon.app import App
 from daemon.config import load
+from daemon.preflight import prepare
 
 FAST = str(Path(__file__).with_name("fast_daemon.py"))
 YEAR = 365 * 86_400.0

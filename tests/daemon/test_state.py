@@ -16,10 +16,11 @@ from alerting.occurrence import Occurrence, State, fingerprint_of
 from alerting.outbox import ItemState, OutboxItem
 from alerting.policy import Severity
 from daemon import state as state_module
+from daemon.alert_store import OffloadedState
 from daemon.errors import StateError
 from daemon.offload import Offload
 from daemon.signals import Kind, SignalSpec
-from daemon.state import MIGRATIONS, JobTimes, OffloadedState, StateDatabase, bind_to_machine
+from daemon.state import MIGRATIONS, JobTimes, StateDatabase, bind_to_machine
 from detectors.findings import Change, ChangeKind, Unit
 
 NOW_MS = 1_772_344_800_000
