@@ -17,7 +17,7 @@ from daemon.continuity import Passage
 from daemon.signals import SignalRegistry, SignalSpec
 from daemon.snapshot import AnomalyState
 from daemon.window import RingWindow
-from detectors.anomaly import LEAST_THRESHOLD, MINIMUM_ROWS, AnomalyModel, LiveScorer, RowScores, fit_model
+from detectors.anomaly import MINIMUM_ROWS, AnomalyModel, LiveScorer, RowScores, fit_model
 from detectors.calibration import (
     MERGE_SECONDS,
     RELEASE_RATIO,
@@ -132,8 +132,10 @@ class AnomalyWatch:
             model.network.use(self._backend)
         self._live = LiveScorer(model)
         self.number, self._name, self._trained_ms, self._lasting = number, name, trained_ms, bool(name)
-        budget = budget_threshold(model.quiet_scores, self._interval, self._settings.episodes_per_week)
-        self.threshold = threshold or max(LEAST_THRESHOLD, budget)
+        budget = self._settings.episodes_per_week
+        self.threshold = threshold or budget_threshold(
+            model.quiet_scores, self._interval, budget, model.least_threshold
+        )
         self._warm()
 
     def _warm(self) -> None:
@@ -166,9 +168,9 @@ class AnomalyWatch:
 
     def next_threshold(self, scores: NDArray[np.float64]) -> Callable[[], float]:
         """Return what computes the threshold that follows `scores` of 28 days by one step; called off the loop."""
-        quiet = self.model.quiet_scores if self.model else np.zeros(0)
+        quiet, least = (self.model.quiet_scores, self.model.least_threshold) if self.model else (np.zeros(0), 0.0)
         current, budget = self.threshold, self._settings.episodes_per_week
-        return lambda: max(LEAST_THRESHOLD, next_threshold(current, scores, self._interval, budget, quiet))
+        return lambda: next_threshold(current, scores, self._interval, budget, quiet, least=least)
 
     def observe(self, registry: SignalRegistry, values: NDArray[np.float32], passage: Passage, now_ns: int) -> Verdict:
         """Take in the row `values` (S,) of `registry.ids` and judge it.
@@ -206,7 +208,7 @@ class AnomalyWatch:
         raw = float(score.raw[0])
         if math.isnan(raw):  # nothing of this row is known: neither usual nor unusual
             return Verdict(None, None, alarmed=False, state=self._state(None, ()), findings=())
-        top = ranking(score.surprise[0], _TOP)
+        top = ranking(score.attribution[0], _TOP)
         specs = [registry.spec_of(model.signal_ids[column]) for column, _ in top]
         alarmed = raw > self.threshold and not own_work
         if alarmed:
