@@ -46,7 +46,7 @@ _LEAST_MEAN = 0.5
 _JUDGED_CELLS = 1_000_000  # values that noise is learned from at most
 _LATELY = 360  # samples: what has surprised for longer is what a signal is used to
 # How many of the parts decide: 1 is the aggregate, 2 its mean with the network. On the development machines the sum
-# leads by 0.02 VUS-PR, and the interval of that still holds 0 (docs/anomaly.md).
+# leads by 0.005 VUS-PR, and the interval of that holds 0 (docs/anomaly.md).
 _DECIDING = 1
 
 
