@@ -180,8 +180,8 @@ class Culprits:
 
 
 def _by_itself(resource: Resource, processes: Sequence[ProcessUse], scan: Scan) -> Culprit | None:
-    """Return the process that takes most where units tell nothing; of a scan cut short no share is known."""
-    if not processes or not scan.complete or processes[0].share < _MOSTLY:
+    """Return the process that takes most where units tell nothing, and only where the use of all is known."""
+    if not processes or resource not in scan.complete or processes[0].share < _MOSTLY:
         return None
     first = processes[0]
     return Culprit(first.unit, first.name, resource, first.share)
