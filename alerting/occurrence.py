@@ -84,6 +84,7 @@ def to_json(occurrence: Occurrence) -> str:
             "direction": part.direction,
             "recent_low": finite(part.recent_low),
             "recent_high": finite(part.recent_high),
+            "network_share": finite(part.network_share),
         }
         for part in occurrence.contributors
     ]
@@ -138,6 +139,7 @@ def _contributor(row: "_Row") -> Contributor:
         direction=Direction(row.text("direction", "")),
         recent_low=row.number_or_nan("recent_low", None),
         recent_high=row.number_or_nan("recent_high", None),
+        network_share=row.number_or_nan("network_share", None),
     )
 
 

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from alerting.occurrence import Occurrence, State, finite
-from detectors.findings import Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Unit
+from detectors.findings import WAITS, Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Unit
 
 PAYLOAD_VERSION = 1
 
 _NAMED_CONTRIBUTORS = 3
-_NAMED_CULPRITS = 1
 _NEAR = 0.7  # of the greatest surprise: from there on a level outside of its range is named before any other oddity
 _FAINT = 0.25  # of the greatest surprise: what is below it explains nothing
 _OUTSIDE = frozenset((Direction.ABOVE, Direction.BELOW))
@@ -46,7 +45,8 @@ def sentence(host: str, occurrence: Occurrence) -> str:
     text = opening + occurrence.detail
     if parts:
         text += (": at its peak " if over else ": ") + ", ".join(parts)
-    more = [_accused(who, over=over) for who in occurrence.culprits[:_NAMED_CULPRITS]]
+    takers, victims = _by_role(occurrence.culprits)
+    more = [_accused(who, over=over) for who in takers[:1]] + [_waiting(who, over=over) for who in victims[:1]]
     if occurrence.change is not None:
         more.append(_after(occurrence.change, occurrence.started_ms))
     if occurrence.precedent is not None:
@@ -56,6 +56,7 @@ def sentence(host: str, occurrence: Occurrence) -> str:
 
 def payload(notification_id: str, host: str, occurrence: Occurrence) -> dict[str, object]:
     """Return the webhook document (version 1) of an occurrence that fires or is resolved."""
+    takers, victims = _by_role(occurrence.culprits)
     return {
         "version": PAYLOAD_VERSION,
         "id": notification_id,
@@ -86,6 +87,7 @@ def payload(notification_id: str, host: str, occurrence: Occurrence) -> dict[str
                 "direction": part.direction.value or None,
                 "recent_low": finite(part.recent_low),
                 "recent_high": finite(part.recent_high),
+                "network_share": finite(part.network_share),
             }
             for part in occurrence.contributors
         ],
@@ -97,7 +99,16 @@ def payload(notification_id: str, host: str, occurrence: Occurrence) -> dict[str
                 "share": finite(who.share),
                 "usual_share": finite(who.usual),
             }
-            for who in occurrence.culprits
+            for who in takers
+        ],
+        "victims": [
+            {
+                "unit": _one_line(who.unit),
+                "waits_for": who.resource.name.lower().removesuffix("_wait"),
+                "share_of_time": finite(who.share),
+                "usual_share_of_time": finite(who.usual),
+            }
+            for who in victims
         ],
         "change": occurrence.change
         and {
@@ -208,6 +219,17 @@ def _accused(who: Culprit, *, over: bool) -> str:
     name = f"{who.unit} ({who.process})" if who.unit and who.process else who.unit or f"process {who.process}"
     share = f"{name} {'took' if over else 'takes'} {amount(who.share, Unit.RATIO)} of the {who.resource.value}"
     return share if math.isnan(who.usual) else f"{share}, usually {amount(who.usual, Unit.RATIO)}"
+
+
+def _waiting(who: Culprit, *, over: bool) -> str:
+    share = f"{who.unit} {'waited' if over else 'waits'} {amount(who.share, Unit.RATIO)} of the time for"
+    usual = "" if math.isnan(who.usual) else f", usually {amount(who.usual, Unit.RATIO)}"
+    return f"{share} {who.resource.value}{usual}"
+
+
+def _by_role(culprits: Sequence[Culprit]) -> tuple[list[Culprit], list[Culprit]]:
+    """Return who took, and who waited."""
+    return [who for who in culprits if who.resource not in WAITS], [who for who in culprits if who.resource in WAITS]
 
 
 def _after(change: Change, started_ms: int) -> str:

@@ -126,8 +126,10 @@ class ProcessScan:
 
     def _drop(self, pid: int) -> None:
         self._known.pop(pid, None)
-        for table in (*self._totals.values(), *self._amounts.values()):
-            table.pop(pid, None)
+        for totals in self._totals.values():
+            totals.pop(pid, None)
+        for amounts in self._amounts.values():
+            amounts.pop(pid, None)
 
     def _look(self, root: int, pids: Sequence[int], now_ns: int, until: float) -> int:
         """Read processor time and memory; returns for how many processes there was time."""

@@ -21,6 +21,7 @@ from daemon.process_scan import BUDGET_SECONDS, ProcessScan
 from detectors.findings import Contributor, Culprit, Resource, Unit
 
 CPU, MEMORY, READS, WRITES = Resource.CPU, Resource.MEMORY, Resource.READS, Resource.WRITES
+DISK_WAIT = Resource.DISK_WAIT
 
 
 def units(shares, totals):
@@ -109,6 +110,29 @@ def test_the_foremost_contributor_decides_who_comes_first(culprits):
 def test_pressure_asks_for_its_resource(culprits, signal, resource):
     now = units({"a.service": {resource: 0.9}}, {resource: 2.0})
     assert [who.resource for who in culprits.name([part("pressure", signal=signal)], now, 1)] == [resource]
+
+
+def test_under_pressure_who_takes_and_who_waits_are_named(culprits):
+    """The victim is not who did it, and waits far longer than it used to."""
+    calm = {"db.service": {DISK_WAIT: 0.01}, "old.service": {DISK_WAIT: 0.5}, "backup.service": {}}
+    for _ in range(30):
+        culprits.calm(units(calm, {WRITES: 1e5, DISK_WAIT: 1.0}))
+    now = units(
+        {
+            "backup.service": {WRITES: 0.9, DISK_WAIT: 0.8},
+            "db.service": {WRITES: 0.1, DISK_WAIT: 0.4},
+            "old.service": {DISK_WAIT: 0.55},
+        },
+        {WRITES: 5e7, DISK_WAIT: 1.0},
+    )
+    found = culprits.name([part("pressure", signal="pressure.io_full")], now, 1)
+    assert found == (
+        Culprit("backup.service", "", WRITES, 0.9, 0.0),
+        Culprit("db.service", "", DISK_WAIT, 0.4, pytest.approx(0.01)),
+    )
+    assert [who.resource for who in culprits.name([part("disk")], now, 2)] == [WRITES]  # no pressure, no victim
+    nobody = units({"db.service": {DISK_WAIT: 0.05}}, {WRITES: 0.0, DISK_WAIT: 1.0})
+    assert culprits.name([part("pressure", signal="pressure.io_full")], nobody, 3) == ()
 
 
 def test_without_units_a_process_may_be_named(proc, culprits):
