@@ -88,7 +88,9 @@ def to_json(occurrence: Occurrence) -> str:
         }
         for part in occurrence.contributors
     ]
-    document["culprits"] = [{**asdict(who), "usual": finite(who.usual)} for who in occurrence.culprits]
+    document["culprits"] = [
+        {**asdict(who), "usual": finite(who.usual), "times": finite(who.times)} for who in occurrence.culprits
+    ]
     document["change"] = asdict(occurrence.change) if occurrence.change else None
     document["precedent"] = asdict(occurrence.precedent) if occurrence.precedent else None
     return json.dumps(document, allow_nan=False, separators=(",", ":"))
@@ -150,6 +152,7 @@ def _culprit(row: "_Row") -> Culprit:
         resource=Resource(row.text("resource")),
         share=row.number_or_nan("share"),
         usual=row.number_or_nan("usual"),
+        times=row.number_or_nan("times", None),
     )
 
 

@@ -158,8 +158,7 @@ class Culprits:
         culprits = {who.unit for who in found.values()}
         for wait in waits:
             if units is not None and (unit := self._grown(wait, units, culprits)) is not None:
-                usual = self._usual.share(unit, wait)
-                found.setdefault(wait, Culprit(unit, "", wait, units.shares[unit][wait], usual))
+                found.setdefault(wait, self._told(unit, "", wait, units))
         return tuple(found.values())
 
     def _culprit(self, resource: Resource, units: UnitRound | None, scan: Scan) -> Culprit | None:
@@ -167,8 +166,13 @@ class Culprits:
         unit = None if units is None else self._grown(resource, units)
         if unit is not None and units is not None:
             process = next((one.name for one in processes if one.unit == unit), "")
-            return Culprit(unit, process, resource, units.shares[unit][resource], self._usual.share(unit, resource))
+            return self._told(unit, process, resource, units)
         return None if units is not None and resource in units.totals else _by_itself(resource, processes, scan)
+
+    def _told(self, unit: str, process: str, resource: Resource, now: UnitRound) -> Culprit:
+        share, usual = now.shares[unit][resource], self._usual.amount(unit, resource)
+        times = share * now.totals[resource] / usual if usual > 0 else nan
+        return Culprit(unit, process, resource, share, self._usual.share(unit, resource), times)
 
     def _grown(self, resource: Resource, now: UnitRound, without: Collection[str] = ()) -> str | None:
         """Return the unit that took most above its usual; while nothing is usual, the one that takes most of all."""

@@ -90,8 +90,8 @@ class Culprit:
     """Who took an unusual part of a resource, or, where `resource` is one of WAITS, who waited unusually long for it.
 
     `unit` or `process` may be "", never both. `share` is of the host's use (of its memory for memory, of the
-    time for waiting), `usual` what the unit's share used to be, NaN where that is not known. `process` is the
-    kernel's short name, never a command line.
+    time for waiting), `usual` what the unit's share used to be, `times` how many times its usual amount it takes;
+    NaN where that is not known. `process` is the kernel's short name, never a command line.
     """
 
     unit: str
@@ -99,6 +99,7 @@ class Culprit:
     resource: Resource
     share: float
     usual: float = nan
+    times: float = nan
 
 
 class ChangeKind(StrEnum):

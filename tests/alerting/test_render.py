@@ -83,6 +83,7 @@ def test_expected_range(occurrences, value, low, high, said):
         (Direction.FLAT, (3.0, 0.0, 4.5, 3.0, 3.0), "is unusually steady at 3/s (usually 0/s to 4.5/s)"),
         (Direction.APART, (3.0, 0.0, 4.5, 2.0, 3.0),
          "is 3/s, out of step with the other signals (usually 0/s to 4.5/s)"),
+        (Direction.UNKNOWN, (3.0, 0.0, 4.5, 2.0, 3.0), "is 3/s, other than its past foretells (usually 0/s to 4.5/s)"),
         (Direction.CHANGEABLE, (math.nan, math.nan, math.nan, math.nan, math.nan), "is unusually changeable"),
     ],
 )  # fmt: skip
@@ -105,7 +106,9 @@ def test_a_move_is_never_said_as_a_level(direction, numbers, unit):
     )
     said = _clause(part, over=False)
     level = re.fullmatch(r"x is [^(,]+( \(usually .*\))?", said) and "unusually" not in said
-    assert bool(level) == (direction in {Direction.UNKNOWN, Direction.ABOVE, Direction.BELOW})
+    is_within = part.expected_low <= value <= part.expected_high
+    outside = {Direction.ABOVE, Direction.BELOW} | (set() if is_within else {Direction.UNKNOWN})
+    assert bool(level) == (direction in outside)
 
 
 def test_of_about_equal_surprise_a_level_outside_of_its_range_comes_first(occurrences):
@@ -143,6 +146,13 @@ WAITING = Culprit("postgresql.service", "", Resource.DISK_WAIT, 0.4, 0.01)
             "postgresql.service (postgres) takes 71 % of the disk writes, usually 9 %",
         ),
         (Culprit("", "yes", Resource.CPU, 0.5), "process yes takes 50 % of the CPU time"),
+        (replace(WRITER, usual=0.0004), "postgresql.service takes 71 % of the disk writes, usually under 1 %"),
+        (replace(WRITER, usual=0.0, times=9.0), "postgresql.service takes 71 % of the disk writes, usually 0 %"),
+        (
+            replace(WRITER, usual=0.8, times=9.2),
+            "postgresql.service takes 71 % of the disk writes, 9.2 times as much as usual",
+        ),
+        (replace(WRITER, usual=0.8, times=1.2), "postgresql.service takes 71 % of the disk writes, usually 80 %"),
         (WAITING, "postgresql.service waits 40 % of the time for the disk, usually 1 %"),
         (
             Culprit("app.service", "", Resource.CPU_WAIT, 0.6),
@@ -169,9 +179,9 @@ def test_who_took_it_is_named_before_who_waits_for_it(occurrences):
 @pytest.mark.parametrize(
     ("kind", "text", "seconds", "said"),
     [
-        (ChangeKind.PACKAGE, "dpkg upgraded postgresql-16", 720, "12 min after dpkg upgraded postgresql-16"),
-        (ChangeKind.UNIT, "nginx.service restarted", 0, "right after nginx.service restarted"),
-        (ChangeKind.MARK, "deploy 42\n", 30, '30 s after the change "deploy 42 "'),
+        (ChangeKind.PACKAGE, "dpkg upgraded postgresql-16", 720, "it began 12 min after dpkg upgraded postgresql-16"),
+        (ChangeKind.UNIT, "nginx.service restarted", 0, "it began right after nginx.service restarted"),
+        (ChangeKind.MARK, "deploy 42\n", 30, 'it began 30 s after the change "deploy 42 "'),
     ],
 )
 def test_what_was_changed_before(occurrences, kind, text, seconds, said):
@@ -186,7 +196,7 @@ def test_when_it_was_like_that(occurrences, monkeypatch):
         for ago_days, date in ((10, "19 February"), (400, "25 January 2025")):
             past = Precedent(ULID, occurrences[0].started_ms - ago_days * 86_400_000, 1200.0, 0.93)
             text = sentence("h", replace(occurrences[0], contributors=(), precedent=past))
-            assert text == f"h: unusual; like {date} 07:00, which lasted 20 min"
+            assert text == f"h: unusual; it was like this on {date} at 07:00, for 20 min"
     finally:
         monkeypatch.undo()
         time.tzset()

@@ -70,7 +70,9 @@ def test_the_unit_that_grew_is_named_with_its_usual_share_and_its_process(proc, 
         proc.set(77, "postgres", written=written, cgroup="/system.slice/db.service")
         proc.set(78, "rsyslogd", written=written * 2, cgroup="/system.slice/log.service")
         found = culprits.name([part("disk")], now, second * 10**9)
-    assert found == (Culprit("db.service", "postgres", WRITES, 0.71, pytest.approx(0.09)),)
+    assert found == (
+        Culprit("db.service", "postgres", WRITES, 0.71, pytest.approx(0.09), pytest.approx(0.71 * 5e7 / 0.09e5)),
+    )
 
 
 def test_who_always_takes_most_is_nobodys_culprit(culprits):
@@ -128,7 +130,7 @@ def test_under_pressure_who_takes_and_who_waits_are_named(culprits):
     found = culprits.name([part("pressure", signal="pressure.io_full")], now, 1)
     assert found == (
         Culprit("backup.service", "", WRITES, 0.9, 0.0),
-        Culprit("db.service", "", DISK_WAIT, 0.4, pytest.approx(0.01)),
+        Culprit("db.service", "", DISK_WAIT, 0.4, pytest.approx(0.01), pytest.approx(40)),
     )
     assert [who.resource for who in culprits.name([part("disk")], now, 2)] == [WRITES]  # no pressure, no victim
     nobody = units({"db.service": {DISK_WAIT: 0.05}}, {WRITES: 0.0, DISK_WAIT: 1.0})
