@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from alerting.render import foremost
 from daemon.collectors import pressure
-from daemon.collectors.unit import REST, UnitRound
+from daemon.collectors.unit import REST, UnitRound, processes_in
 from daemon.process_scan import ProcessScan, ProcessUse, Scan
 from detectors.findings import WAITS, Contributor, Culprit, Resource
 
@@ -145,11 +145,13 @@ class Culprits:
 
         Blocks for the scan of the processes. Who takes it also waits for it, and is no victim.
         """
-        scan = self._processes.scan(monotonic_ns)
+        asked = [
+            _OF_PRESSURE.get(part.signal) or (_OF_FAMILY.get(part.family, ()), None) for part in foremost(contributors)
+        ]
+        scan = self._processes.scan(monotonic_ns, self._suspects([one for ones, _ in asked for one in ones], units))
         found: dict[Resource, Culprit] = {}
         waits: list[Resource] = []
-        for part in foremost(contributors):
-            resources, wait = _OF_PRESSURE.get(part.signal) or (_OF_FAMILY.get(part.family, ()), None)
+        for resources, wait in asked:
             named = [who for resource in resources if (who := self._culprit(resource, units, scan)) is not None]
             for who in sorted(named, key=lambda who: -_amount(who, units)):
                 found.setdefault(who.resource, who)
@@ -168,6 +170,13 @@ class Culprits:
             process = next((one.name for one in processes if one.unit == unit), "")
             return self._told(unit, process, resource, units)
         return None if units is not None and resource in units.totals else _by_itself(resource, processes, scan)
+
+    def _suspects(self, resources: Sequence[Resource], units: UnitRound | None) -> list[int]:
+        """Return the processes in the units that grew."""
+        if units is None:
+            return []
+        grown = {self._grown(resource, units) for resource in resources}
+        return [pid for unit, group in units.groups.items() if unit in grown for pid in processes_in(group)]
 
     def _told(self, unit: str, process: str, resource: Resource, now: UnitRound) -> Culprit:
         share, usual = now.shares[unit][resource], self._usual.amount(unit, resource)

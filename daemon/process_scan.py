@@ -28,6 +28,7 @@ _LOOKS, _LOOKS_CLOSER, _NAMES = 0.55, 0.75, 0.9
 _TAKEN = (Resource.CPU, Resource.MEMORY, Resource.READS, Resource.WRITES, Resource.DESCRIPTORS)
 _CLOSER = (Resource.READS, Resource.WRITES, Resource.DESCRIPTORS)
 _COUNTED = (Resource.CPU, Resource.READS, Resource.WRITES)
+_MOST_SUSPECTS = 50
 _ACTIVE = (b"R", b"D")
 _CHECKED_EVERY = 4  # processes: asking for the thread's time costs a tenth of one
 _YOUNG_SECONDS = 120.0  # the whole life of so young a process is a fair measure of what it does now
@@ -80,8 +81,8 @@ class ProcessScan:
 
     The clock is that of the thread: on a host under load the time on the wall would be over before the look
     had begun, just when it matters. Where the budget ends before the processes do, the next scan looks again at
-    those that took most or were running, and goes on with the others: those not seen yet, the newest first, for
-    what has just begun is the more likely cause, then those that were seen longest ago.
+    the suspects and at those that took most or were running, and goes on with the others: those not seen yet, the
+    newest first, for what has just begun is the more likely cause, then those that were seen longest ago.
     """
 
     def __init__(self, proc: Path, budget_seconds: float = BUDGET_SECONDS) -> None:
@@ -98,14 +99,17 @@ class ProcessScan:
         self._totals: dict[Resource, dict[int, tuple[float, int]]] = {resource: {} for resource in _COUNTED}
         self._amounts: dict[Resource, dict[int, float]] = {resource: {} for resource in _TAKEN}
 
-    def scan(self, monotonic_ns: int) -> Scan:
-        """Look once. Rates need an earlier sighting, except of processes younger than two minutes. Raises OSError."""
+    def scan(self, monotonic_ns: int, suspects: Sequence[int] = ()) -> Scan:
+        """Look once, at the first 50 of `suspects` before all others. Raises OSError.
+
+        Rates need an earlier sighting, except of processes younger than two minutes.
+        """
         began, is_first = time.thread_time(), not self._known
         root = os.open(self._proc, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if not self._waiting:  # to list a thousand costs half of the budget
                 self._list(root)
-            pids = [*self._foremost, *(pid for pid in self._waiting if pid not in self._foremost)]
+            pids = list(dict.fromkeys((*suspects[:_MOST_SUSPECTS], *self._foremost, *self._waiting)))
             looked = self._look(root, pids, monotonic_ns, began + _LOOKS * self._budget)
             self._waiting = pids[looked:]
             if is_first and self._waiting:

@@ -8,6 +8,7 @@ as evidence for the sentence, and the units that came, went or lost a process fo
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from math import isnan, nan
 from pathlib import Path
 
@@ -23,6 +24,7 @@ REST = ""
 
 _MAX_GROUPS = 256
 _MAX_DEPTH = 8
+_MAX_INSIDE = 17
 _WALK_ROUNDS = 10  # a unit that left and one that came in the same round leave the count as it was
 _BUFFER = 4096
 _CPU, _MEMORY, _IO = "cpu.stat", "memory.current", "io.stat"
@@ -41,10 +43,12 @@ class UnitRound:
 
     `totals` are the host's use: seconds of CPU a second, bytes, bytes a second; NaN = missing. A resource
     whose controller is off is in neither. Waiting is in shares of the last ten seconds, its total is 1.
+    `groups` are the folders of the units.
     """
 
     shares: Mapping[str, Use]
     totals: Use
+    groups: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -203,7 +207,7 @@ class UnitCollector:
             for resource in totals
             if resource in _POOLED
         }
-        return UnitRound(shown, totals)
+        return UnitRound(shown, totals, {name: group.path for name, group in self._units.items()})
 
     def _waits(self) -> dict[Resource, dict[str, float]]:
         """Return who waited how long, of each resource whose pressure the host tells."""
@@ -282,6 +286,17 @@ class UnitCollector:
             if kills > unit.kills:
                 self._noticed.append(Noticed(ChangeKind.OOM, f"the kernel killed a process of {unit.name} for memory"))
             unit.kills = kills
+
+
+def processes_in(group: Path) -> list[int]:
+    """Return the processes in a control group and in up to 16 below it, the newest first; empty when it has gone."""
+    found: list[int] = []
+    for folder, _, _ in islice(os.walk(group), _MAX_INSIDE):
+        try:
+            found += map(int, Path(folder, "cgroup.procs").read_bytes().split())
+        except OSError:  # it has gone, or holds threads
+            continue
+    return sorted(found, reverse=True)
 
 
 def _is_transient(name: str) -> bool:

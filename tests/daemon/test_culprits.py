@@ -59,6 +59,13 @@ def culprits(proc):
     return Culprits(ProcessScan(proc.top, 1.0))
 
 
+@pytest.fixture
+def slow_clock(monkeypatch):
+    """The thread's clock goes by a millisecond a look at it, which is once in four processes."""
+    milliseconds = itertools.count()
+    monkeypatch.setattr(process_scan.time, "thread_time", lambda: next(milliseconds) / 1000)
+
+
 CALM = units({"db.service": {WRITES: 0.09, CPU: 0.5}, "log.service": {WRITES: 0.91, CPU: 0.2}}, {WRITES: 1e5, CPU: 0.2})
 
 
@@ -135,6 +142,21 @@ def test_under_pressure_who_takes_and_who_waits_are_named(culprits):
     assert [who.resource for who in culprits.name([part("disk")], now, 2)] == [WRITES]  # no pressure, no victim
     nobody = units({"db.service": {DISK_WAIT: 0.05}}, {WRITES: 0.0, DISK_WAIT: 1.0})
     assert culprits.name([part("pressure", signal="pressure.io_full")], nobody, 3) == ()
+
+
+def test_the_processes_of_the_unit_that_grew_are_looked_at_first(proc, tmp_path, slow_clock):
+    """The oldest process of a hundred, of which a scan sees some forty."""
+    group = tmp_path / "old.service"
+    (group / "inside").mkdir(parents=True)
+    (group / "inside" / "cgroup.procs").write_text("1\n")
+    culprits = Culprits(ProcessScan(proc.top, 0.020))
+    now = UnitRound({"old.service": {CPU: 0.9}, "web.service": {CPU: 0.1}}, {CPU: 2.0}, {"old.service": group})
+    for second in (1, 2):
+        for pid in range(1, 101):
+            cgroup = "/system.slice/old.service/inside" if pid == 1 else "/system.slice/web.service"
+            proc.set(pid, f"p{pid}", ticks=100 * second if pid == 1 else 0, cgroup=cgroup)
+        found = culprits.name([part("cpu")], now, second * 10**9)
+    assert [(who.unit, who.process) for who in found] == [("old.service", "p1")]
 
 
 def test_without_units_a_process_may_be_named(proc, culprits):
@@ -250,10 +272,7 @@ def test_what_is_not_understood_is_passed_over(proc):
     assert [one.name for one in ProcessScan(proc.top, 1.0).scan(1).top[MEMORY]] == ["sleep"]
 
 
-def test_it_stops_when_its_budget_is_over_and_goes_on_there(proc, monkeypatch):
-    """The thread's clock goes by a millisecond a look at it, which is once in four processes."""
-    milliseconds = itertools.count()
-    monkeypatch.setattr(process_scan.time, "thread_time", lambda: next(milliseconds) / 1000)
+def test_it_stops_when_its_budget_is_over_and_goes_on_there(proc, slow_clock):
     for pid in range(1, 101):
         proc.set(pid, f"p{pid}", pages=pid)
     scan = ProcessScan(proc.top, 0.020)
@@ -270,9 +289,7 @@ def test_it_stops_when_its_budget_is_over_and_goes_on_there(proc, monkeypatch):
     assert found.top[MEMORY][0].name == "p1"
 
 
-def test_who_was_running_is_looked_at_again_before_the_others(proc, monkeypatch):
-    milliseconds = itertools.count()
-    monkeypatch.setattr(process_scan.time, "thread_time", lambda: next(milliseconds) / 1000)
+def test_who_was_running_is_looked_at_again_before_the_others(proc, slow_clock):
     scan = ProcessScan(proc.top, 0.020)
     for second in range(1, 5):
         for pid in range(1, 101):
