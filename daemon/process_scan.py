@@ -24,7 +24,7 @@ BUDGET_SECONDS = 0.005  # of processor time
 TOP = 5
 
 # Until which share of the budget it looks at each, asks for what costs as much again, and names units.
-_LOOKS, _LOOKS_CLOSER, _NAMES = 0.55, 0.75, 0.9
+_LOOKS, _LOOKS_CLOSER, _NAMES = 0.5, 0.7, 0.95
 _TAKEN = (Resource.CPU, Resource.MEMORY, Resource.READS, Resource.WRITES, Resource.DESCRIPTORS)
 _CLOSER = (Resource.READS, Resource.WRITES, Resource.DESCRIPTORS)
 _COUNTED = (Resource.CPU, Resource.READS, Resource.WRITES)

@@ -182,7 +182,7 @@ class UnitCollector:
     def _round(self) -> UnitRound:
         told = {resource for group in self._units.values() for resource in group.amounts}
         totals = {
-            resource: sum(group.amounts.get(resource, 0.0) for group in self._tops.values())
+            resource: _sum_of_known([group.amounts.get(resource, 0.0) for group in self._tops.values()])
             for resource in _RESOURCES
             if resource in told
         }
@@ -332,6 +332,12 @@ def _recent_wait(text: bytes) -> float:
 
 def _share(amount: float, total: float) -> float:
     return min(amount / total, 1.0) if total > 0 else 0.0 if total == 0 else nan
+
+
+def _sum_of_known(amounts: Sequence[float]) -> float:
+    """Return the sum without what is not known, NaN where nothing is: a group that has just come has no rate yet."""
+    known = [amount for amount in amounts if not isnan(amount)]
+    return sum(known) if known else nan
 
 
 def _known(use: Use) -> list[float]:

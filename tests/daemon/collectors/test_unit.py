@@ -83,6 +83,17 @@ def test_shares_of_the_hosts_use(groups, collector):
     assert totals[Resource.WRITES] == 1000.0
 
 
+def test_a_slice_that_has_just_come_takes_nothing_from_the_others(groups, collector):
+    for second, cpu in ((0, 0.0), (10, 6.0), (20, 12.0)):
+        groups.set("system.slice", cpu=cpu)
+        groups.set("system.slice/db.service", cpu=cpu)
+        if second == 20:
+            groups.set("machine.slice", cpu=3.0)
+        collector.collect(second * 10**9)
+    assert collector.latest.totals[Resource.CPU] == pytest.approx(0.6)
+    assert collector.latest.shares["db.service"][Resource.CPU] == pytest.approx(1.0)
+
+
 def test_where_nothing_is_used_nobody_has_a_share(groups, collector):
     for second in (0, 10):
         groups.set("system.slice")
