@@ -126,6 +126,7 @@ class ProcessScan:
         for pid in self._known.keys() - living:
             self._drop(pid)
         self._waiting = [*sorted(living - self._known.keys(), reverse=True), *self._known]
+        self._foremost &= living
         self._processes = len(living)
 
     def _drop(self, pid: int) -> None:
@@ -157,6 +158,8 @@ class ProcessScan:
             process.looked_ns, process.is_active = now_ns, fields[_STATE] in _ACTIVE
             self._note(pid, Resource.CPU, ticks / _TICKS_PER_SECOND, now_ns)
             self._amounts[Resource.MEMORY][pid] = resident
+            if not self._amounts[Resource.CPU].get(pid, 1.0):  # without processor time next to nothing is written
+                self._amounts[Resource.READS][pid] = self._amounts[Resource.WRITES][pid] = 0.0
             if not resident:  # a thread of the kernel: its traffic is another's
                 for resource in _CLOSER:
                     self._amounts[resource][pid] = 0.0

@@ -319,11 +319,23 @@ def test_without_the_right_to_see_others_traffic_no_share_of_it_is_known(proc, m
     monkeypatch.setattr(process_scan, "_read", refused)
     scan = ProcessScan(proc.top, 1.0)
     for second in (1, 2):
-        proc.set(8, "theirs", written=second * 10**9)
+        proc.set(8, "theirs", written=second * 10**9, ticks=second)
         proc.set(9, "ours", written=second * 100)
         found = scan.scan(second * 10**9)
     assert WRITES not in found.complete
     assert Culprits(scan).name([part("disk")], None, 3 * 10**9) == ()
+
+
+def test_the_traffic_of_the_idle_need_not_be_asked_for(proc, slow_clock):
+    """Of eight processes there is time to ask four: the busy one, and three that are as idle as the rest."""
+    scan = ProcessScan(proc.top, 0.020)
+    for second in (1, 2, 3):
+        for pid in range(1, 25):
+            busy = pid == 3
+            proc.set(pid, f"p{pid}", ticks=50 * second * busy, written=10**6 * second * busy)
+        found = scan.scan(second * 10**9)
+    assert WRITES in found.complete
+    assert [(one.name, one.share) for one in found.top[WRITES]] == [("p3", 1.0)]
 
 
 def test_who_has_gone_is_forgotten(proc):
