@@ -1,8 +1,11 @@
+import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from daemon.api import anomaly_answer
 from daemon.config import Anomaly
 from daemon.continuity import Continuity, Passage
 from daemon.signals import Kind, SignalRegistry, SignalSpec
@@ -126,6 +129,9 @@ def test_why_the_network_fired_is_told_beside_the_ranking(driver, rows, registry
     assert all(share >= 0 for share in shares)
     assert 0 < sum(shares) <= 1
     assert [one.signal for one in raised.findings[0].contributors] == [name for name, _ in raised.state.contributions]
+    for verdict, told in ((calm, [None] * 5), (raised, list(shares))):
+        answer = json.loads(anomaly_answer(SimpleNamespace(anomaly=verdict.state), 0.8).model_dump_json())
+        assert [one["network_share"] for one in answer["contributions"]] == told
 
 
 def test_without_a_network_nothing_says_why_it_fired(driver, rows):
