@@ -47,7 +47,7 @@ def sentence(host: str, occurrence: Occurrence) -> str:
     text = opening + occurrence.detail
     if parts:
         text += (": at its peak " if over else ": ") + ", ".join(parts)
-    takers, victims = _by_role(occurrence.culprits)
+    takers, victims = by_role(occurrence.culprits)
     more = [_accused(who, over=over) for who in takers[:1]] + [_waiting(who, over=over) for who in victims[:1]]
     if occurrence.change is not None:
         more.append(_after(occurrence.change, occurrence.started_ms))
@@ -58,7 +58,7 @@ def sentence(host: str, occurrence: Occurrence) -> str:
 
 def payload(notification_id: str, host: str, occurrence: Occurrence) -> dict[str, object]:
     """Return the webhook document (version 1) of an occurrence that fires or is resolved."""
-    takers, victims = _by_role(occurrence.culprits)
+    takers, victims = by_role(occurrence.culprits)
     return {
         "version": PAYLOAD_VERSION,
         "id": notification_id,
@@ -239,7 +239,7 @@ def _waiting(who: Culprit, *, over: bool) -> str:
     return said if math.isnan(who.usual) else f"{said}, usually {_share(who.usual)}"
 
 
-def _by_role(culprits: Sequence[Culprit]) -> tuple[list[Culprit], list[Culprit]]:
+def by_role(culprits: Sequence[Culprit]) -> tuple[list[Culprit], list[Culprit]]:
     """Return who took, and who waited."""
     return [who for who in culprits if who.resource not in WAITS], [who for who in culprits if who.resource in WAITS]
 
