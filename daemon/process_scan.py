@@ -25,6 +25,7 @@ TOP = 5
 
 # Until which share of the budget it looks at each, asks for what costs as much again, and names units.
 _LOOKS, _LOOKS_CLOSER, _NAMES = 0.5, 0.7, 0.95
+_LOOKS_AT_LEAST = 0.2  # where the list took longer
 _TAKEN = (Resource.CPU, Resource.MEMORY, Resource.READS, Resource.WRITES, Resource.DESCRIPTORS)
 _CLOSER = (Resource.READS, Resource.WRITES, Resource.DESCRIPTORS)
 _COUNTED = (Resource.CPU, Resource.READS, Resource.WRITES)
@@ -110,7 +111,8 @@ class ProcessScan:
             if not self._waiting:  # to list a thousand costs half of the budget
                 self._list(root)
             pids = list(dict.fromkeys((*suspects[:_MOST_SUSPECTS], *self._foremost, *self._waiting)))
-            looked = self._look(root, pids, monotonic_ns, began + _LOOKS * self._budget)
+            until = max(began + _LOOKS * self._budget, time.thread_time() + _LOOKS_AT_LEAST * self._budget)
+            looked = self._look(root, pids, monotonic_ns, until)
             self._waiting = pids[looked:]
             if is_first and self._waiting:
                 _log.info("process_scan_cut_short", looked=looked, processes=self._processes)

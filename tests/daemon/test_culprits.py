@@ -149,7 +149,7 @@ def test_the_processes_of_the_unit_that_grew_are_looked_at_first(proc, tmp_path,
     group = tmp_path / "old.service"
     (group / "inside").mkdir(parents=True)
     (group / "inside" / "cgroup.procs").write_text("1\n")
-    culprits = Culprits(ProcessScan(proc.top, 0.020))
+    culprits = Culprits(ProcessScan(proc.top, 0.022))
     now = UnitRound({"old.service": {CPU: 0.9}, "web.service": {CPU: 0.1}}, {CPU: 2.0}, {"old.service": group})
     for second in (1, 2):
         for pid in range(1, 101):
@@ -275,7 +275,7 @@ def test_what_is_not_understood_is_passed_over(proc):
 def test_it_stops_when_its_budget_is_over_and_goes_on_there(proc, slow_clock):
     for pid in range(1, 101):
         proc.set(pid, f"p{pid}", pages=pid)
-    scan = ProcessScan(proc.top, 0.020)
+    scan = ProcessScan(proc.top, 0.022)
     found = scan.scan(1)
     assert 40 <= found.looked < 50
     assert found.processes == 100
@@ -290,7 +290,7 @@ def test_it_stops_when_its_budget_is_over_and_goes_on_there(proc, slow_clock):
 
 
 def test_who_was_running_is_looked_at_again_before_the_others(proc, slow_clock):
-    scan = ProcessScan(proc.top, 0.020)
+    scan = ProcessScan(proc.top, 0.022)
     for second in range(1, 5):
         for pid in range(1, 101):
             proc.set(pid, f"p{pid}", ticks=100 * second if pid == 1 else 0, state="R" if pid == 1 else "S")
@@ -328,7 +328,7 @@ def test_without_the_right_to_see_others_traffic_no_share_of_it_is_known(proc, m
 
 def test_the_traffic_of_the_idle_need_not_be_asked_for(proc, slow_clock):
     """Of eight processes there is time to ask four: the busy one, and three that are as idle as the rest."""
-    scan = ProcessScan(proc.top, 0.020)
+    scan = ProcessScan(proc.top, 0.022)
     for second in (1, 2, 3):
         for pid in range(1, 25):
             busy = pid == 3
