@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from real import Daemon, need
 from daemon.history import FLAG_ALARMED
 from detectors.calibration import RELEASE_RATIO, count_episodes
 
-QUIET_SECONDS = 1800
+QUIET_SECONDS = 1900  # beyond 1,920 samples, at which the daemon at 1 s learns anew
 HELD_SECONDS = 20
 _HELD_AT_MOST = 150  # for the daemon at 30 s
 _FACT_SECONDS = 70  # a fact is an alert when it has held for a minute
@@ -67,6 +68,7 @@ class Trial:
             self._resume()
         elif self._slow and self._paused_at is None:
             self._pause()
+        self._settle()
         started = now_ms()
         row = {"fault": fault.name, "started_ms": started}
         try:
@@ -82,7 +84,6 @@ class Trial:
             row["at_30_seconds"] = self._seen(slow, fault, row, now_ms())
             self._pause()
         row |= self._seen(self._fast, fault, row, row["ended_ms"] + 2000)
-        self._settle()
         return row
 
     def _seen(self, one, fault, row, until_ms):
@@ -108,7 +109,7 @@ class Trial:
             at = _alarmed(one, started, until_ms)
             contributors = [part["signal"] for part in alert["contributors"][:3]] if alert else []
             signs = tuple(sign.format(place=place) for sign in fault.signs)
-            first = next(iter(alert["culprits"]), {"unit": "", "process": ""}) if alert else {"unit": "", "process": ""}
+            first = next(iter(alert["culprits"] if alert else ()), {"unit": "", "process": ""})
             seen |= {
                 "contributors": contributors,
                 "family_right": any(signal.startswith(signs) for signal in contributors),
@@ -121,6 +122,7 @@ class Trial:
 
     def finish(self, rows):
         """Add to `rows` when what fired was resolved, in seconds after the end of the fault."""
+        self._settle()
         ends = {one["id"]: one["resolved_ms"] for one in self._fast.occurrences()}
         for row in rows:
             if end := ends.get(row.get("occurrence")):
@@ -133,7 +135,7 @@ class Trial:
             fires = any(a["alertname"] == "Anomaly" and a["state"] == "firing" for a in self._fast.occurrences())
             return not fires and _rests(self._fast, 5)
 
-        _wait(rests, time.time() + 150)
+        _wait(rests, time.time() + 90)
 
     def _pause(self):
         self._slow.process.send_signal(signal.SIGSTOP)
@@ -145,7 +147,7 @@ class Trial:
         time.sleep(max(0.0, self._paused_at + _PAUSE_SECONDS - time.time()))
         self._slow.process.send_signal(signal.SIGCONT)
         since, self._paused_at = now_ms(), None
-        _wait(lambda: len(self._slow.samples(since)) >= 2 and _rests(self._slow, 2), time.time() + 180)
+        _wait(lambda: len(self._slow.samples(since)) >= 2 and _rests(self._slow, 2), time.time() + 120)
 
 
 def _wait(condition, until):
@@ -182,6 +184,7 @@ def leave_alone(fast, slow, seconds):
     return {
         "seconds": seconds,
         "samples": len(samples),
+        "load": os.getloadavg(),
         "false_episodes": count_episodes(crossed, 1.0),
         "sentences": [one["sentence"] for one in fast.occurrences(since)],
         "slow_samples": len(slow.samples()) if slow else 0,
@@ -195,8 +198,9 @@ def judge(report):
     recorded = sum((row["recorded_after_seconds"] or 1e9) <= IN_TIME_SECONDS for row in rows)
     families = sum(row["family_right"] for row in rows)
     culprits = sum(row["culprit_right"] for row in rows)
-    slow = [row for row in rows if "at_30_seconds" in row]
-    found = sum(row["at_30_seconds"]["recorded_after_seconds"] is not None for row in slow)
+    held = {fault.name for fault in FAULTS if fault.at_30_seconds == "held"}
+    slow = [row["at_30_seconds"] for row in rows if row["fault"] in held and "at_30_seconds" in row]
+    found = sum(one["recorded_after_seconds"] is not None for one in slow)
     return [
         (f"{recorded} of {len(FAULTS)} recorded within {IN_TIME_SECONDS} s (at least 10)", recorded >= 10),
         (f"{families} with the right signals among the first three (at least 10)", families >= 10),
@@ -205,14 +209,19 @@ def judge(report):
             f"{report['quiet']['false_episodes']} episodes while left alone (at most 1)",
             report["quiet"]["false_episodes"] <= 1,
         ),
-        (f"{found} of {len(slow)} recorded at 30 s (at least 4)", found >= 4),
+        (f"{found} of {len(held)} that are held recorded at 30 s (all)", found == len(held)),
         (f"{skipped} skipped (at most 1)", skipped <= 1),
     ]
 
 
 def table(report):
     """Return the report as text for people."""
-    lines = [f"{'fault':<18}{'recorded':>9}{'signals':>9}{'culprit':>9}{'resolved':>10}{'at 30 s':>9}  first culprit"]
+    quiet = report["quiet"]
+    lines = [
+        f"Left alone for {quiet['seconds']} s: {quiet['false_episodes']} episodes, load {quiet['load'][2]:.2f}.",
+        "",
+        f"{'fault':<18}{'recorded':>9}{'signals':>9}{'culprit':>9}{'resolved':>10}{'at 30 s':>9}  first culprit",
+    ]
     for row in report["faults"]:
         if "skipped" in row:
             lines.append(f"{row['fault']:<18}  skipped: {row['skipped']}")
@@ -270,6 +279,7 @@ def watching(bench, configuration, program=("-P", "-m", "daemon")):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the daemons' state there, to look into later")
     parser.add_argument(
         "--quiet-seconds", type=int, default=QUIET_SECONDS, help="how long the host is left alone first"
     )
@@ -296,6 +306,10 @@ def main():
             report["faults"].append(trial.run(fault))
             print(json.dumps(report["faults"][-1]), flush=True)
         trial.finish(report["faults"])
+        for name, one in (("1s", fast), ("30s", slow)):
+            if given.keep and one:
+                one.stop()
+                shutil.copytree(one.folder, given.keep / name, dirs_exist_ok=True)
     verdict = judge(report)
     report["verdict"] = dict(verdict)
     if given.json:

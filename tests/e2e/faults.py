@@ -69,7 +69,7 @@ FAULTS = (
     Fault("fork storm", "stress-ng-fork", ("processes.",), _stress("--fork", "1")),
     Fault("descriptor leak", "e2e-leak", ("kernel.descriptors",), _inject("leak"), "brief"),
     Fault("stopped collector", "e2e-disk", (), (), stopped=True),
-    Fault("network flood", "stress-ng-udp-fl", ("network.lo.", "udp."), _stress("--udp-flood", "1"), "brief"),
+    Fault("network flood", "stress-ng-udp-f", ("network.lo.", "udp."), _stress("--udp-flood", "1"), "brief"),
     # last: what it leaves behind waits for a minute
     Fault("connection storm", "e2e-storm", ("tcp.", "sockets."), _inject("storm"), "held"),
 )
@@ -97,6 +97,8 @@ class Bench:
             with (self.folder / "thrashed").open("wb") as file:
                 for _ in range(_THRASHED_BYTES // _MIB):
                     file.write(os.urandom(_MIB))
+                file.flush()
+                os.fsync(file.fileno())  # what is not on the disk yet cannot be dropped
             self.start("steady", _inject("steady", str(self.folder)))
         except BaseException:
             self._undo.close()
