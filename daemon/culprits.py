@@ -29,6 +29,10 @@ _OF_FAMILY: Mapping[str, tuple[Resource, ...]] = {
     "load": (Resource.CPU,),
     "processes": (Resource.CPU,),
     "temperature": (Resource.CPU,),
+    "network": (Resource.CPU,),  # what travels costs time where it starts or ends, and a connection is an open file
+    "udp": (Resource.CPU,),
+    "tcp": (Resource.DESCRIPTORS, Resource.CPU),
+    "sockets": (Resource.DESCRIPTORS, Resource.CPU),
     "memory": (Resource.MEMORY,),
     "disk": (Resource.WRITES, Resource.READS),
     "filesystem": (Resource.WRITES,),

@@ -108,7 +108,7 @@ def test_the_foremost_contributor_decides_who_comes_first(culprits):
         culprits.calm(units({"a.service": {CPU: 0.1, MEMORY: 0.1}}, {CPU: 0.1, MEMORY: 1e9}))
     now = units({"a.service": {CPU: 0.9}, "b.service": {MEMORY: 0.5}}, {CPU: 2.0, MEMORY: 1e9})
     for first, second in (("cpu", "memory"), ("memory", "cpu")):
-        found = culprits.name([part(second, 5.0), part(first, 9.0), part("network", 20.0)], now, 1)
+        found = culprits.name([part(second, 5.0), part(first, 9.0), part("swap", 20.0)], now, 1)
         assert [who.unit for who in found] == [{"cpu": "a.service", "memory": "b.service"}[f] for f in (first, second)]
 
 
