@@ -294,7 +294,7 @@ class Learning:
     async def reset_threshold(self) -> str:
         """Let the threshold follow the last 7 days, held against 28; a job of the scheduler."""
         number, count = self._watch.number, min(_MOST_SCORES, int(_REFERENCE_SECONDS / self._interval))
-        scores, _ = await self._offload.run(
+        scores = await self._offload.run(
             lambda: self._history.scores(number, count), deadline_seconds=_STORE_SECONDS, what="history.db"
         )
         if len(scores) * self._interval < _LEAST_SCORES_SECONDS:

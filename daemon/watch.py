@@ -27,8 +27,8 @@ from detectors.calibration import (
     shown_score,
 )
 from detectors.direction import Directions
-from detectors.explain import expected_range, ranking
-from detectors.features import FLOORS, WINDOW
+from detectors.explain import expected_range, network_shares, ranking
+from detectors.features import FLOORS, TOP_SIGNALS, WINDOW, network_inputs
 from detectors.findings import Contributor, Finding, Strength, Unit
 from detectors.kernels import NUMPY, Backend
 
@@ -201,23 +201,25 @@ class AnomalyWatch:
                 self._live.restart()
         self.window.push(registry.ids, values, passage.hour)
         if self._live is None:
-            return Verdict(None, None, alarmed=False, state=self._state(None, ()), findings=())
+            return Verdict(None, None, alarmed=False, state=self._state(None), findings=())
         model = self._live.model
         window = self.window.recent(model.signal_ids, WINDOW)
         score = self._live.score(window, passage.hour)
         raw = float(score.raw[0])
         if math.isnan(raw):  # nothing of this row is known: neither usual nor unusual
-            return Verdict(None, None, alarmed=False, state=self._state(None, ()), findings=())
+            return Verdict(None, None, alarmed=False, state=self._state(None), findings=())
         top = ranking(score.attribution[0], _TOP)
         specs = [registry.spec_of(model.signal_ids[column]) for column, _ in top]
         alarmed = raw > self.threshold and not own_work
         if alarmed:
             self._count_episode(now_ns)
             self.window.mark_alarmed()
-        state = self._state(score, tuple((spec.name, share) for spec, (_, share) in zip(specs, top, strict=True)))
+        shares = self._network_shares([column for column, _ in top], score.surprise[0], alarmed=alarmed)
+        contributions = tuple((spec.name, share) for spec, (_, share) in zip(specs, top, strict=True))
+        state = self._state(score, contributions, shares)
         contributors: tuple[Contributor, ...] = ()
         if raw > RELEASE_RATIO * self.threshold:
-            directions = Directions(model.context, window, passage.hour)
+            directions = Directions(model.context, window, self._live.features[0])
             contributors = tuple(
                 _contributor(
                     spec,
@@ -225,11 +227,21 @@ class AnomalyWatch:
                     directions,
                     column,
                     value=float(window[-1, column]),
-                    surprise=float(score.surprise[0, column]),
+                    surprise=float(score.attribution[0, column]),
+                    network_share=network_share,
                 )
-                for spec, (column, _) in zip(specs, top, strict=True)
+                for spec, (column, _), network_share in zip(specs, top, shares, strict=True)
             )
         return Verdict(raw, self.threshold, alarmed, state, self._findings(raw, state, contributors, alarmed=alarmed))
+
+    def _network_shares(self, columns: list[int], surprise: NDArray[np.float32], *, alarmed: bool) -> tuple[float, ...]:
+        """Return why the network fired, of the signals in `columns`; NaN without an alarm or a network."""
+        if not alarmed or self._live is None or self._live.model.network is None:
+            return (math.nan,) * len(columns)
+        inputs = network_inputs(self._live.features, self._live.model.context.moving)
+        order = np.argsort(-surprise, kind="stable")[:TOP_SIGNALS].tolist()  # the network's, by surprise (S,)
+        shares = dict(zip(order, network_shares(self._live.model.network, inputs).tolist(), strict=False))
+        return tuple(shares.get(column, 0.0) for column in columns)
 
     def _findings(
         self, raw: float, state: AnomalyState, contributors: tuple[Contributor, ...], *, alarmed: bool
@@ -249,7 +261,12 @@ class AnomalyWatch:
         self.episodes += hours - self._episode_hours
         self._episode_hours = hours
 
-    def _state(self, score: RowScores | None, contributions: tuple[tuple[str, float], ...]) -> AnomalyState:
+    def _state(
+        self,
+        score: RowScores | None,
+        contributions: tuple[tuple[str, float], ...] = (),
+        network_shares: tuple[float, ...] = (),
+    ) -> AnomalyState:
         raw = None if score is None else float(score.raw[0])
         network = None if score is None or math.isnan(float(score.network[0])) else float(score.network[0])
         return AnomalyState(
@@ -262,6 +279,7 @@ class AnomalyWatch:
             learning=self._lacking(),
             model=self._name,
             trained_ms=self._trained_ms,
+            network_shares=network_shares,
         )
 
     def _lacking(self) -> str:
@@ -290,6 +308,7 @@ def _contributor(
     *,
     value: float,
     surprise: float,
+    network_share: float,
 ) -> Contributor:
     low, high = expected
     if spec.unit is not Unit.CELSIUS:
@@ -305,6 +324,7 @@ def _contributor(
         surprise,
         directions.of(column, low, high),
         *directions.recent(column),
+        network_share,
     )
 
 

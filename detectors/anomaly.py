@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from detectors import learner
 from detectors.architectures import ANOMALY
 from detectors.features import (
+    FEATURES,
     INPUTS,
     SPAN,
     TAIL,
@@ -167,11 +168,13 @@ class LiveScorer:
     """Scores one sample at a time. It remembers 15 pairs of numbers, and how much each signal surprised lately.
 
     The rest is in the model and the window. What a signal is used to starts anew with the scorer: it
-    ranks signals, and moves no score.
+    ranks signals, and moves no score. `features` (1, S, 8) is the surprise of the row that was scored
+    last, for what explains it.
     """
 
     def __init__(self, model: AnomalyModel) -> None:
         self.model = model
+        self.features: Float32 = np.zeros((1, model.context.signals, len(FEATURES)), np.float32)
         self._relative: deque[NDArray[np.float64]] = deque(maxlen=_SCALES[-1])
         self._used_to = np.zeros(model.context.signals)
 
@@ -185,7 +188,7 @@ class LiveScorer:
         A row with nothing in it scores NaN and starts the means anew, as in `score_rows`.
         """
         context = self.model.context
-        features = surprise(context, window, np.full(WINDOW, hour))
+        self.features = features = surprise(context, window, np.full(WINDOW, hour))
         evidence = signal_surprise(features)
         attribution = _attribution(self.model, evidence, self._used_to)
         if not _present(window[-1:]).all():
