@@ -30,6 +30,7 @@ from detectors.calibration import budget_threshold, next_threshold
 from detectors.features import FEATURES, SPAN, Float32
 
 Scores = NDArray[np.float64]
+Prediction = tuple[Scores, Scores, Float32, float]  # quiet scores, scores, attribution, least threshold
 
 DECIDES = "decides"
 _METRICS = {"vus_pr": "ratio", "recall": "ratio", "fa_per_day": "1/day", "hit100": "ratio", "hit150": "ratio"}
@@ -73,20 +74,20 @@ def read(file: Path, last_hours: float | None) -> Series:
     return Series(file.stem, train[-rows:].astype(np.float32), test.astype(np.float32), interval)
 
 
-def thresholds(quiet: Scores, scores: Scores, interval: float) -> Scores:
+def thresholds(quiet: Scores, scores: Scores, interval: float, least: float) -> Scores:
     """Return the threshold (T,) that stands at each of `scores` (T,), set every 12 h from what lies before."""
     step = int(_STEP_SECONDS / interval)
     out = np.empty(len(scores))
-    current = budget_threshold(quiet, interval, _BUDGET)
+    current = budget_threshold(quiet, interval, _BUDGET, least)
     for start in range(0, len(scores), step):
         if start:
-            current = next_threshold(current, scores[:start], interval, _BUDGET, quiet)
+            current = next_threshold(current, scores[:start], interval, _BUDGET, quiet, least=least)
         out[start : start + step] = current
     return out
 
 
-def baselines(series: Series) -> dict[str, tuple[Scores, Scores, Float32]]:
-    """Return quiet scores, scores and attribution of what anyone would try first."""
+def baselines(series: Series) -> dict[str, Prediction]:
+    """Return the predictions of what anyone would try first."""
     rows = np.concatenate([series.train, series.test])
     low, centre, high = np.quantile(series.train, [0.25, 0.5, 0.75], axis=0)
     floor = 0.005 * max(1.0, float(np.abs(series.train).max()))
@@ -98,15 +99,14 @@ def baselines(series: Series) -> dict[str, tuple[Scores, Scores, Float32]]:
     smooth = (total[last] - total[first]) / (last - first)
     chance = np.random.default_rng(0).random(len(rows))
     cut, attribution = len(series.train), deviation[len(series.train) :].astype(np.float32)
+    shuffled = np.random.default_rng(1).random(attribution.shape).astype(np.float32)
     return {
-        "max-z w5": (smooth[:cut], smooth[cut:], attribution),
-        "random": (chance[:cut], chance[cut:], np.random.default_rng(1).random(attribution.shape).astype(np.float32)),
+        "max-z w5": (smooth[:cut], smooth[cut:], attribution, 0.0),
+        "random": (chance[:cut], chance[cut:], shuffled, 0.0),
     }
 
 
-def replay(
-    series: Series, seed: int, backend: kernels.Backend, without: tuple[str, ...] = ()
-) -> dict[str, tuple[Scores, Scores, Float32]]:
+def replay(series: Series, seed: int, backend: kernels.Backend, without: tuple[str, ...] = ()) -> dict[str, Prediction]:
     """Learn from the training and score the test as the daemon does; the parts beside what decides."""
     largest = np.abs(series.train).max(axis=0).astype(np.float64)
     floor = _FLOOR * np.where(largest > 0, largest, 1.0)
@@ -120,21 +120,22 @@ def replay(
     own, scores = (
         score_rows(model, rows[begin:end], hours[begin:end]) for begin, end in ((0, count), (count - SPAN, len(rows)))
     )
-    out: dict[str, tuple[Scores, Scores, Float32]] = {}
-    out[DECIDES] = (model.quiet_scores.astype(np.float64), scores.raw.astype(np.float64), scores.surprise)
+    quiet, values = model.quiet_scores.astype(np.float64), scores.raw.astype(np.float64)
+    out: dict[str, Prediction] = {DECIDES: (quiet, values, scores.attribution, model.least_threshold)}
     for place, part in ((0, "aggregate"), (-1, "network")):  # before there is a network, the aggregate stands for it
         for scales, kind in (("", "parts"), (" single scale", "single")):
             quiet, values = (np.asarray(getattr(rated, kind)[:, place], np.float64) for rated in (own, scores))
-            out[part + scales] = (quiet, values, scores.surprise)
-    out["sum single scale"] = (own.single.mean(axis=1), scores.single.mean(axis=1), scores.surprise)
-    out["sum"] = (own.parts.mean(axis=1), scores.parts.mean(axis=1), scores.surprise)
+            out[part + scales] = (quiet, values, scores.surprise, 0.0)
+    out["sum single scale"] = (own.single.mean(axis=1), scores.single.mean(axis=1), scores.surprise, 0.0)
+    out["sum"] = (own.parts.mean(axis=1), scores.parts.mean(axis=1), scores.surprise, 0.0)
     return out
 
 
-def save(folder: Path, series: Series, quiet: Scores, scores: Scores, attribution: Float32) -> None:
+def save(folder: Path, series: Series, prediction: Prediction) -> None:
     """Write one prediction; a score that is not known is the lowest."""
+    quiet, scores, attribution, least = prediction
     known = np.nan_to_num(scores, nan=float(np.nanmin(scores)))
-    alarm = known > thresholds(quiet, known, series.interval_seconds)
+    alarm = known > thresholds(quiet, known, series.interval_seconds, least)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / f"{series.name}.npz", score=known, alarm=alarm, attribution=attribution)
 
@@ -166,13 +167,13 @@ def main() -> None:
         for file in files:
             series = read(file, arguments.last_hours)
             for variant, prediction in baselines(series).items():
-                save(arguments.out / variant, series, *prediction)
+                save(arguments.out / variant, series, prediction)
             for suffix, seed, without in runs:
                 progress.update(task, description=f"{series.name}{suffix}")
                 started = perf_counter()
                 for variant, prediction in replay(series, seed, backend, without).items():
                     plain = variant == DECIDES and not suffix
-                    save(arguments.out if plain else arguments.out / f"{variant}{suffix}", series, *prediction)
+                    save(arguments.out if plain else arguments.out / f"{variant}{suffix}", series, prediction)
                 seconds.append(perf_counter() - started)
                 progress.advance(task)
     rows = [Row(arguments.data.name, "one machine learned and replayed", "s", mean(seconds))]

@@ -17,7 +17,7 @@ from daemon.continuity import Passage
 from daemon.signals import SignalRegistry, SignalSpec
 from daemon.snapshot import AnomalyState
 from daemon.window import RingWindow
-from detectors.anomaly import LEAST_THRESHOLD, MINIMUM_ROWS, AnomalyModel, LiveScorer, RowScores, fit_model
+from detectors.anomaly import MINIMUM_ROWS, AnomalyModel, LiveScorer, RowScores, fit_model
 from detectors.calibration import (
     MERGE_SECONDS,
     RELEASE_RATIO,
@@ -28,7 +28,7 @@ from detectors.calibration import (
 )
 from detectors.direction import Directions
 from detectors.explain import expected_range, network_shares, ranking
-from detectors.features import FLOORS, WINDOW, network_inputs
+from detectors.features import FLOORS, TOP_SIGNALS, WINDOW, network_inputs
 from detectors.findings import Contributor, Finding, Strength, Unit
 from detectors.kernels import NUMPY, Backend
 
@@ -132,8 +132,10 @@ class AnomalyWatch:
             model.network.use(self._backend)
         self._live = LiveScorer(model)
         self.number, self._name, self._trained_ms, self._lasting = number, name, trained_ms, bool(name)
-        budget = budget_threshold(model.quiet_scores, self._interval, self._settings.episodes_per_week)
-        self.threshold = threshold or max(LEAST_THRESHOLD, budget)
+        budget = self._settings.episodes_per_week
+        self.threshold = threshold or budget_threshold(
+            model.quiet_scores, self._interval, budget, model.least_threshold
+        )
         self._warm()
 
     def _warm(self) -> None:
@@ -166,9 +168,9 @@ class AnomalyWatch:
 
     def next_threshold(self, scores: NDArray[np.float64]) -> Callable[[], float]:
         """Return what computes the threshold that follows `scores` of 28 days by one step; called off the loop."""
-        quiet = self.model.quiet_scores if self.model else np.zeros(0)
+        quiet, least = (self.model.quiet_scores, self.model.least_threshold) if self.model else (np.zeros(0), 0.0)
         current, budget = self.threshold, self._settings.episodes_per_week
-        return lambda: max(LEAST_THRESHOLD, next_threshold(current, scores, self._interval, budget, quiet))
+        return lambda: next_threshold(current, scores, self._interval, budget, quiet, least=least)
 
     def observe(self, registry: SignalRegistry, values: NDArray[np.float32], passage: Passage, now_ns: int) -> Verdict:
         """Take in the row `values` (S,) of `registry.ids` and judge it.
@@ -206,13 +208,13 @@ class AnomalyWatch:
         raw = float(score.raw[0])
         if math.isnan(raw):  # nothing of this row is known: neither usual nor unusual
             return Verdict(None, None, alarmed=False, state=self._state(None), findings=())
-        top = ranking(score.surprise[0], _TOP)
+        top = ranking(score.attribution[0], _TOP)
         specs = [registry.spec_of(model.signal_ids[column]) for column, _ in top]
         alarmed = raw > self.threshold and not own_work
         if alarmed:
             self._count_episode(now_ns)
             self.window.mark_alarmed()
-        shares = self._network_shares(len(top), alarmed=alarmed)
+        shares = self._network_shares([column for column, _ in top], score.surprise[0], alarmed=alarmed)
         contributions = tuple((spec.name, share) for spec, (_, share) in zip(specs, top, strict=True))
         state = self._state(score, contributions, shares)
         contributors: tuple[Contributor, ...] = ()
@@ -225,19 +227,21 @@ class AnomalyWatch:
                     directions,
                     column,
                     value=float(window[-1, column]),
-                    surprise=float(score.surprise[0, column]),
+                    surprise=float(score.attribution[0, column]),
                     network_share=network_share,
                 )
                 for spec, (column, _), network_share in zip(specs, top, shares, strict=True)
             )
         return Verdict(raw, self.threshold, alarmed, state, self._findings(raw, state, contributors, alarmed=alarmed))
 
-    def _network_shares(self, count: int, *, alarmed: bool) -> tuple[float, ...]:
-        """Return why the network fired, for the `count` most surprising signals; NaN without an alarm or a network."""
+    def _network_shares(self, columns: list[int], surprise: NDArray[np.float32], *, alarmed: bool) -> tuple[float, ...]:
+        """Return why the network fired, of the signals in `columns`; NaN without an alarm or a network."""
         if not alarmed or self._live is None or self._live.model.network is None:
-            return (math.nan,) * count
+            return (math.nan,) * len(columns)
         inputs = network_inputs(self._live.features, self._live.model.context.moving)
-        return tuple(network_shares(self._live.model.network, inputs)[:count].tolist())
+        order = np.argsort(-surprise, kind="stable")[:TOP_SIGNALS].tolist()  # the network's, by surprise (S,)
+        shares = dict(zip(order, network_shares(self._live.model.network, inputs).tolist(), strict=False))
+        return tuple(shares.get(column, 0.0) for column in columns)
 
     def _findings(
         self, raw: float, state: AnomalyState, contributors: tuple[Contributor, ...], *, alarmed: bool

@@ -7,7 +7,7 @@ trained, runs beside it. The same rows give the same score one by one and in a b
 
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,13 @@ from detectors.features import (
     FEATURES,
     INPUTS,
     SPAN,
+    TAIL,
     WINDOW,
     Context,
     aggregate,
     fit_context,
     network_inputs,
+    noise,
     signal_surprise,
     surprise,
     surprise_by_chunk,
@@ -38,15 +40,14 @@ _SCALES = (1, 3, 15)  # samples: smoothing alone loses short spikes, none alone 
 SCORE_SCALES = len(_SCALES)
 _TAIL = 0.995
 _KEPT_SCORES = 20_160  # a week at 30 s
-# The least that quiet time spreads: real servers have 0.4 to 2.2 and 0.5 to 0.8. On a host at rest, and after an hour
+# The least that quiet time spreads: real servers have 0.5 to 2.5 and 0.5 to 1.1. On a host at rest, and after an hour
 # of history, it can be next to nothing, and a whisper would be many times the threshold.
-_LEAST_SPREAD = 0.3
+_LEAST_SPREAD = 0.45
 _LEAST_MEAN = 0.5
-# Raw scores are relative: 1 is what quiet time reaches once in 200 samples. A host at perfect rest has none above 0,
-# and a threshold of 0 would be crossed by a whisper.
-LEAST_THRESHOLD = 1.0
+_JUDGED_CELLS = 1_000_000  # values that noise is learned from at most
+_LATELY = 360  # samples: what has surprised for longer is what a signal is used to
 # How many of the parts decide: 1 is the aggregate, 2 its mean with the network. On the development machines the sum
-# leads by 0.02 VUS-PR, and the interval of that still holds 0 (docs/anomaly.md).
+# leads by 0.005 VUS-PR, and the interval of that holds 0 (docs/anomaly.md).
 _DECIDING = 1
 
 
@@ -65,6 +66,7 @@ class AnomalyModel:
 
     `scales`: of the aggregate, and of the network's logit once there is one. `quiet_scores`: what rows of
     the reference score when their half has not been learned from; the first threshold comes from them.
+    `tails` (S,): the surprise that each signal reaches in quiet time, once in a hundred rows.
     """
 
     signal_ids: tuple[int, ...]
@@ -72,12 +74,22 @@ class AnomalyModel:
     network: Network | None
     scales: tuple[Scale, ...]
     quiet_scores: Float32
+    tails: Float32
+
+    @property
+    def least_threshold(self) -> float:
+        """The score that no threshold may be below: that of the least spread.
+
+        A host at perfect rest has no score above 0, and a threshold of 0 would be crossed by a whisper.
+        """
+        return max(_LEAST_SPREAD / (scale.high - scale.median) for scale in self.scales[:_DECIDING])
 
 
 @dataclass(frozen=True, slots=True)
 class RowScores:
     """Scores of T rows: `raw` decides; `network` (T,) is the network's own in 0..1; `surprise` (T, S) the evidence.
 
+    `attribution` (T, S): the surprise relative to what the signal is used to, in quiet time and lately: who it is.
     `parts` (T, P): the aggregate, and the network's logit, each over its scales and relative to quiet time;
     `raw` is the mean of those that decide. `single` (T, P): the same of the row alone.
     """
@@ -85,6 +97,7 @@ class RowScores:
     raw: Float32
     network: Float32
     surprise: Float32
+    attribution: Float32
     parts: Float32
     single: Float32
 
@@ -114,16 +127,17 @@ def fit_model(
     present = np.concatenate([present[SPAN:half], present[half + SPAN :]])
     if not present.any():
         raise ValueError("there is no sample with a value in it to learn from")
-    inputs = np.empty((len(present), INPUTS), np.float32)
-    cut = max(0, half - SPAN)
-    for learn, judge, into in (
-        (slice(half, None), slice(None, half), inputs[:cut]),
-        (slice(None, half), slice(half, None), inputs[cut:]),
-    ):
-        context = fit_context(values[learn], hours[learn], floor, without)
-        for place, features in surprise_by_chunk(context, values[judge], hours[judge]):
-            into[place] = network_inputs(features, context.moving)
+    first, second = slice(None, half), slice(half, None)
+    halves = [
+        (fit_context(values[learn], hours[learn], floor, without), values[judge], hours[judge])
+        for learn, judge in ((second, first), (first, second))
+    ]
     context = fit_context(values, hours, floor, without)
+    judged = _judged(halves)
+    context = replace(context, noise=noise(context, judged, hours))
+    damped = (judged / context.noise.T).astype(np.float32)
+    tails = np.quantile(signal_surprise(damped), TAIL, axis=0).astype(np.float32)
+    inputs = _quiet_inputs(halves, context.noise)
     network = None
     if with_network:
         rows = np.flatnonzero(present)
@@ -132,7 +146,7 @@ def fit_model(
     raw = _raw(inputs, network)
     scales = tuple(_scale(column, present) for column in raw.T)
     scores = _decision(_parts(scales, _relative(scales, raw), ~present))
-    return AnomalyModel(tuple(signal_ids), context, network, scales, scores[present][-_KEPT_SCORES:])
+    return AnomalyModel(tuple(signal_ids), context, network, scales, scores[present][-_KEPT_SCORES:], tails)
 
 
 def score_rows(model: AnomalyModel, values: Float32, hours: Hours) -> RowScores:
@@ -143,19 +157,26 @@ def score_rows(model: AnomalyModel, values: Float32, hours: Hours) -> RowScores:
     relative = _relative(model.scales, raw)
     parts = _parts(model.scales, relative, absent)
     parts[absent] = np.nan
-    return RowScores(_decision(parts), _ratio(raw), evidence, parts, relative.astype(np.float32))
+    used_to = np.zeros(evidence.shape)
+    for row in range(1, len(evidence)):
+        used_to[row] = used_to[row - 1] if absent[row - 1] else _used_to(used_to[row - 1], evidence[row - 1])
+    attribution = _attribution(model, evidence, used_to)
+    return RowScores(_decision(parts), _ratio(raw), evidence, attribution, parts, relative.astype(np.float32))
 
 
 class LiveScorer:
-    """Scores one sample at a time. It remembers 15 pairs of numbers; the rest is in the model and the window.
+    """Scores one sample at a time. It remembers 15 pairs of numbers, and how much each signal surprised lately.
 
-    `features` (1, S, 8) is the surprise of the row that was scored last, for what explains it.
+    The rest is in the model and the window. What a signal is used to starts anew with the scorer: it
+    ranks signals, and moves no score. `features` (1, S, 8) is the surprise of the row that was scored
+    last, for what explains it.
     """
 
     def __init__(self, model: AnomalyModel) -> None:
         self.model = model
         self.features: Float32 = np.zeros((1, model.context.signals, len(FEATURES)), np.float32)
         self._relative: deque[NDArray[np.float64]] = deque(maxlen=_SCALES[-1])
+        self._used_to = np.zeros(model.context.signals)
 
     def restart(self) -> None:
         """Forget the last scores: time has a gap here."""
@@ -169,16 +190,47 @@ class LiveScorer:
         context = self.model.context
         self.features = features = surprise(context, window, np.full(WINDOW, hour))
         evidence = signal_surprise(features)
+        attribution = _attribution(self.model, evidence, self._used_to)
         if not _present(window[-1:]).all():
             self.restart()
             nothing = np.full((1, len(self.model.scales)), np.nan, np.float32)
-            return RowScores(nothing[:, 0], nothing[:, 0], evidence, nothing, nothing)
+            return RowScores(nothing[:, 0], nothing[:, 0], evidence, attribution, nothing, nothing)
+        self._used_to = _used_to(self._used_to, evidence[0])
         raw = _raw(network_inputs(features, context.moving), self.model.network)
         relative = _relative(self.model.scales, raw)
         self._relative.append(relative[0])
         recent = np.array(self._relative)
         parts = _fold(self.model.scales, np.stack([recent[-span:].mean(axis=0) for span in _SCALES])[:, None])
-        return RowScores(_decision(parts), _ratio(raw), evidence, parts, relative.astype(np.float32))
+        return RowScores(_decision(parts), _ratio(raw), evidence, attribution, parts, relative.astype(np.float32))
+
+
+def _judged(halves: Sequence[tuple[Context, Float32, Hours]]) -> Float32:
+    """Return surprise (T, S, 8) of rows with something in them, each in a context that it was not learned from."""
+    keep = 1 + sum(values.size for _, values, _ in halves) // _JUDGED_CELLS
+    judged = []
+    for context, values, hours in halves:
+        present = _present(values[SPAN:])
+        judged += [part[present[place]][::keep] for place, part in surprise_by_chunk(context, values, hours)]
+    return np.concatenate(judged)
+
+
+def _quiet_inputs(halves: Sequence[tuple[Context, Float32, Hours]], noise_of: NDArray[np.float64]) -> Float32:
+    """Return the network's inputs (T, 256) of the same rows, those with nothing in them too."""
+    inputs = []
+    for context, values, hours in halves:
+        damped = replace(context, noise=noise_of)
+        parts = surprise_by_chunk(damped, values, hours)
+        inputs += [network_inputs(part, damped.moving) for _, part in parts]
+    return np.concatenate(inputs)
+
+
+def _used_to(before: NDArray[np.float64], surprise: Float32) -> NDArray[np.float64]:
+    return np.asarray(before + (surprise - before) / _LATELY)
+
+
+def _attribution(model: AnomalyModel, evidence: Float32, used_to: NDArray[np.float64]) -> Float32:
+    """Return `evidence` (T, S) over what each signal reaches in quiet time and what it has done lately (T, S)."""
+    return np.asarray(evidence / (1 + model.tails + used_to), np.float32)
 
 
 def _inputs(context: Context, values: Float32, hours: Hours) -> tuple[Float32, Float32]:

@@ -18,7 +18,7 @@ _TAIL_FACTOR = 1.0  # median + 1 x (q99 - median): what one sample in a hundred 
 _STEP_DOWN, _STEP_UP = 0.8, 1.5
 _DAY_SECONDS = 86_400.0
 _REFERENCE_DAYS = 28
-_RISE = 1.35
+_RISE, _USUAL = 1.2, 0.6
 _NONE = np.zeros(0)
 
 
@@ -32,8 +32,8 @@ def count_episodes(crossed: NDArray[np.bool_], interval_seconds: float) -> int:
     return int(np.ceil((ends - starts + 1) * interval_seconds / RENOTIFY_SECONDS).sum())
 
 
-def budget_threshold(scores: Scores, interval_seconds: float, episodes_per_week: float) -> float:
-    """Return the threshold that `scores` (T,) allow: max(budget quantile, tail floor).
+def budget_threshold(scores: Scores, interval_seconds: float, episodes_per_week: float, least: float = 0.0) -> float:
+    """Return the threshold that `scores` (T,) allow: max(budget quantile, tail floor, `least`).
 
     Where the history is too short to allow a single episode, it is 1.1 times the maximum seen, and
     more while that maximum is one of few samples.
@@ -44,7 +44,7 @@ def budget_threshold(scores: Scores, interval_seconds: float, episodes_per_week:
         return float("inf")
     allowed = int(episodes_per_week * len(scores) * interval_seconds / WEEK_SECONDS)
     median, high, top = np.quantile(scores, [0.5, 0.99, 1.0])
-    floor = float(median + _TAIL_FACTOR * (high - median))
+    floor = max(least, float(median + _TAIL_FACTOR * (high - median)))
     if allowed == 0:
         return max(floor, float(top) * (_HEADROOM + _SHORT_HISTORY / len(scores)))
     levels = np.unique(scores)[::-1]
@@ -59,24 +59,31 @@ def budget_threshold(scores: Scores, interval_seconds: float, episodes_per_week:
 
 
 def next_threshold(
-    current: float, scores: Scores, interval_seconds: float, episodes_per_week: float, quiet: Scores = _NONE
+    current: float,
+    scores: Scores,
+    interval_seconds: float,
+    episodes_per_week: float,
+    quiet: Scores = _NONE,
+    *,
+    least: float = 0.0,
 ) -> float:
     """Re-set a threshold on the last 7 days of `scores` (T,), oldest first, up to 28 days of them.
 
-    One step is bounded, and so is the way: no higher than 1.35 times what the middle one of the last 28
-    days asks for, or a decay that is slower than the steps, or a fault that flaps for days, would become
-    normal. `quiet`: scores of the model's reference, which stand for the days before it served.
+    One step is bounded, and so is the way: no higher than 1.2 times what six in ten of the last 28 days
+    are content with, or a decay that is slower than the steps, or a fault that flaps for days, would become
+    normal. `quiet`: scores of the model's reference, which stand for the days before it served. `least`:
+    what no threshold falls below.
     """
     history = np.concatenate([np.asarray(part, np.float64) for part in (quiet, scores)])
     history = history[np.isfinite(history)][-int(_REFERENCE_DAYS * _DAY_SECONDS / interval_seconds) :]
     recent = history[-int(WEEK_SECONDS / interval_seconds) :]
     wanted = budget_threshold(recent, interval_seconds, episodes_per_week)
     days = np.array_split(history, max(1, round(len(history) * interval_seconds / _DAY_SECONDS)))
-    usual = np.median([budget_threshold(day, interval_seconds, episodes_per_week) for day in days])
+    usual = np.quantile([budget_threshold(day, interval_seconds, episodes_per_week) for day in days], _USUAL)
     wanted = min(wanted, _RISE * float(usual))
-    if not np.isfinite(current):
-        return wanted
-    return float(np.clip(wanted, _STEP_DOWN * current, _STEP_UP * current))
+    if np.isfinite(current):
+        wanted = float(np.clip(wanted, _STEP_DOWN * current, _STEP_UP * current))
+    return max(least, wanted)
 
 
 def shown_score(raw: float, threshold: float, at_threshold: float) -> float:

@@ -1,7 +1,7 @@
 """Why: which signals a score is about, and which inputs a network's answer rests on.
 
-Signals are ranked by plain surprise (on real servers better than integrated gradients); integrated
-gradients say why the network fired, permutation importance what it needs at all.
+Signals are ranked by their surprise, relative to what each is used to (on real servers better than
+integrated gradients); integrated gradients say why the network fired, permutation importance what it needs at all.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ from detectors.parameters import layers_of
 _STEPS = 32  # of the integral: shares are then right to a percent
 
 
-def ranking(surprise: NDArray[np.float32], count: int) -> list[tuple[int, float]]:
-    """Return (column, share of the score's cube) of the `count` most surprising signals of `surprise` (S,)."""
-    cubes = surprise.astype(np.float64) ** 3
+def ranking(attribution: NDArray[np.float32], count: int) -> list[tuple[int, float]]:
+    """Return (column, share of the sum of cubes) of the `count` largest of `attribution` (S,)."""
+    cubes = attribution.astype(np.float64) ** 3
     total = float(cubes.sum())
     if total <= 0:
         return []

@@ -1,9 +1,9 @@
 """Samples to surprise: how far every signal is from what is usual for it here, in eight unsigned ways.
 
 Enters: rows of signal values (T, S), NaN = missing, one NaN row wherever time has a gap. Leaves:
-surprise (T, S, 8), 0 = usual, and the anomaly network's inputs (T, 256). Every feature of a row
-needs that row and the 15 before it, nothing else, so one row at a time and a month at once give the
-same numbers. Nothing here knows a label or a clock.
+surprise (T, S, 8), 0 = usual, the anomaly network's inputs (T, 256), and the simple method's score
+(T,). Every feature of a row needs that row and the 15 before it, nothing else, so one row at a time
+and a month at once give the same numbers. Nothing here knows a label or a clock.
 """
 
 from collections.abc import Collection, Iterator
@@ -23,6 +23,8 @@ FEATURES = ("shift", "slope", "difference", "volatility", "season", "factors", "
 SPAN = 15  # samples that slope and volatility look at
 WINDOW = SPAN + 1
 TOP_SIGNALS = 31
+SCORED_SIGNALS = 10  # of them in the simple method: over more, many small surprises outweigh a fault
+_ENOUGH = np.float32(6.0)  # log surprise, four hundred scales: beyond, a feature tells the simple method no more
 INPUTS = TOP_SIGNALS * len(FEATURES) + len(FEATURES)
 
 # The smallest spread that matters, in the signal's unit: without it an idle host is surprised by a whisper.
@@ -44,6 +46,8 @@ _STILL = 1e-9  # standardised values that stay below do not move
 _LEAST_SEEN = 8  # values
 _WHISPER = 0.1  # of the floor: a volatility below is none
 _LEAST_DAYS = 3  # two days show no rhythm
+TAIL = 0.99  # what a signal reaches in quiet time: one row in a hundred is beyond
+_DAMPING = 0.5  # the square root of how much noisier a signal is
 _UNJUDGED = 1e30  # the scale of what nothing is known of: no value of it surprises
 _CHUNK_CELLS = 400_000  # values a batch computes at once: bounds memory, not results
 _REFERENCE_CELLS = 2_000_000  # values that scales and factors are learned from; the season is learned from all
@@ -75,7 +79,7 @@ class Context:
     of each feature's raw statistic. `season` (168, S): what is usual at the local hour of the week, NaN where
     not seen enough. `loadings` (S, K): principal directions of standardised values. `own`, `cross`
     (S,), (K, S): a first-order vector autoregression on own past and factors. `low`, `high` (S,):
-    the range that 99 % of the reference lie in.
+    the range that 99 % of the reference lie in. `noise` (8, S): what the surprise is divided by, 1 at least.
     """
 
     floor: Float64
@@ -87,6 +91,7 @@ class Context:
     cross: Float64
     low: Float64
     high: Float64
+    noise: Float64
 
     @property
     def signals(self) -> int:
@@ -128,7 +133,7 @@ def fit_context(values: Float32, hours: NDArray[np.int64], floor: Float64, witho
     own, cross = _autoregression(standard, loadings)
     low, high = np.nanquantile(np.where(np.isfinite(table).any(axis=0), table, 0.0), [0.005, 0.995], axis=0)
     centre[names("range")], scale[names("range")] = 0.0, scale[names("shift")]
-    context = Context(floor, centre, scale, season, loadings, own, cross, low, high)
+    context = Context(floor, centre, scale, season, loadings, own, cross, low, high, np.ones_like(scale))
     known = np.isfinite(table)
     residuals = _factor_residuals(context, standard[1:], standard[:-1], known[1:], known[:-1])
     for feature, values_of in zip(("factors", "autoregression"), residuals, strict=True):
@@ -139,8 +144,24 @@ def fit_context(values: Float32, hours: NDArray[np.int64], floor: Float64, witho
     return context
 
 
+def noise(context: Context, judged: Float32, hours: NDArray[np.int64]) -> Float64:
+    """Return how much noisier each feature of each signal is here than that of the host's middle signal (8, S).
+
+    `judged` (T, S, 8): surprise of quiet rows in a context that they were not learned from; a signal that
+    surprises there is one whose past does not foretell it, and the square root of that is held against it.
+    `hours`: of the reference; less counts by as much as has not been seen of the week, in which night is noise by day.
+    """
+    moving = (context.high > context.low) & (context.scale < _UNJUDGED).any(axis=0)
+    if not len(judged) or not moving.any():
+        return np.ones_like(context.scale)
+    tail = 1 + np.quantile(judged, TAIL, axis=0)  # (S, 8)
+    seen = len(np.unique(hours[hours >= 0])) / HOURS
+    excess = np.maximum(tail / np.median(tail[moving], axis=0), 1.0) ** (_DAMPING * seen)
+    return np.ascontiguousarray(excess.T, np.float64)
+
+
 def surprise(context: Context, values: Float32, hours: NDArray[np.int64]) -> Float32:
-    """Return the surprise (T - 15, S, 8) of the rows 15... of `values` (T, S): signed log of the deviation, absolute.
+    """Return the surprise (T - 15, S, 8) of the rows 15... of `values` (T, S): log of the deviation, over its noise.
 
     What cannot be known (missing value, gap, no season yet) is 0: it neither raises nor hides anything.
     """
@@ -188,7 +209,8 @@ def _surprise_chunk(context: Context, values: Float32, hours: NDArray[np.int64])
     for feature, values_of in zip(("factors", "autoregression"), residuals, strict=True):
         raw[:, :, FEATURES.index(feature)] = np.where(pair_missing, np.nan, values_of)
     deviation = (raw - context.centre.T) / context.scale.T
-    return np.nan_to_num(np.log1p(np.abs(deviation)), nan=0.0, posinf=0.0).astype(np.float32)
+    logarithm = np.log1p(np.abs(deviation)) / context.noise.T
+    return np.nan_to_num(logarithm, nan=0.0, posinf=0.0).astype(np.float32)
 
 
 def _level_statistics(values: Float32, floor: Float64) -> Float64:
@@ -335,8 +357,8 @@ def network_inputs(features: Float32, moving: int) -> Float32:
 def aggregate(inputs: Float32) -> Float32:
     """Return the power mean (p = 3) of the surprising signals' features (T,): the simple method beside the network.
 
-    It is over 31 signals always, so that those that stand still change nothing.
+    It is over ten signals always, so that those that stand still change nothing.
     """
-    top = inputs[:, : TOP_SIGNALS * len(FEATURES)]
+    top = np.minimum(inputs[:, : SCORED_SIGNALS * len(FEATURES)], _ENOUGH)
     out: Float32 = np.cbrt((top * top * top).sum(axis=1) / top.shape[1])
     return out

@@ -47,7 +47,7 @@ class Contributor:
     """One signal's part in a finding.
 
     `expected_low` and `expected_high` bound what is usual for the signal at this hour, in its unit;
-    `surprise` is dimensionless, 0 = usual, comparable between signals. `recent_low` and `recent_high`
+    `surprise` is dimensionless, 0 = usual, relative to what the signal is used to. `recent_low` and `recent_high`
     are its extremes over the last 15 samples, in its unit. `network_share` is the share of the network's answer
     that rests on it (integrated gradients), NaN where no network serves; it ranks nothing.
     """

@@ -21,7 +21,7 @@ from detectors.model_file import ARRAYS, ModelError, network_of, read_arrays, re
 
 __all__ = ["FORMAT", "Manifest", "ModelError", "Registry", "load", "read_manifest", "save"]
 
-FORMAT = 2  # 2: range for flat, season by what it foretells, scales of both parts
+FORMAT = 3  # 3: noise and tails of the signals; 2: range for flat, season by what it foretells, scales of both parts
 _NETWORK = "anomaly"
 _MARKS = {"format": FORMAT, "network": _NETWORK}
 _WHAT = f"an {_NETWORK} model of format {FORMAT}"
@@ -50,6 +50,7 @@ def save(folder: Path, model: AnomalyModel, manifest: Mapping[str, float | str])
     arrays: dict[str, Any] = {f"context.{key}": value for key, value in model.context.arrays().items()}
     arrays["signal_ids"] = np.array(model.signal_ids, np.int64)
     arrays["quiet_scores"] = model.quiet_scores
+    arrays["tails"] = model.tails
     arrays["scales.quiet"] = np.array([(scale.median, scale.high) for scale in model.scales])
     arrays["scales.means"] = np.array([scale.means for scale in model.scales])
     if model.network is not None:
@@ -85,6 +86,7 @@ def load(folder: Path) -> tuple[AnomalyModel, Manifest]:
             network=None if parameters is None else network_of(CATALOGUE["anomaly"].architecture, parameters),
             scales=tuple(Scale(low, high, tuple(row)) for (low, high), row in zip(quiet, means, strict=True)),
             quiet_scores=arrays["quiet_scores"],
+            tails=arrays["tails"],
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelError(f"{file}: {type(error).__name__}: {error}") from error
@@ -96,7 +98,7 @@ def _check(file: Path, model: AnomalyModel) -> None:
     arrays = model.context.arrays()
     signals, factors = len(model.signal_ids), arrays["loadings"].shape[-1] if arrays["loadings"].ndim else 0
     shapes = {
-        **dict.fromkeys(("centre", "scale"), (len(FEATURES), signals)),
+        **dict.fromkeys(("centre", "scale", "noise"), (len(FEATURES), signals)),
         "season": (HOURS, signals),
         "loadings": (signals, factors),
         "cross": (factors, signals),
@@ -108,8 +110,10 @@ def _check(file: Path, model: AnomalyModel) -> None:
         unknown = np.isnan(array) if key == "season" else False  # an hour that was never seen
         if not (np.isfinite(array) | unknown).all():
             raise ModelError(f"{file}: {key} holds values that are not finite")
-    if not (model.context.scale > 0).all():
-        raise ModelError(f"{file}: scale holds values that are not above zero")
+    if not ((model.context.scale > 0).all() and (model.context.noise >= 1).all()):
+        raise ModelError(f"{file}: scale holds values that are not above zero, or noise below one")
+    if model.tails.shape != (signals,) or not (np.isfinite(model.tails) & (model.tails >= 0)).all():
+        raise ModelError(f"{file}: the tails {model.tails} are not usable")
     if len(set(model.signal_ids)) != signals:
         raise ModelError(f"{file}: a signal comes twice")
     quiet = np.array([(scale.median, scale.high) for scale in model.scales])

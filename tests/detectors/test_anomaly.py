@@ -100,6 +100,34 @@ def test_learning_is_deterministic(quiet_host, monkeypatch):
     assert not np.array_equal(one.network.parameters, third.network.parameters)
 
 
+def test_live_attribution_equals_batch_and_forgets_what_is_old_news(trained, quiet_host):
+    """A signal that has stood out for long is no longer what an alarm is about; a new one is, though it is fainter."""
+    values = quiet_host(1500, 12, 8)
+    values[100:, 3] += 50.0
+    values[1400:, 7] += 2.0
+    values[50] = np.nan
+    hours = hours_of(values)
+    batch = score_rows(trained, values, hours)
+    live = LiveScorer(trained)
+    for row in range(SPAN, 1500):
+        got = live.score(values[row - SPAN : row + 1], int(hours[row])).attribution[0]
+        np.testing.assert_allclose(got, batch.attribution[row - SPAN], atol=1e-5)
+    first, later = batch.attribution[110 - SPAN], batch.attribution[1410 - SPAN]
+    assert first.argmax() == 3
+    assert later.argmax() == 7
+    assert later[3] > np.sort(later)[-3]  # yet it is not forgotten
+    assert batch.surprise[1410 - SPAN].argmax() == 3
+
+
+def test_the_least_threshold_is_felt_only_where_nothing_moves(quiet_host):
+    still = fitted(np.full((400, 6), 0.4, np.float32))
+    assert still.least_threshold == 1.0
+    np.testing.assert_array_equal(still.tails, 0.0)
+    moved = quiet_host(400, 6)
+    moved[380:] += 3.0  # a wide spread of its own
+    assert fitted(moved).least_threshold < 0.5
+
+
 def test_quiet_scores_are_of_rows_that_were_not_learned_from(quiet_host):
     """Scores of what was learned from are lower: a threshold on them would be crossed at once."""
     values = quiet_host(400, 12)

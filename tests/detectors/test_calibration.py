@@ -94,6 +94,14 @@ def test_the_tail_floor_holds_where_the_budget_would_go_into_the_crowd():
     assert budget_threshold(scores, 30.0, 900.0) == pytest.approx(high)
 
 
+def test_no_threshold_falls_below_the_least():
+    still, loud = np.zeros(5000), np.full(5000, 3.0)
+    assert budget_threshold(still, 30.0, 7.0) == 0
+    assert budget_threshold(still, 30.0, 7.0, 0.4) == 0.4
+    assert next_threshold(0.5, still, 30.0, 7.0, least=0.45) == 0.45  # a step down would end at 0.4
+    assert next_threshold(3.0, loud, 30.0, 7.0, least=0.45) == next_threshold(3.0, loud, 30.0, 7.0)
+
+
 def test_nothing_seen_gives_no_threshold_that_anything_crosses():
     assert budget_threshold(np.array([]), 30.0, 7.0) == math.inf
     assert budget_threshold(np.array([np.nan, np.inf]), 30.0, 7.0) == math.inf
@@ -182,4 +190,4 @@ def test_the_reference_stands_for_the_days_before_the_model(seed):
     quiet, loud = days(seed, 7), days(seed + 1, 2, 4.0)
     alone = next_threshold(math.inf, loud, 30.0, 7.0)
     held = next_threshold(math.inf, loud, 30.0, 7.0, quiet)
-    assert held <= 1.35 * 1.1 * budget_threshold(quiet, 30.0, 7.0) < alone
+    assert held <= 1.2 * 1.15 * budget_threshold(quiet, 30.0, 7.0) < alone

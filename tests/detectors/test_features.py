@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from detectors.features import (
     aggregate,
     fit_context,
     network_inputs,
+    noise,
     signal_surprise,
     surprise,
 )
@@ -165,7 +167,7 @@ def test_poor_hosts_give_finite_surprise(quiet_host, what):
     assert np.isfinite(np.concatenate([array.ravel() for array in context.arrays().values()])[: context.signals]).all()
 
 
-def test_missing_values_never_raise_the_score(quiet_host, seed):
+def test_missing_values_hardly_raise_the_score(quiet_host, seed):
     """What is missing says nothing; and it does not make the rest look unlike itself."""
     rng = np.random.default_rng(seed)
     values = quiet_host(1200, 14, seed)
@@ -178,8 +180,9 @@ def test_missing_values_never_raise_the_score(quiet_host, seed):
         holes = later.copy()
         holes[:, rng.permutation(14)[:count]] = np.nan
         got = score_rows(model, holes, at).raw
-        assert np.median(got) <= np.median(whole) + 1e-5
-        assert np.median(got[:130]) <= np.median(whole[:130]) + 1e-5
+        # the factors that the rest tell differ a little: 0.4 % at most with 120 seeds
+        assert np.median(got) <= np.median(whole) * 1.02
+        assert np.median(got[:130]) <= np.median(whole[:130]) * 1.02
         assert got.max() <= whole.max() * 1.05
 
 
@@ -225,9 +228,13 @@ def test_the_network_sees_the_most_surprising_signals_first():
 
 
 def test_the_power_mean_is_the_power_mean():
-    features = np.random.default_rng(1).random((4, 6, 8)).astype(np.float32)
-    expected = np.cbrt((features.astype(float) ** 3).sum(axis=(1, 2)) / (TOP_SIGNALS * 8))
-    np.testing.assert_allclose(aggregate(network_inputs(features, 6)), expected, rtol=1e-6)
+    features = 8 * np.random.default_rng(1).random((4, 12, 8)).astype(np.float32)
+    order = np.argsort(-signal_surprise(features), axis=1)[:, :10]
+    ten = np.minimum(np.take_along_axis(features, order[:, :, None], axis=1).astype(float), 6)
+    expected = np.cbrt((ten**3).mean(axis=(1, 2)))
+    np.testing.assert_allclose(aggregate(network_inputs(features, 12)), expected, rtol=1e-6)
+    few = np.cbrt((np.minimum(features[:, :6].astype(float), 6) ** 3).sum(axis=(1, 2)) / 80)
+    np.testing.assert_allclose(aggregate(network_inputs(features[:, :6], 6)), few, rtol=1e-6)
     np.testing.assert_allclose(signal_surprise(features), np.cbrt((features**3).mean(axis=2)), rtol=1e-6)
 
 
@@ -293,3 +300,27 @@ def test_what_lies_beyond_all_that_was_seen_is_more_than_far_from_the_middle(qui
     assert (surprise(context, window, hours)[0, :, place] == 0).all()
     window[-1] += 5 * context.scale[0] + 0.01
     np.testing.assert_allclose(surprise(context, window, hours)[0, :, place], np.log(6), rtol=0.01)
+
+
+def test_noise_is_what_a_signal_has_beyond_the_middle_one(quiet_host):
+    context, _ = context_of(quiet_host(800, 5))
+    judged = np.ones((200, 5, 8), np.float32)
+    judged[:, 1] = 3.0  # tails of 1 + 3 where the middle signal has 1 + 1
+    judged[:, 2] = 0.0
+    week = np.arange(168)
+    found = noise(context, judged, week)
+    assert found.shape == (8, 5)
+    np.testing.assert_allclose(found[:, 1], np.sqrt(2), rtol=1e-6)
+    np.testing.assert_array_equal(found[:, [0, 2, 3, 4]], 1.0)  # what is quieter counts no more for that
+    np.testing.assert_allclose(noise(context, judged, week[:84])[:, 1], 2**0.25, rtol=1e-6)  # half of a week
+    np.testing.assert_array_equal(noise(context, judged, np.full(800, -1)), 1.0)
+    np.testing.assert_array_equal(noise(context, judged[:0], week), 1.0)
+
+
+def test_noise_divides_the_surprise_of_its_signal(quiet_host):
+    values = quiet_host(300, 3)
+    context, hours = context_of(values)
+    plain = surprise(context, values, hours)
+    factors = np.ones((8, 3))
+    factors[:, 1] = 2.0
+    np.testing.assert_allclose(surprise(replace(context, noise=factors), values, hours), plain / factors.T, rtol=1e-6)

@@ -61,6 +61,7 @@ def test_a_model_comes_back_bit_for_bit(tmp_path, trained, model_of, with_networ
     assert got.signal_ids == model.signal_ids
     assert got.scales == model.scales
     assert got.quiet_scores.tobytes() == model.quiet_scores.tobytes()
+    assert got.tails.tobytes() == model.tails.tobytes()
     for key, array in model.context.arrays().items():
         assert got.context.arrays()[key].tobytes() == array.tobytes(), key
     if with_network:
@@ -113,13 +114,13 @@ def test_what_is_cut_short_is_refused(stored, name, length):
     ("text", "reason"),
     [
         ("", "unreadable manifest"),
-        ("[]", "not an anomaly model of format 2"),
-        ("null", "not an anomaly model of format 2"),
-        ('{"format": 1, "network": "anomaly"}', "not an anomaly model of format 2"),
-        ('{"format": 2, "network": "capacity"}', "not an anomaly model of format 2"),
-        ('{"format": 2, "network": "anomaly"}', "unreadable manifest: KeyError"),
-        (json.dumps({"format": 2, "network": "anomaly", **manifest(1), "sha256": "x", "number": None}), "TypeError"),
-        (json.dumps({"format": 2, "network": "anomaly", **manifest(1), "sha256": "x", "number": 1e999}), "Overflow"),
+        ("[]", "not an anomaly model of format 3"),
+        ("null", "not an anomaly model of format 3"),
+        ('{"format": 2, "network": "anomaly"}', "not an anomaly model of format 3"),
+        ('{"format": 3, "network": "capacity"}', "not an anomaly model of format 3"),
+        ('{"format": 3, "network": "anomaly"}', "unreadable manifest: KeyError"),
+        (json.dumps({"format": 3, "network": "anomaly", **manifest(1), "sha256": "x", "number": None}), "TypeError"),
+        (json.dumps({"format": 3, "network": "anomaly", **manifest(1), "sha256": "x", "number": 1e999}), "Overflow"),
         ("[" * 100_000, "RecursionError"),
         ("\udcff", "unreadable manifest"),
     ],
@@ -157,6 +158,7 @@ def spoil(key, value, place=0):
         (spoil("network", np.inf, 1000), "the network holds values that are not finite"),
         (spoil("context.scale", np.nan), "scale holds values that are not finite"),
         (spoil("context.scale", 0.0), "scale holds values that are not above zero"),
+        (spoil("context.noise", 0.5), "noise below one"),
         (spoil("context.centre", np.inf), "centre holds"),
         (spoil("context.season", np.inf), "season holds"),
         (spoil("scales.quiet", np.nan), "the scales"),
@@ -164,6 +166,8 @@ def spoil(key, value, place=0):
         (spoil("scales.means", np.nan, 1), "the scales"),
         (spoil("scales.means", -1.0, 2), "the scales"),
         (spoil("quiet_scores", np.nan), "quiet time"),
+        (spoil("tails", np.nan), "the tails"),
+        (lambda arrays: arrays.update({"tails": arrays["tails"][:-1]}), "the tails"),
         (spoil("signal_ids", 11), "a signal comes twice"),
         (lambda arrays: arrays.pop("context.own"), "TypeError"),
         (lambda arrays: arrays.pop("signal_ids"), "KeyError"),
@@ -179,7 +183,7 @@ def spoil(key, value, place=0):
         (lambda arrays: arrays.update({"scales.means": np.ones((2, 2))}), "the scales"),
         (lambda arrays: arrays.clear(), "KeyError|TypeError"),
     ],
-    ids=range(25),
+    ids=range(28),
 )
 def test_a_wrong_model_with_a_right_hash_is_refused_with_the_reason(stored, change, reason):
     rewrite(stored, change)
