@@ -53,6 +53,7 @@ from daemon.offload import Offload
 from daemon.precedents import Precedents
 from daemon.preflight import Prepared
 from daemon.process_scan import ProcessScan
+from daemon.routines import Routines
 from daemon.sampler import Sampler
 from daemon.scheduler import Job, Scheduler
 from daemon.server import Server, ensure_token
@@ -70,6 +71,7 @@ _LAST_TICK_SECONDS = 2.0
 _STALE_INTERVALS = 3
 _PRECEDENTS = 500
 _USUAL = "units.usual"
+_HABITS = "jobs.habits"
 _WAKE_FROM_SECONDS = 5.0  # at shorter intervals an early tick brings nothing
 
 
@@ -184,10 +186,12 @@ class App:
         )
         self._precedents = Precedents()
         self._culprits = Culprits(ProcessScan(self._paths.proc))
+        self._routines = Routines(self._gap_seconds)
         evidence = Evidence(
             culprits=self._culprits,
             changes=self._changes,
             precedents=self._precedents,
+            routines=self._routines,
             offload=self._offload,
         )
         self._tick = Tick(
@@ -235,22 +239,28 @@ class App:
     def _restore_evidence(self) -> None:
         self._changes.restore(self._paths.proc)
         self._precedents.learn(reversed(self._state.recent_occurrences(_PRECEDENTS)))
-        usual = self._state.meta(_USUAL)
-        if usual is not None:
+        for key, restore in ((_USUAL, self._culprits.restore), (_HABITS, self._routines.restore)):
+            text = self._state.meta(key)
             try:
-                self._culprits.restore(usual)
+                if text is not None:
+                    restore(text)
             except ValueError as error:  # it is learned anew: nothing else depends on it
-                _log.warning("usual_use_not_read", reason=str(error))
+                _log.warning("what_was_usual_not_read", key=key, reason=str(error))
 
     def _resources_of(self, alertname: str) -> list[str]:
         """Return what open alerts of this name are about: they must not end because a new process knows no past."""
         return [alert.resource for alert in self._pipeline.active if alert.alertname == alertname]
 
+    @property
+    def _gap_seconds(self) -> float:
+        """The pause beyond which nobody watched."""
+        return max(2.5 * self._interval, self._interval + 1.0)
+
     def _collector_context(self, config: Config) -> CollectorContext:
         collectors = config.collectors
         return CollectorContext(
             paths=self._paths,
-            gap_seconds=max(2.5 * self._interval, self._interval + 1.0),
+            gap_seconds=self._gap_seconds,
             exclude_mounts=collectors.exclude_mounts,
             exclude_disks=collectors.exclude_disks,
             exclude_interfaces=collectors.exclude_interfaces,
@@ -297,10 +307,11 @@ class App:
             TIERS_SECONDS[2]: retention.days_days,
         }
         snapshot = self._snapshot
-        usual = self._culprits.remember()  # on the loop, between two ticks
+        usual, habits = self._culprits.remember(), self._routines.remember()  # on the loop, between two ticks
 
         def work() -> int:
             self._state.set_meta(_USUAL, usual)
+            self._state.set_meta(_HABITS, habits)
             gone = self._history.prune(keep) + self._state.prune()
             self._state.restore_reserve()
             if snapshot is not None:

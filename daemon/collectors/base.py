@@ -32,11 +32,15 @@ class HostPaths:
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """A change that a source has seen. `time_ms` is what the source says of it, None = just now."""
+    """A change that a source has seen. `time_ms` is what the source says of it, None = just now.
+
+    `began` is the unit that began a run with it, "" = none did.
+    """
 
     kind: ChangeKind
     text: str
     time_ms: int | None = None
+    began: str = ""
 
 
 class Collector(Protocol):

@@ -32,6 +32,7 @@ from daemon.metrics import Metrics
 from daemon.offload import Offload
 from daemon.precedents import Precedents
 from daemon.process_scan import ProcessScan
+from daemon.routines import Routines
 from daemon.sampler import Sampler
 from daemon.signals import Kind, SignalRegistry, SignalSpec
 from daemon.state import StateDatabase
@@ -141,6 +142,7 @@ class Host:
             culprits=Culprits(ProcessScan(self.proc)),
             changes=self.changes,
             precedents=self.precedents,
+            routines=Routines(2.5 * self.interval),
             offload=self.offload,
         )
         self.tick = Tick(
