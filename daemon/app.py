@@ -186,12 +186,11 @@ class App:
         )
         self._precedents = Precedents()
         self._culprits = Culprits(ProcessScan(self._paths.proc))
-        self._routines = Routines(self._gap_seconds)
+        self._routines = Routines(self._interval)
         evidence = Evidence(
             culprits=self._culprits,
             changes=self._changes,
             precedents=self._precedents,
-            routines=self._routines,
             offload=self._offload,
         )
         self._tick = Tick(
@@ -203,6 +202,7 @@ class App:
             history=self._history,
             watch=self._watch,
             evidence=evidence,
+            routines=self._routines,
             pipeline=self._pipeline,
             metrics=self._metrics,
             publish=self._publish,
@@ -251,16 +251,11 @@ class App:
         """Return what open alerts of this name are about: they must not end because a new process knows no past."""
         return [alert.resource for alert in self._pipeline.active if alert.alertname == alertname]
 
-    @property
-    def _gap_seconds(self) -> float:
-        """The pause beyond which nobody watched."""
-        return max(2.5 * self._interval, self._interval + 1.0)
-
     def _collector_context(self, config: Config) -> CollectorContext:
         collectors = config.collectors
         return CollectorContext(
             paths=self._paths,
-            gap_seconds=self._gap_seconds,
+            gap_seconds=max(2.5 * self._interval, self._interval + 1.0),
             exclude_mounts=collectors.exclude_mounts,
             exclude_disks=collectors.exclude_disks,
             exclude_interfaces=collectors.exclude_interfaces,

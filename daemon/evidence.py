@@ -16,7 +16,6 @@ from daemon.culprits import Culprits
 from daemon.errors import PresagedError
 from daemon.offload import Offload
 from daemon.precedents import Precedents
-from daemon.routines import Routines
 from daemon.sampler import Round
 from detectors.findings import Change, Culprit, Finding, Strength
 
@@ -28,32 +27,21 @@ _SCAN_SECONDS = 1.0
 class Evidence:
     """Gathers it once a tick; on a calm one it only learns."""
 
-    def __init__(
-        self,
-        *,
-        culprits: Culprits,
-        changes: ChangeLog,
-        precedents: Precedents,
-        routines: Routines,
-        offload: Offload,
-    ) -> None:
+    def __init__(self, *, culprits: Culprits, changes: ChangeLog, precedents: Precedents, offload: Offload) -> None:
         self._culprits = culprits
         self._changes = changes
         self._precedents = precedents
-        self._routines = routines
         self._offload = offload
 
     async def gather(self, round_: Round, findings: Sequence[Finding], now: Instant) -> tuple[Finding, ...]:
-        """Keep what was noticed; return the facts, overdue jobs among them, and `findings` with all evidence."""
+        """Keep what was noticed; return the facts of the round, and the detector's `findings` with all evidence."""
         await self._changes.note(round_.noticed, now)
         if not findings:
             self._culprits.calm(round_.units)
-        overdue = self._routines.observe((one.began for one in round_.noticed if one.began), now)
-        known = (*round_.findings, *overdue)
-        if not findings and not known:
+        if not findings and not round_.findings:
             return ()
         change = self._changes.before(now.time_ms)
-        facts = (replace(fact, change=change) for fact in known)
+        facts = (replace(fact, change=change) for fact in round_.findings)
         return (*facts, *[await self._told(finding, round_, change, now) for finding in findings])
 
     async def _told(self, finding: Finding, round_: Round, change: Change | None, now: Instant) -> Finding:

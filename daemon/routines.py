@@ -1,9 +1,9 @@
-"""Jobs that run every day or every week at about the same local hour, and the one that did not.
+"""Jobs that run every day or every week at about the same local hour: the one that runs, the one that did not.
 
-Enters: the units and timers that began a run, and every tick's moment. Leaves: a finding for each job that
-is overdue, until it runs or a second turn has passed: then it is no habit any more. A regular run is never
-a finding. While nobody watched (a suspend, a reboot, a stopped daemon) nothing was missed, and nothing was
-learned.
+Enters: the units and timers whose runs began and ended, and every tick's moment. Leaves: whether a run that
+was to be expected is on, which is no news of this host; and a finding for each job that is overdue, until
+it runs or a second turn has passed: then it is no habit any more. While nobody watched (a suspend, a
+reboot, a stopped daemon) nothing was missed, and nothing was learned.
 """
 
 import json
@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from daemon.clock import Instant
+from daemon.collectors.base import Noticed
+from detectors.features import SPAN
 from detectors.findings import Finding, Strength
 
 _DAY_MS = 86_400_000
@@ -22,6 +24,15 @@ _LEAST_RUNS = 3
 _MOST_MISSES = 3
 _MOST_A_DAY = 4  # what runs more often has no hour of its own
 _MOST_JOBS = 200
+_LONGER = 1.5  # times its last run a job may take; one that hangs is news
+
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """What one tick has of routine: jobs that are `overdue`; `expected`: one that is on time runs or has just ended."""
+
+    overdue: tuple[Finding, ...]
+    expected: bool
 
 
 @dataclass(slots=True)
@@ -36,11 +47,16 @@ class _Habit:
 
 @dataclass(slots=True)
 class _Job:
-    """What is known of one job: its last runs (local time), its habits, how often one of them was not kept."""
+    """What is known of one job: its last runs (local time), its habits, how often one of them was not kept.
+
+    `lasted_ms` is how long its last run took, `expected_ms` until when the present one is no news (0: it is news).
+    """
 
     recent: list[int] = field(default_factory=list)
     habits: list[_Habit] = field(default_factory=list)
     misses: int = 0
+    lasted_ms: int = 0
+    expected_ms: int = 0
 
     @property
     def enough(self) -> int:
@@ -49,22 +65,26 @@ class _Job:
 
 
 class Routines:
-    """The habits of at most 200 jobs. `gap_seconds`: two ticks farther apart have not watched between them."""
+    """The habits of at most 200 jobs, at a sample every `interval_seconds`."""
 
-    def __init__(self, gap_seconds: float) -> None:
-        self._gap_ms = gap_seconds * 1000
+    def __init__(self, interval_seconds: float) -> None:
+        self._gap_ms = max(2.5 * interval_seconds, interval_seconds + 1.0) * 1000
+        self._tail_ms = int(SPAN * interval_seconds * 1000)  # so long the features look back on what was
         self._jobs: dict[str, _Job] = {}
         self._last_ms: int | None = None
         self._watched_since_ms = 0
 
-    def observe(self, began: Iterable[str], now: Instant) -> tuple[Finding, ...]:
-        """Take in the jobs that began since the last tick; return what is overdue now."""
+    def observe(self, noticed: Iterable[Noticed], now: Instant) -> Routine:
+        """Take in what was noticed since the last tick."""
         local_ms = now.time_ms + time.localtime(now.time_ms / 1000).tm_gmtoff * 1000
         if self._last_ms is None or not 0 <= now.time_ms - self._last_ms <= self._gap_ms:
             self._watched_since_ms = local_ms
         self._last_ms = now.time_ms
-        for name in began:
-            self._ran(name, local_ms)
+        for one in noticed:
+            if one.began:
+                self._ran(one.began, local_ms)
+            elif one.ended in self._jobs:
+                self._end(self._jobs[one.ended], local_ms)
         findings = []
         for name, job in self._jobs.items():
             for habit in list(job.habits):
@@ -73,12 +93,13 @@ class Routines:
             overdue = next((habit for habit in job.habits if habit.overdue), None)
             if overdue is not None:
                 findings.append(_missed(name, overdue))
-        return tuple(findings)
+        return Routine(tuple(findings), any(local_ms <= job.expected_ms for job in self._jobs.values()))
 
     def _ran(self, name: str, local_ms: int) -> None:
         job = self._jobs.setdefault(name, _Job())
         if job.recent and abs(local_ms - job.recent[-1]) < _SAME_MS:
             return
+        job.expected_ms = 0
         job.recent = [*job.recent[-_MOST_A_DAY:], local_ms]
         if len(self._jobs) > _MOST_JOBS:
             del self._jobs[min(self._jobs, key=lambda other: self._jobs[other].recent[-1:])]
@@ -94,9 +115,16 @@ class Routines:
             if met is None:
                 job.habits.append(_Habit(turn_ms, local_ms + turn_ms))
                 continue
+            if met.runs >= job.enough:
+                job.expected_ms = local_ms + int(_LONGER * job.lasted_ms) + self._tail_ms
             met.runs, met.due_ms = met.runs + 1, local_ms + turn_ms
             if met.runs >= job.enough:
                 break  # a daily job is no weekly one seven times over
+
+    def _end(self, job: _Job, local_ms: int) -> None:
+        job.lasted_ms = max(0, local_ms - job.recent[-1])
+        if job.expected_ms:
+            job.expected_ms = local_ms + self._tail_ms
 
     def _pass(self, job: _Job, habit: _Habit, local_ms: int) -> None:
         """Let a turn go by at which the job did not run."""
@@ -119,7 +147,8 @@ class Routines:
         try:
             for name, job in json.loads(text).items():
                 habits = [_Habit(**habit) for habit in job["habits"]]
-                self._jobs[str(name)] = _Job([int(at) for at in job["recent"]], habits, int(job["misses"]))
+                recent = [int(at) for at in job["recent"]]
+                self._jobs[str(name)] = _Job(recent, habits, int(job["misses"]), int(job["lasted_ms"]))
         except (TypeError, AttributeError, KeyError) as error:
             raise ValueError(f"the habits of jobs are not understood: {error}") from error
 

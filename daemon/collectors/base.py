@@ -34,13 +34,14 @@ class HostPaths:
 class Noticed:
     """A change that a source has seen. `time_ms` is what the source says of it, None = just now.
 
-    `began` is the unit that began a run with it, "" = none did.
+    `began` and `ended` name the unit whose run began or ended with it, "" = none.
     """
 
     kind: ChangeKind
     text: str
     time_ms: int | None = None
     began: str = ""
+    ended: str = ""
 
 
 class Collector(Protocol):

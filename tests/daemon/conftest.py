@@ -142,7 +142,6 @@ class Host:
             culprits=Culprits(ProcessScan(self.proc)),
             changes=self.changes,
             precedents=self.precedents,
-            routines=Routines(2.5 * self.interval),
             offload=self.offload,
         )
         self.tick = Tick(
@@ -154,6 +153,7 @@ class Host:
             history=self.history,
             watch=self.watch,
             evidence=self.evidence,
+            routines=Routines(self.interval),
             pipeline=self.pipeline,
             metrics=self.metrics,
             publish=self.published.append,

@@ -22,23 +22,33 @@ def berlin(monkeypatch):
     time.tzset()
 
 
+def notice(job):
+    """A run that begins, or with a minus before its name ends."""
+    began, ended = (job, "") if job[0] != "-" else ("", job[1:])
+    return Noticed(ChangeKind.UNIT, job, began=began, ended=ended)
+
+
 class Host:
     """Ticks of a minute; `runs` are (job, seconds from the start)."""
 
     def __init__(self, clock, step=60):
         self.clock, self.step = clock, step
-        self.routines = Routines(2.5 * step)
+        self.routines = Routines(step)
         self.elapsed = 0
+        self.expected = []  # seconds at which a run was no news
         self.found = []  # (seconds from the start, finding), when it begins
 
     def live(self, seconds, *runs):
         due = sorted(runs, key=lambda run: run[1])
-        holding = {finding.resource for finding in self.routines.observe((), self.clock.now())}
+        holding = {finding.resource for finding in self.routines.observe((), self.clock.now()).overdue}
         for _ in range(int(seconds // self.step)):
             self.clock.advance(self.step)
             self.elapsed += self.step
-            began = [job for job, at in due if self.elapsed - self.step < at <= self.elapsed]
-            findings = self.routines.observe(began, self.clock.now())
+            noticed = [one for one, at in due if self.elapsed - self.step < at <= self.elapsed]
+            routine = self.routines.observe(map(notice, noticed), self.clock.now())
+            findings = routine.overdue
+            if routine.expected:
+                self.expected.append(self.elapsed)
             self.found += [(self.elapsed, one) for one in findings if one.resource not in holding]
             holding = {one.resource for one in findings}
         self.holding = holding
@@ -59,6 +69,25 @@ def test_a_job_that_runs_is_no_finding_and_one_that_does_not_is_found_within_two
     assert 0 < at - (8 * DAY + 20 * HOUR) <= 2 * HOUR
     assert (finding.alertname, finding.resource) == ("JobMissed", NIGHTLY)
     assert finding.detail == "backup.service did not run at about 02:15, as it had 8 days in a row"
+
+
+def test_a_run_at_its_time_is_no_news_until_shortly_after_its_end(host):
+    ends = [(f"-{job}", at + 1800) for job, at in nightly(6)]
+    host.live(5.5 * DAY, *nightly(6), *ends)
+    nights = {at // DAY for at in host.expected}
+    assert nights == {3, 4}  # three make a habit
+    began = 3 * DAY + 20 * HOUR + 120
+    first = [at for at in host.expected if at // DAY == 3]
+    assert (first[0], first[-1]) == (began, began + 1800 + 15 * 60)
+
+
+def test_a_run_at_another_hour_or_one_that_hangs_is_news(host):
+    ends = [(f"-{job}", at + 1800) for job, at in nightly(4)]
+    host.live(4.5 * DAY, *nightly(4), *ends, (NIGHTLY, 4 * DAY + 8 * HOUR))
+    assert all(at < 4 * DAY for at in host.expected)
+    host.live(DAY, (NIGHTLY, 4 * DAY + 20 * HOUR))  # and does not end
+    hangs = [at for at in host.expected if at > 4 * DAY]
+    assert hangs[-1] == 4 * DAY + 20 * HOUR + 1800 * 1.5 + 15 * 60
 
 
 @pytest.mark.parametrize(("days", "found"), [(1, 0), (2, 0), (3, 1), (4, 1)])
@@ -145,7 +174,7 @@ def test_the_change_to_summer_time_is_no_miss(host, clock, berlin):
 def test_habits_outlast_a_restart(host, clock):
     host.live(5 * DAY, *nightly(5))
     text = host.routines.remember()
-    host.routines = Routines(150)
+    host.routines = Routines(60)
     host.routines.restore(text)
     clock.advance(600)
     host.elapsed += 600
@@ -156,13 +185,13 @@ def test_habits_outlast_a_restart(host, clock):
 @pytest.mark.parametrize("text", ["[]", "{", '{"a": [{"no": 1}]}', '{"a": 1}', '{"a": []}'])
 def test_what_is_not_understood_is_refused_in_words(text):
     with pytest.raises(ValueError, match=r"\w"):
-        Routines(75).restore(text)
+        Routines(30).restore(text)
 
 
 def test_memory_is_bounded(host):
     for number in range(1000):
         host.clock.advance(60)
-        host.routines.observe([f"job{number}.service"], host.clock.now())
+        host.routines.observe([notice(f"job{number}.service")], host.clock.now())
     assert len(host.routines._jobs) == 200
 
 
