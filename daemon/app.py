@@ -274,7 +274,7 @@ class App:
                 60.0,
                 partial(self._or_anew, self._learning.reset_threshold),
             ),
-            Job("train", config.learning.interval_days * 86_400.0, 4000.0, self._train),
+            Job("train", config.learning.interval_days * 86_400.0, 4000.0, self._learning.train_again),
         ]
 
     async def _or_anew(self, run: Callable[[], Awaitable[str]]) -> str:
@@ -314,11 +314,6 @@ class App:
             return gone
 
         return f"{await self._offload.run(work, deadline_seconds=200.0, what='housekeeping')} rows deleted"
-
-    async def _train(self) -> str:
-        if not self._watch.lasting:
-            return "not before the first training"
-        return await self._learning.train("schedule")
 
     async def _serve(self) -> None:
         """Start in stages, wait for the stop, stop in stages."""

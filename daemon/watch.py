@@ -20,6 +20,7 @@ from daemon.window import RingWindow
 from detectors.anomaly import LEAST_THRESHOLD, MINIMUM_ROWS, AnomalyModel, LiveScorer, RowScores, fit_model
 from detectors.calibration import (
     MERGE_SECONDS,
+    REFERENCE_DAYS,
     RELEASE_RATIO,
     RENOTIFY_SECONDS,
     budget_threshold,
@@ -36,6 +37,8 @@ WINDOW_ROWS = 2880  # a day at 30 s
 _TOP = 5
 _WARM_ROWS = 15
 _EXPECTED_RISE = 1.35  # while a job runs that always ran at this hour: what is more than its usual stir is news still
+_UNLIKE_RATIO = 0.5  # of the threshold
+_DAY_SECONDS = 86_400.0
 _FIRST = 2  # samples of a new history: they show its own beginning
 
 
@@ -176,6 +179,17 @@ class AnomalyWatch:
         quiet = self.model.quiet_scores if self.model else np.zeros(0)
         current, budget = self.threshold, self._settings.episodes_per_week
         return lambda: max(LEAST_THRESHOLD, next_threshold(current, scores, self._interval, budget, quiet))
+
+    def may_learn_again(self, scores: NDArray[np.float64]) -> bool:
+        """Tell from the serving model's `scores` (T,) whether the last day is one to learn from, or a decay going on.
+
+        Quiet time scores next to nothing; a day half of which is near the threshold would become normal with the
+        next model. What lasts for 28 days is how the host is now.
+        """
+        day = int(_DAY_SECONDS / self._interval)
+        if len(scores) == 0 or len(scores) >= REFERENCE_DAYS * day:
+            return True
+        return float(np.median(scores[-day:])) <= _UNLIKE_RATIO * self.threshold
 
     def observe(
         self,

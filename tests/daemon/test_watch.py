@@ -144,7 +144,7 @@ def test_between_release_and_threshold_an_alert_is_held(driver, rows):
 
 @pytest.mark.parametrize(("above", "expected", "alarmed"), [(1.2, False, True), (1.2, True, False), (1.5, True, True)])
 def test_while_an_expected_job_runs_only_what_is_well_above_the_threshold_is_news(
-    driver, rows, registry, above, expected, alarmed
+    driver, rows, registry, *, above, expected, alarmed
 ):
     driver.feed(rows[:600])
     twin = Driver(registry)
@@ -274,6 +274,25 @@ def test_the_threshold_follows_in_bounded_steps(driver, rows):
     before = driver.watch.threshold
     high = np.full(3000, 50 * before)
     assert driver.watch.next_threshold(high)() == pytest.approx(1.5 * before)
+
+
+@pytest.mark.parametrize(
+    ("scores", "may"),
+    [
+        (np.full(100, 0.9), False),
+        (np.r_[np.full(2880, 0.9), np.full(2880, 0.1)], True),  # what was unlike it is over
+        (np.r_[np.full(2880, 0.1), np.full(2880, 0.9)], False),
+        (
+            np.r_[np.full(2000, 0.1), np.full(800, 5.0)],
+            True,
+        ),  # an episode is no decay: it is left out of what is learned
+        (np.full(28 * 2880, 0.9), True),  # that is how the host is now
+        (np.zeros(0), True),
+    ],
+)
+def test_it_does_not_learn_while_the_host_is_unlike_itself(driver, scores, may):
+    driver.watch.threshold = 1.2
+    assert driver.watch.may_learn_again(scores) is may
 
 
 def test_on_a_host_at_perfect_rest_a_whisper_is_no_alarm(driver):

@@ -210,7 +210,7 @@ class Replay:
             self._train(row)
 
     def _train_again(self, row):
-        if self.watch.lasting:
+        if self.watch.lasting and self.watch.may_learn_again(self._scores(row)):
             self._train(row)
 
     def _train(self, row):
@@ -233,14 +233,18 @@ class Replay:
             self.watch._live = _Ahead(model, self)
 
     def _follow(self, row):
-        """The threshold job, on the scores that history would hand it."""
+        """The threshold job."""
+        scores = self._scores(row)
+        if len(scores) * INTERVAL >= 43_200:
+            self.watch.threshold = self.watch.next_threshold(scores)()
+
+    def _scores(self, row):
+        """The scores that history would hand to a job."""
         mine = np.flatnonzero(
             (self._models[: row + 1] == self.watch.number) & (self._flags[: row + 1] & FLAG_OWN_WORK == 0)
         )
         scores = self.outcome.raw[mine]
-        scores = scores[np.isfinite(scores)][-int(28 * 86_400 / INTERVAL) :]
-        if len(scores) * INTERVAL >= 43_200:
-            self.watch.threshold = self.watch.next_threshold(scores)()
+        return scores[np.isfinite(scores)][-int(28 * 86_400 / INTERVAL) :]
 
 
 class _Person:

@@ -6,7 +6,9 @@ detectors; what is calibrated here is the world, never the answer.
 
 The load is requests with a daily and weekly rhythm, noise that lasts from a minute to half a day, and
 bursts. On top come jobs: a nightly backup, hourly jobs, log rotation, a weekly scrub, package lists at any
-hour, deployments, one reboot after which the page cache is cold.
+hour, deployments, one reboot after which the page cache is cold. A service may decay for days, or flap.
+
+One piece, because every signal is a mix of the same causes.
 """
 
 import time
@@ -43,7 +45,9 @@ class Server:
     `without` names runs that do not happen: {("backup", 9)} is the backup of the tenth day.
     """
 
-    def __init__(self, seed, days=30, *, start_ms=1_772_344_800_000, reboot_day=None, without=()):
+    def __init__(
+        self, seed, days=30, *, start_ms=1_772_344_800_000, reboot_day=None, without=(), decaying=(), flapping=()
+    ):
         self.seed, self.rows, self.without = seed, days * DAY, frozenset(without)
         self.traits = self.rng("traits")
         self.time_ms = start_ms + np.arange(self.rows, dtype=np.int64) * int(INTERVAL * 1000)
@@ -57,6 +61,11 @@ class Server:
         self.runs: list[Run] = []
         self.planned: dict[tuple[str, int], int] = {}  # first samples, of runs that do not happen too
         self.table: dict[str, np.ndarray] = {}
+        self.decay, self.cut = np.zeros(self.rows), np.zeros(self.rows, bool)
+        if decaying:
+            self._decay(*decaying)
+        if flapping:
+            self._flap(*flapping)
         self.reboot = None
         if reboot_day is None:
             reboot_day = int(self.traits.integers(9, 24))
@@ -156,6 +165,18 @@ class Server:
                 out[run.start : end] += level[: end - run.start]
         return out
 
+    def _decay(self, first, days):
+        """A service decays from day `first`, linearly over `days`, until the host swaps and a request costs tenfold."""
+        self.decay = np.clip((np.arange(self.rows) / DAY - first) / days, 0, 1)
+
+    def _flap(self, first, days):
+        """The service crashes every 10 to 40 minutes and takes 2 to 5 to come up again: the work of a deployment."""
+        rng, at, end = self.rng("flap"), first * DAY, (first + days) * DAY
+        while at < end:
+            down = int(rng.uniform(120, 300) / INTERVAL)
+            self.cut[at : min(at + down, end)] = True
+            at += down + int(rng.uniform(600, 2400) / INTERVAL)
+
     def _requests(self):
         """Requests a second: night, morning, afternoon, weekend; noise of many lengths; bursts."""
         hour, traits = self.clock_hour, self.traits
@@ -170,21 +191,25 @@ class Server:
         rng = self.rng("bursts")
         for start in rng.integers(0, self.rows, rng.poisson(5 * self.rows / DAY)):
             bursts[start] += rng.lognormal(-1.0, 0.6)
+        out *= 1 - 0.97 * self.cut
         return out * (1 + lfilter([1.0], [1.0, -np.exp(-INTERVAL / rng.uniform(45, 240))], bursts))
 
-    def _build(self):
+    def _build(self):  # noqa: PLR0915 - a host has many signals
         self._jobs()
         traits, put = self.traits, self.table
         cores, memory = int(traits.choice([2, 4, 8])), float(traits.choice([4, 8, 16, 32])) * 2**30
         requests = self._requests()
         backup, scrub, rotate = self.during("backup"), self.during("scrub"), self.during("rotate", 0.3)
         lists, deploy, hourly = self.during("lists", 0.4), self.during("deploy", 0.3), self.during("hourly", 0.5)
+        deploy += self.cut * self.noise("crash", 0.3)
         released = np.cumsum(self._at_ends("deploy") * 0.03 * self.rng("release").normal(size=self.rows))
         cost = cores * traits.uniform(0.1, 0.55) / np.quantile(requests, 0.95)
         warm, cold = self._warmth()
 
         jobs = 0.25 * backup + 0.15 * scrub + 0.7 * rotate + 0.15 * lists + 1.1 * deploy + 0.06 * hourly + 0.3 * cold
-        busy = (0.02 * cores + requests * cost * (1 + released) * self.noise("cost", 0.05) + jobs) / cores
+        busy = (
+            0.02 * cores + requests * cost * (1 + released + 9 * self.decay) * self.noise("cost", 0.05) + jobs
+        ) / cores
         busy = np.clip(busy, 0.004, 0.97)
         system = busy * 0.25 * self.noise("system", 0.06)
         disk_speed = traits.uniform(120e6, 900e6)
@@ -217,9 +242,10 @@ class Server:
         put["cpu.context_switches_per_second"] = 600 + 14 * requests + 2 * (reads + writes) + 500 * jobs
         load = (busy + iowait) * self.noise("load", 0.08)
         put["load.one_per_cpu"], put["load.five_per_cpu"] = _smooth(load, 60), _smooth(load, 300)
-        self._memory(memory, requests, written, read, deploy, warm)
+        self._memory(memory, warm, requests=requests, written=written, read=read, deploy=deploy)
         put["pressure.cpu_some"] = np.clip((0.001 + 0.35 * busy**3) * self.noise("psi cpu", 0.25), 0, 1)
-        put["pressure.memory_some"] = put["pressure.memory_full"] = np.zeros(self.rows)
+        put["pressure.memory_some"] = 0.3 * self.decay * self.noise("psi memory", 0.3)
+        put["pressure.memory_full"] = 0.5 * put["pressure.memory_some"]
         put["pressure.io_some"] = np.clip(0.4 * utilised * self.noise("psi io", 0.3), 0, 1)
         put["pressure.io_full"] = 0.6 * put["pressure.io_some"] * self.noise("psi full", 0.1)
         disk = "disk.nvme-S4EMNX0R."
@@ -270,7 +296,7 @@ class Server:
             cold[self.reboot :] = np.exp(-since / 40) * self.noise("cold", 0.3)[self.reboot :]
         return warm, cold
 
-    def _memory(self, memory, requests, written, read, deploy, warm):
+    def _memory(self, memory, warm, *, requests, written, read, deploy):
         traits, put = self.traits, self.table
         grown = np.arange(self.rows) % int(traits.uniform(40, 160))  # a collector of garbage has its sawtooth
         heap = memory * (0.3 + 0.01 * self.wander("heap", 21_600)) + memory * 0.04 * grown / grown.max()
@@ -279,21 +305,24 @@ class Server:
         )
         heap *= 1 - 0.25 * np.exp(-since / (2 * HOUR))  # a new release starts with an empty heap
         heap *= 0.6 + 0.4 * warm
-        anonymous = heap + 2e5 * _smooth(requests, 300)
+        anonymous = heap + 2e5 * _smooth(requests, 300) + 0.5 * memory * self.decay
         slab = memory * 0.03 * (0.5 + 0.5 * warm) * (1 + 0.02 * self.wander("slab", 28_800))
         streamed = _smooth(read, 1800)
         cached = memory * 0.42 * warm * (1 + 0.015 * self.wander("cache", 14_400)) + memory * 0.05 * streamed / (
             streamed + 40e6
         )
         used = (anonymous + slab + 0.04 * memory) / memory
+        used = np.minimum(used, 0.97)
+        cached = np.minimum(cached, (1 - used) * memory)
         put["memory.used"], put["memory.available_bytes"] = used, (1 - used) * memory
         put["memory.dirty_bytes"] = _smooth(written, 30) * 12 * self.noise("dirty", 0.25)
         put["memory.cached_bytes"], put["memory.slab_bytes"] = cached, slab
         put["memory.anonymous_bytes"] = anonymous
         put["memory.page_faults_per_second"] = (300 + 18 * requests + 6000 * deploy) * self.noise("faults", 0.1)
         put["memory.major_faults_per_second"] = self.rng("major").poisson(0.01 + 30 * (1 - warm)) / 30.0 + 2 * deploy
-        for name in ("swap_in_bytes_per_second", "swap_out_bytes_per_second", "oom_kills_per_second"):
-            put[f"memory.{name}"] = np.zeros(self.rows)
+        put["memory.oom_kills_per_second"] = np.zeros(self.rows)
+        swapped = 3e6 * self.decay * self.noise("swap", 0.5)
+        put["memory.swap_in_bytes_per_second"], put["memory.swap_out_bytes_per_second"] = swapped, 1.2 * swapped
 
     def _rotated(self, logs):
         """What log rotation has given back so far: yesterday's log shrinks to an eighth, a fortnight old goes."""
@@ -313,7 +342,9 @@ class Server:
     def _connections(self, requests, network_out, backup, memory):
         put, rng = self.table, self.rng("tcp")
         opened = requests * 0.3 * self.noise("opens", 0.08)
-        put["tcp.established_count"] = np.rint(15 + _smooth(requests, 120) * 0.8 + 3 * (backup > 0))
+        put["tcp.established_count"] = np.rint(
+            15 + _smooth(requests, 120) * 0.8 * (1 + 9 * self.decay) + 3 * (backup > 0)
+        )
         put["tcp.retransmits"] = 4e-4 * self.noise("retransmits", 0.5) * (1 + backup)
         put["tcp.listen_drops_per_second"] = put["udp.in_errors_per_second"] = np.zeros(self.rows)
         put["tcp.active_opens_per_second"] = 0.4 + 0.1 * opened * self.noise("active", 0.1)
@@ -331,8 +362,7 @@ class Server:
     def _hide_first_rates(self):
         """The first reading after a start has no reading before it."""
         first = np.flatnonzero(np.diff(self.boot, prepend=-1))
-        for row in first:
-            row += int(np.argmin(self.down[row:]))
+        for row in first + [int(np.argmin(self.down[row:])) for row in first]:
             for column, spec in enumerate(self.specs):
                 if spec.kind is Kind.RATE:
                     self.values[row, column] = np.nan
