@@ -18,7 +18,8 @@ from detectors.findings import Finding, Strength
 
 _DAY_MS = 86_400_000
 _TURNS_MS = (_DAY_MS, 7 * _DAY_MS)
-_ABOUT_MS = 3_600_000  # a run so near to its time is on time; timers spread theirs, and summer time moves it
+_ABOUT_MS = 3_600_000  # a run so near to its time is on time
+_NEAR_MS = 1_200_000  # so near before it is a habit: what runs at any hour comes within an hour of itself by chance
 _SAME_MS = 600_000  # a timer and its unit, or two starts in a row, are one run
 _LEAST_RUNS = 3
 _MOST_MISSES = 3
@@ -37,12 +38,17 @@ class Routine:
 
 @dataclass(slots=True)
 class _Habit:
-    """One turn of one job: `due_ms` is the next run's local time, `runs` how many came on time in a row."""
+    """One turn of one job: `due_ms` is the next run's local time; `runs` came on time in a row, `seen` in all."""
 
     turn_ms: int
     due_ms: int
     runs: int = 1
+    seen: int = 1
     overdue: bool = False
+
+    def meets(self, local_ms: int) -> bool:
+        """Tell whether a run at `local_ms` is on time."""
+        return abs(local_ms - self.due_ms) <= (_ABOUT_MS if self.seen >= _LEAST_RUNS else _NEAR_MS)
 
 
 @dataclass(slots=True)
@@ -110,14 +116,13 @@ class Routines:
             if habit.overdue:  # late, or again at its time: either way what was missed is over
                 habit.overdue, habit.runs = False, 0
         for turn_ms in _TURNS_MS:
-            on_time = (h for h in job.habits if h.turn_ms == turn_ms and abs(local_ms - h.due_ms) <= _ABOUT_MS)
-            met = next(on_time, None)
+            met = next((one for one in job.habits if one.turn_ms == turn_ms and one.meets(local_ms)), None)
             if met is None:
                 job.habits.append(_Habit(turn_ms, local_ms + turn_ms))
                 continue
-            if met.runs >= job.enough:
+            if met.seen >= _LEAST_RUNS:  # one that was late once is no news when it comes on time
                 job.expected_ms = local_ms + int(_LONGER * job.lasted_ms) + self._tail_ms
-            met.runs, met.due_ms = met.runs + 1, local_ms + turn_ms
+            met.runs, met.seen, met.due_ms = met.runs + 1, met.seen + 1, local_ms + turn_ms
             if met.runs >= job.enough:
                 break  # a daily job is no weekly one seven times over
 

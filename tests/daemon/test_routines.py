@@ -81,6 +81,22 @@ def test_a_run_at_its_time_is_no_news_until_shortly_after_its_end(host):
     assert (first[0], first[-1]) == (began, began + 1800 + 15 * 60)
 
 
+def test_after_a_miss_the_next_run_at_its_time_is_no_news(host):
+    runs = [run for run in nightly(7) if run[1] // DAY != 5]
+    host.live(7 * DAY, *runs, *[(f"-{job}", at + 1800) for job, at in runs])
+    assert len(host.found) == 1
+    assert {at // DAY for at in host.expected} == {3, 4, 6}
+
+
+def test_a_job_that_runs_at_any_hour_is_hardly_ever_a_habit(seed, clock):
+    rng, found = random.Random(seed), 0
+    for _ in range(5):
+        host = Host(clock, step=300)
+        host.live(30 * DAY, *[("lists.service", (day + rng.random()) * DAY) for day in range(30)])
+        found += len(host.found)
+    assert found <= 2  # one in forty months by chance
+
+
 def test_a_run_at_another_hour_or_one_that_hangs_is_news(host):
     ends = [(f"-{job}", at + 1800) for job, at in nightly(4)]
     host.live(4.5 * DAY, *nightly(4), *ends, (NIGHTLY, 4 * DAY + 8 * HOUR))

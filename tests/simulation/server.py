@@ -85,10 +85,13 @@ class Server:
 
     def at(self, day, hour):
         """The row of a local hour on the `day`-th calendar day."""
-        midnight = np.flatnonzero(np.r_[True, np.diff(self.hours // 24) != 0])
-        first = int(midnight[day]) if day < len(midnight) else self.rows
-        begin = self.clock_hour[first] if first < self.rows else 0.0
-        return max(0, first + round((hour - begin) * HOUR))
+        midnights = np.r_[0, 1 + np.flatnonzero(np.diff(self.hours // 24)), self.rows]
+        if day + 1 >= len(midnights):
+            return self.rows
+        first, end = midnights[day], midnights[day + 1]
+        if hour < self.clock_hour[first]:  # the first day began later
+            return -1
+        return int(first + np.searchsorted(self.clock_hour[first:end], hour))
 
     @property
     def calendar_days(self):
@@ -131,10 +134,7 @@ class Server:
         deploys = traits.uniform(0.3, 0.7)
         for day in range(self.calendar_days):
             rng = self.rng(f"day {day}")
-            start = self.at(day, 12)
-            if start >= self.rows:
-                start = self.rows - 1
-            weekday = int(self.hours[start]) // 24
+            weekday = (int(self.hours[0]) // 24 + day) % 7
             full = 2.0 if weekday == 6 else 1.0  # the full backup of the week
             late = rng.uniform(0, 5 / 60)
             self._run("backup", day, self.at(day, at + late), 2 * length * full * rng.normal(1, 0.07))
@@ -149,7 +149,7 @@ class Server:
 
     def _run(self, job, day, start, rows):
         self.planned[job, day] = int(start)
-        if (job, day) not in self.without and start < self.rows and not self.down[start]:
+        if (job, day) not in self.without and 0 <= start < self.rows and not self.down[start]:
             self.runs.append(Run(job, int(start), max(1, int(rows))))
 
     def during(self, job, relative=0.1):
