@@ -1,6 +1,6 @@
 # presaged: every command sets up what it needs, in .venv, and says what it is doing.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak wheel config lock
+.PHONY: help run test check bench soak e2e-anomaly wheel config lock
 PYTHON ?= python3
 BIN := .venv/bin
 PEERS := benchmarks/peers/inference.lock
@@ -9,7 +9,7 @@ COMPILE := .venv/lock/bin/uv pip compile -q --python-version 3.11 --generate-has
   --no-emit-index-url --no-emit-find-links
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|  \2/' | column -t -s '|'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/make \1|  \2/' | column -t -s '|'
 
 run: .venv/ready config.local.toml  ## watch this host in the foreground; state in var/, Ctrl-C stops
 	@echo "Starting presaged. See it with: $(BIN)/presage status"
@@ -33,6 +33,10 @@ bench: .venv/ready .venv/peers/ready wheel  ## measurements beside others' progr
 
 soak: .venv/ready  ## the repeating tests at the full figures; takes about an hour
 	@PRESAGED_TEST_SCALE=$${PRESAGED_TEST_SCALE:-25} $(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
+
+e2e-anomaly: .venv/ready  ## eleven faults really injected on this host, as root; takes an hour
+	@echo "Watching this host for half an hour, then one fault after the other ..."
+	@$(BIN)/python tests/e2e/anomaly.py $(ARGS)
 
 wheel: .venv/ready .venv/wheel-ready  ## wheels with compiled kernels for x86_64 and aarch64, in dist/
 	@echo "Building the wheels into dist/ (about a minute) ..."

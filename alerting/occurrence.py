@@ -84,10 +84,13 @@ def to_json(occurrence: Occurrence) -> str:
             "direction": part.direction,
             "recent_low": finite(part.recent_low),
             "recent_high": finite(part.recent_high),
+            "network_share": finite(part.network_share),
         }
         for part in occurrence.contributors
     ]
-    document["culprits"] = [{**asdict(who), "usual": finite(who.usual)} for who in occurrence.culprits]
+    document["culprits"] = [
+        {**asdict(who), "usual": finite(who.usual), "times": finite(who.times)} for who in occurrence.culprits
+    ]
     document["change"] = asdict(occurrence.change) if occurrence.change else None
     document["precedent"] = asdict(occurrence.precedent) if occurrence.precedent else None
     return json.dumps(document, allow_nan=False, separators=(",", ":"))
@@ -138,6 +141,7 @@ def _contributor(row: "_Row") -> Contributor:
         direction=Direction(row.text("direction", "")),
         recent_low=row.number_or_nan("recent_low", None),
         recent_high=row.number_or_nan("recent_high", None),
+        network_share=row.number_or_nan("network_share", None),
     )
 
 
@@ -148,6 +152,7 @@ def _culprit(row: "_Row") -> Culprit:
         resource=Resource(row.text("resource")),
         share=row.number_or_nan("share"),
         usual=row.number_or_nan("usual"),
+        times=row.number_or_nan("times", None),
     )
 
 

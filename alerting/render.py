@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from alerting.occurrence import Occurrence, State, finite
-from detectors.findings import Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Unit
+from detectors.findings import WAITS, Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Unit
 
 PAYLOAD_VERSION = 1
 
 _NAMED_CONTRIBUTORS = 3
-_NAMED_CULPRITS = 1
 _NEAR = 0.7  # of the greatest surprise: from there on a level outside of its range is named before any other oddity
 _FAINT = 0.25  # of the greatest surprise: what is below it explains nothing
+_MANIFOLD = 1.5  # times: what grew less is told as it is
+_LEAST_SHARE = 0.01
 _OUTSIDE = frozenset((Direction.ABOVE, Direction.BELOW))
 _NEW_YEAR_MS = 300 * 86_400_000  # from so long ago on a date has its year
 _PLAIN_RATIO = 2.0  # beyond it a ratio is no share of anything (load per processor) and percent would mislead
@@ -46,7 +47,8 @@ def sentence(host: str, occurrence: Occurrence) -> str:
     text = opening + occurrence.detail
     if parts:
         text += (": at its peak " if over else ": ") + ", ".join(parts)
-    more = [_accused(who, over=over) for who in occurrence.culprits[:_NAMED_CULPRITS]]
+    takers, victims = by_role(occurrence.culprits)
+    more = [_accused(who, over=over) for who in takers[:1]] + [_waiting(who, over=over) for who in victims[:1]]
     if occurrence.change is not None:
         more.append(_after(occurrence.change, occurrence.started_ms))
     if occurrence.precedent is not None:
@@ -56,6 +58,7 @@ def sentence(host: str, occurrence: Occurrence) -> str:
 
 def payload(notification_id: str, host: str, occurrence: Occurrence) -> dict[str, object]:
     """Return the webhook document (version 1) of an occurrence that fires or is resolved."""
+    takers, victims = by_role(occurrence.culprits)
     return {
         "version": PAYLOAD_VERSION,
         "id": notification_id,
@@ -86,6 +89,7 @@ def payload(notification_id: str, host: str, occurrence: Occurrence) -> dict[str
                 "direction": part.direction.value or None,
                 "recent_low": finite(part.recent_low),
                 "recent_high": finite(part.recent_high),
+                "network_share": finite(part.network_share),
             }
             for part in occurrence.contributors
         ],
@@ -96,8 +100,18 @@ def payload(notification_id: str, host: str, occurrence: Occurrence) -> dict[str
                 "resource": who.resource.name.lower(),
                 "share": finite(who.share),
                 "usual_share": finite(who.usual),
+                "times_usual": finite(who.times),
             }
-            for who in occurrence.culprits
+            for who in takers
+        ],
+        "victims": [
+            {
+                "unit": _one_line(who.unit),
+                "waits_for": who.resource.name.lower().removesuffix("_wait"),
+                "share_of_time": finite(who.share),
+                "usual_share_of_time": finite(who.usual),
+            }
+            for who in victims
         ],
         "change": occurrence.change
         and {
@@ -195,6 +209,8 @@ def _clause(part: Contributor, *, over: bool) -> str:
             said = f"{verb} unusually steady at {now}"
         case Direction.APART:
             said = f"{verb} {now}, out of step with the other signals"
+        case Direction.UNKNOWN if part.expected_low <= part.value <= part.expected_high:
+            said = f"{verb} {now}, other than its past foretells"
         case _:
             said = f"{verb} {now}"
     return f"{part.signal} {said} ({usual})" if usual else f"{part.signal} {said}"
@@ -206,14 +222,32 @@ def _range(low: str, high: str) -> str:
 
 def _accused(who: Culprit, *, over: bool) -> str:
     name = f"{who.unit} ({who.process})" if who.unit and who.process else who.unit or f"process {who.process}"
-    share = f"{name} {'took' if over else 'takes'} {amount(who.share, Unit.RATIO)} of the {who.resource.value}"
-    return share if math.isnan(who.usual) else f"{share}, usually {amount(who.usual, Unit.RATIO)}"
+    said = f"{name} {'took' if over else 'takes'} {_share(who.share)} of the {who.resource.value}"
+    if math.isnan(who.usual):
+        return said
+    if who.times >= _MANIFOLD > who.share / max(who.usual, _LEAST_SHARE):  # who always takes most, and now more of it
+        return f"{said}, {_digits(who.times)} times as much as usual"
+    return f"{said}, usually {_share(who.usual)}"
+
+
+def _share(share: float) -> str:
+    return "under 1 %" if 0 < share < _LEAST_SHARE else amount(share, Unit.RATIO)
+
+
+def _waiting(who: Culprit, *, over: bool) -> str:
+    said = f"{who.unit} {'waited' if over else 'waits'} {_share(who.share)} of the time for {who.resource.value}"
+    return said if math.isnan(who.usual) else f"{said}, usually {_share(who.usual)}"
+
+
+def by_role(culprits: Sequence[Culprit]) -> tuple[list[Culprit], list[Culprit]]:
+    """Return who took, and who waited."""
+    return [who for who in culprits if who.resource not in WAITS], [who for who in culprits if who.resource in WAITS]
 
 
 def _after(change: Change, started_ms: int) -> str:
     text = f'the change "{change.text}"' if change.kind is ChangeKind.MARK else change.text
     seconds = float(round((started_ms - change.time_ms) / 1000))
-    return f"right after {text}" if seconds < 1 else f"{duration(seconds)} after {text}"
+    return f"it began {'right' if seconds < 1 else duration(seconds)} after {text}"
 
 
 def _like(precedent: Precedent, started_ms: int) -> str:
@@ -221,7 +255,8 @@ def _like(precedent: Precedent, started_ms: int) -> str:
     moment = datetime.fromtimestamp(precedent.started_ms / 1000).astimezone()
     year = f" {moment:%Y}" if started_ms - precedent.started_ms >= _NEW_YEAR_MS else ""
     month = _MONTHS[moment.month - 1]
-    return f"like {moment.day} {month}{year} {moment:%H:%M}, which lasted {duration(precedent.lasted_seconds)}"
+    day = f"{moment.day} {month}{year} at {moment:%H:%M}"
+    return f"it was like this on {day}, for {duration(precedent.lasted_seconds)}"
 
 
 def _lasted(occurrence: Occurrence) -> str:

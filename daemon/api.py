@@ -32,10 +32,11 @@ class HostAnswer(Answer):
 
 
 class ContributionAnswer(Answer):
-    """A signal's share of the score."""
+    """A signal's share of the score, and of the network's answer while the score is raised and a network serves."""
 
     signal: str
     share: float
+    network_share: float | None = None
 
 
 class AnomalyAnswer(Answer):
@@ -177,7 +178,10 @@ def anomaly_answer(snapshot: "Snapshot", score_threshold: float) -> AnomalyAnswe
         raw_score=state.raw,
         raw_threshold=state.threshold,
         network=state.network,
-        contributions=[ContributionAnswer(signal=signal, share=share) for signal, share in state.contributions],
+        contributions=[
+            ContributionAnswer(signal=signal, share=share, network_share=network_share)
+            for (signal, share), network_share in zip(state.contributions, state.network_shares, strict=True)
+        ],
         episodes=state.episodes,
         learning=state.learning,
         model=state.model,

@@ -1,11 +1,11 @@
-"""Who did it: the unit whose use of a resource grew most beyond its usual, and the process in it.
+"""Who did it: the unit whose use of a resource grew most beyond its usual, and the process in it; and who waits for it.
 
 Enters: what units take at each tick, and the contributors of a finding. Leaves: culprits, that of the
 foremost contributor first. A unit that always takes most is nobody's culprit.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 
@@ -13,15 +13,15 @@ from pydantic import TypeAdapter
 
 from alerting.render import foremost
 from daemon.collectors import pressure
-from daemon.collectors.unit import REST, UnitRound
+from daemon.collectors.unit import REST, UnitRound, processes_in
 from daemon.process_scan import ProcessScan, ProcessUse, Scan
-from detectors.findings import Contributor, Culprit, Resource
+from detectors.findings import WAITS, Contributor, Culprit, Resource
 
 _MEMORY_ROUNDS = 2880.0  # how many the usual looks back on, with weights that fade: a day at 30 s
 _LEAST_ROUNDS = 20  # before that nothing is usual yet
 _MOST_UNITS = 200
 _GROWN = 0.25  # of all that is used now: a smaller growth does not explain what the host shows
-_GROWN_MEMORY = 0.05  # of the host's memory
+_GROWN_OTHERWISE = {Resource.MEMORY: 0.05} | dict.fromkeys(WAITS, 0.1)  # of the host's memory, of the time
 _MOSTLY = 0.5
 
 _OF_FAMILY: Mapping[str, tuple[Resource, ...]] = {
@@ -29,16 +29,21 @@ _OF_FAMILY: Mapping[str, tuple[Resource, ...]] = {
     "load": (Resource.CPU,),
     "processes": (Resource.CPU,),
     "temperature": (Resource.CPU,),
+    "network": (Resource.CPU,),  # what travels costs time where it starts or ends, and a connection is an open file
+    "udp": (Resource.CPU,),
+    "tcp": (Resource.DESCRIPTORS, Resource.CPU),
+    "sockets": (Resource.DESCRIPTORS, Resource.CPU),
     "memory": (Resource.MEMORY,),
     "disk": (Resource.WRITES, Resource.READS),
     "filesystem": (Resource.WRITES,),
     "kernel": (Resource.DESCRIPTORS,),
 }
-_OF_PRESSURE: Mapping[str, tuple[Resource, ...]] = {
-    spec.name: resources
-    for (_, lines), resources in zip(
+_OF_PRESSURE: Mapping[str, tuple[tuple[Resource, ...], Resource]] = {  # who takes it, and who waits for it
+    spec.name: (resources, wait)
+    for (_, lines), resources, wait in zip(
         pressure.WANTED,
         ((Resource.CPU,), (Resource.MEMORY,), (Resource.WRITES, Resource.READS)),
+        WAITS,
         strict=True,
     )
     for _, spec in lines
@@ -140,14 +145,26 @@ class Culprits:
     def name(
         self, contributors: Sequence[Contributor], units: UnitRound | None, monotonic_ns: int
     ) -> tuple[Culprit, ...]:
-        """Return at most one culprit a resource that `contributors` speak of; blocks for the scan of the processes."""
-        scan = self._processes.scan(monotonic_ns)
+        """Return at most one culprit a resource that `contributors` speak of, then who waits where it is pressure.
+
+        Blocks for the scan of the processes. Who takes it also waits for it, and is no victim.
+        """
+        asked = [
+            _OF_PRESSURE.get(part.signal) or (_OF_FAMILY.get(part.family, ()), None) for part in foremost(contributors)
+        ]
+        scan = self._processes.scan(monotonic_ns, self._suspects([one for ones, _ in asked for one in ones], units))
         found: dict[Resource, Culprit] = {}
-        for part in foremost(contributors):
-            resources = _OF_PRESSURE.get(part.signal) or _OF_FAMILY.get(part.family, ())
+        waits: list[Resource] = []
+        for resources, wait in asked:
             named = [who for resource in resources if (who := self._culprit(resource, units, scan)) is not None]
             for who in sorted(named, key=lambda who: -_amount(who, units)):
                 found.setdefault(who.resource, who)
+            if wait is not None:
+                waits.append(wait)
+        culprits = {who.unit for who in found.values()}
+        for wait in waits:
+            if units is not None and (unit := self._grown(wait, units, culprits)) is not None:
+                found.setdefault(wait, self._told(unit, "", wait, units))
         return tuple(found.values())
 
     def _culprit(self, resource: Resource, units: UnitRound | None, scan: Scan) -> Culprit | None:
@@ -155,10 +172,22 @@ class Culprits:
         unit = None if units is None else self._grown(resource, units)
         if unit is not None and units is not None:
             process = next((one.name for one in processes if one.unit == unit), "")
-            return Culprit(unit, process, resource, units.shares[unit][resource], self._usual.share(unit, resource))
+            return self._told(unit, process, resource, units)
         return None if units is not None and resource in units.totals else _by_itself(resource, processes, scan)
 
-    def _grown(self, resource: Resource, now: UnitRound) -> str | None:
+    def _suspects(self, resources: Sequence[Resource], units: UnitRound | None) -> list[int]:
+        """Return the processes in the units that grew."""
+        if units is None:
+            return []
+        grown = {self._grown(resource, units) for resource in resources}
+        return [pid for unit, group in units.groups.items() if unit in grown for pid in processes_in(group)]
+
+    def _told(self, unit: str, process: str, resource: Resource, now: UnitRound) -> Culprit:
+        share, usual = now.shares[unit][resource], self._usual.amount(unit, resource)
+        times = share * now.totals[resource] / usual if usual > 0 else nan
+        return Culprit(unit, process, resource, share, self._usual.share(unit, resource), times)
+
+    def _grown(self, resource: Resource, now: UnitRound, without: Collection[str] = ()) -> str | None:
         """Return the unit that took most above its usual; while nothing is usual, the one that takes most of all."""
         total = now.totals.get(resource, nan)
         if isnan(total) or total <= 0:
@@ -166,7 +195,7 @@ class Culprits:
         shares = {
             unit: use[resource]
             for unit, use in now.shares.items()
-            if unit != REST and not isnan(use.get(resource, nan))
+            if unit != REST and unit not in without and not isnan(use.get(resource, nan))
         }
         if not shares:
             return None
@@ -175,13 +204,12 @@ class Culprits:
             return unit if shares[unit] >= _MOSTLY else None
         growth = {unit: share * total - self._usual.amount(unit, resource) for unit, share in shares.items()}
         unit = max(growth, key=lambda one: growth[one])
-        least = _GROWN_MEMORY if resource is Resource.MEMORY else _GROWN
-        return unit if growth[unit] >= least * total else None
+        return unit if growth[unit] >= _GROWN_OTHERWISE.get(resource, _GROWN) * total else None
 
 
 def _by_itself(resource: Resource, processes: Sequence[ProcessUse], scan: Scan) -> Culprit | None:
-    """Return the process that takes most where units tell nothing; of a scan cut short no share is known."""
-    if not processes or not scan.complete or processes[0].share < _MOSTLY:
+    """Return the process that takes most where units tell nothing, and only where the use of all is known."""
+    if not processes or resource not in scan.complete or processes[0].share < _MOSTLY:
         return None
     first = processes[0]
     return Culprit(first.unit, first.name, resource, first.share)

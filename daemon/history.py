@@ -254,16 +254,15 @@ class History:
             self._schema_ids[schema] = np.frombuffer(row[0], "<i8")
         return self._schema_ids[schema]
 
-    def scores(self, model: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the newest `count` raw scores that `model` gave, oldest first, and their flags; none of own work."""
+    def scores(self, model: int, count: int) -> NDArray[np.float64]:
+        """Return the newest `count` raw scores that `model` gave, oldest first; none of own work."""
         with self._lock:
             rows = self._database.execute(
-                "SELECT raw_score, flags FROM samples WHERE model = ? AND raw_score IS NOT NULL AND flags & ? = 0 "
+                "SELECT raw_score FROM samples WHERE model = ? AND raw_score IS NOT NULL AND flags & ? = 0 "
                 "ORDER BY seq DESC LIMIT ?",
                 (model, FLAG_OWN_WORK, count),
             ).fetchall()
-        table = np.array(rows[::-1], np.float64).reshape(-1, 2)
-        return table[:, 0], table[:, 1].astype(np.int64)
+        return np.array([score for (score,) in reversed(rows)], np.float64)
 
     def roll_up(self) -> int:
         """Fold finished buckets of every tier; returns how many rows were written.

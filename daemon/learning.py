@@ -219,10 +219,9 @@ class Learning:
     async def _scores(self) -> NDArray[np.float64]:
         """Return up to 28 days of scores of the model on duty, oldest first."""
         number, count = self._watch.number, min(_MOST_SCORES, int(_REFERENCE_SECONDS / self._interval))
-        scores, _ = await self._offload.run(
+        return await self._offload.run(
             lambda: self._history.scores(number, count), deadline_seconds=_STORE_SECONDS, what="history.db"
         )
-        return scores
 
     async def train(self, trigger: str) -> str:
         """Train in the child, accept and promote; returns a few words. Raises PresagedError."""

@@ -22,7 +22,8 @@ class AnomalyState:
     """The anomaly detector after the last tick. Scores are None until there is a model.
 
     `learning` says in words what is still lacking, "" = nothing. `contributions`: share of the score
-    by signal, the top five. `model` is the name of what serves, `trained_ms` when it was made.
+    by signal, the top five. `network_shares`: what share of the network's answer rests on each of them, NaN
+    unless the score is raised and a network serves. `model` is the name of what serves, `trained_ms` when it was made.
     """
 
     shown: float | None
@@ -30,6 +31,7 @@ class AnomalyState:
     threshold: float | None
     network: float | None
     contributions: tuple[tuple[str, float], ...]
+    network_shares: tuple[float, ...]
     episodes: int
     learning: str
     model: str

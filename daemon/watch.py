@@ -28,8 +28,8 @@ from detectors.calibration import (
     shown_score,
 )
 from detectors.direction import Directions
-from detectors.explain import expected_range, ranking
-from detectors.features import FLOORS, WINDOW
+from detectors.explain import expected_range, network_shares, ranking
+from detectors.features import FLOORS, WINDOW, network_inputs
 from detectors.findings import Contributor, Finding, Strength, Unit
 from detectors.kernels import NUMPY, Backend
 
@@ -230,23 +230,25 @@ class AnomalyWatch:
                 self._live.restart()
         self.window.push(registry.ids, values, passage.hour)
         if self._live is None:
-            return Verdict(None, None, alarmed=False, state=self._state(None, ()), findings=())
+            return Verdict(None, None, alarmed=False, state=self._state(None), findings=())
         model = self._live.model
         window = self.window.recent(model.signal_ids, WINDOW)
         score = self._live.score(window, passage.hour)
         raw = float(score.raw[0])
         if math.isnan(raw):  # nothing of this row is known: neither usual nor unusual
-            return Verdict(None, None, alarmed=False, state=self._state(None, ()), findings=())
+            return Verdict(None, None, alarmed=False, state=self._state(None), findings=())
         top = ranking(score.surprise[0], _TOP)
         specs = [registry.spec_of(model.signal_ids[column]) for column, _ in top]
         alarmed = raw > self.in_force and not own_work
         if alarmed:
             self._count_episode(now_ns)
             self.window.mark_alarmed()
-        state = self._state(score, tuple((spec.name, share) for spec, (_, share) in zip(specs, top, strict=True)))
+        shares = self._network_shares(len(top), alarmed=alarmed)
+        contributions = tuple((spec.name, share) for spec, (_, share) in zip(specs, top, strict=True))
+        state = self._state(score, contributions, shares)
         contributors: tuple[Contributor, ...] = ()
         if raw > RELEASE_RATIO * self.in_force:
-            directions = Directions(model.context, window, passage.hour)
+            directions = Directions(model.context, window, self._live.features[0])
             contributors = tuple(
                 _contributor(
                     spec,
@@ -255,10 +257,18 @@ class AnomalyWatch:
                     column,
                     value=float(window[-1, column]),
                     surprise=float(score.surprise[0, column]),
+                    network_share=network_share,
                 )
-                for spec, (column, _) in zip(specs, top, strict=True)
+                for spec, (column, _), network_share in zip(specs, top, shares, strict=True)
             )
         return Verdict(raw, self.in_force, alarmed, state, self._findings(raw, state, contributors, alarmed=alarmed))
+
+    def _network_shares(self, count: int, *, alarmed: bool) -> tuple[float, ...]:
+        """Return why the network fired, for the `count` most surprising signals; NaN without an alarm or a network."""
+        if not alarmed or self._live is None or self._live.model.network is None:
+            return (math.nan,) * count
+        inputs = network_inputs(self._live.features, self._live.model.context.moving)
+        return tuple(network_shares(self._live.model.network, inputs)[:count].tolist())
 
     def _findings(
         self, raw: float, state: AnomalyState, contributors: tuple[Contributor, ...], *, alarmed: bool
@@ -278,7 +288,12 @@ class AnomalyWatch:
         self.episodes += hours - self._episode_hours
         self._episode_hours = hours
 
-    def _state(self, score: RowScores | None, contributions: tuple[tuple[str, float], ...]) -> AnomalyState:
+    def _state(
+        self,
+        score: RowScores | None,
+        contributions: tuple[tuple[str, float], ...] = (),
+        network_shares: tuple[float, ...] = (),
+    ) -> AnomalyState:
         raw = None if score is None else float(score.raw[0])
         network = None if score is None or math.isnan(float(score.network[0])) else float(score.network[0])
         return AnomalyState(
@@ -291,6 +306,7 @@ class AnomalyWatch:
             learning=self._lacking(),
             model=self._name,
             trained_ms=self._trained_ms,
+            network_shares=network_shares,
         )
 
     def _lacking(self) -> str:
@@ -319,6 +335,7 @@ def _contributor(
     *,
     value: float,
     surprise: float,
+    network_share: float,
 ) -> Contributor:
     low, high = expected
     if spec.unit is not Unit.CELSIUS:
@@ -334,6 +351,7 @@ def _contributor(
         surprise,
         directions.of(column, low, high),
         *directions.recent(column),
+        network_share,
     )
 
 

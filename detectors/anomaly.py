@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from detectors import learner
 from detectors.architectures import ANOMALY
 from detectors.features import (
+    FEATURES,
     INPUTS,
     SPAN,
     WINDOW,
@@ -146,10 +147,14 @@ def score_rows(model: AnomalyModel, values: Float32, hours: Hours) -> RowScores:
 
 
 class LiveScorer:
-    """Scores one sample at a time. It remembers 15 pairs of numbers; the rest is in the model and the window."""
+    """Scores one sample at a time. It remembers 15 pairs of numbers; the rest is in the model and the window.
+
+    `features` (1, S, 8) is the surprise of the row that was scored last, for what explains it.
+    """
 
     def __init__(self, model: AnomalyModel) -> None:
         self.model = model
+        self.features: Float32 = np.zeros((1, model.context.signals, len(FEATURES)), np.float32)
         self._relative: deque[NDArray[np.float64]] = deque(maxlen=_SCALES[-1])
 
     def restart(self) -> None:
@@ -162,7 +167,7 @@ class LiveScorer:
         A row with nothing in it scores NaN and starts the means anew, as in `score_rows`.
         """
         context = self.model.context
-        features = surprise(context, window, np.full(WINDOW, hour))
+        self.features = features = surprise(context, window, np.full(WINDOW, hour))
         evidence = signal_surprise(features)
         if not _present(window[-1:]).all():
             self.restart()

@@ -1,13 +1,13 @@
 """What about a signal is unusual: its level, or how it moves.
 
-Enters: the context, the last 16 samples, and the range in which the level is expected. Leaves: one
-word a signal. A surprise has eight sources, and only one of them is a level outside of its range.
+Enters: the context, the last 16 samples, their surprise, and the range in which the level is expected.
+Leaves: one word a signal. A surprise has eight sources, and only one of them is a level outside of its range.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.features import FEATURES, SPAN, Context, surprise
+from detectors.features import FEATURES, SPAN, Context
 from detectors.findings import Direction
 
 _MARGIN = 0.5  # of the smallest scale that matters: a level that is beyond its range by less is within it
@@ -15,12 +15,12 @@ _MOVES = tuple(FEATURES.index(name) for name in ("slope", "difference", "volatil
 
 
 class Directions:
-    """Reads the directions of some signals of one row; `window` is (16, S), `hour` the local hour of the week."""
+    """Reads the directions of some signals of the last row of `window` (16, S), surprising by `features` (S, 8)."""
 
-    def __init__(self, context: Context, window: NDArray[np.float32], hour: int) -> None:
+    def __init__(self, context: Context, window: NDArray[np.float32], features: NDArray[np.float32]) -> None:
         self._context = context
         self._window = window.astype(np.float64)
-        self._features = surprise(context, window, np.full(len(window), hour))[0]  # (S, 8)
+        self._features = features
 
     def of(self, column: int, low: float, high: float) -> Direction:
         """Return what is unusual about the signal in `column`, whose level is expected from `low` to `high`."""

@@ -48,7 +48,8 @@ class Contributor:
 
     `expected_low` and `expected_high` bound what is usual for the signal at this hour, in its unit;
     `surprise` is dimensionless, 0 = usual, comparable between signals. `recent_low` and `recent_high`
-    are its extremes over the last 15 samples, in its unit.
+    are its extremes over the last 15 samples, in its unit. `network_share` is the share of the network's answer
+    that rests on it (integrated gradients), NaN where no network serves; it ranks nothing.
     """
 
     signal: str
@@ -62,23 +63,34 @@ class Contributor:
     direction: Direction = Direction.UNKNOWN
     recent_low: float = nan
     recent_high: float = nan
+    network_share: float = nan
 
 
 class Resource(StrEnum):
-    """What a unit or a process can take so much of that the host shows it. The value is how a sentence says it."""
+    """What a unit or a process can take so much of that the host shows it, and what it can wait for.
+
+    The value is how a sentence says it.
+    """
 
     CPU = "CPU time"
     MEMORY = "memory"
     READS = "disk reads"
     WRITES = "disk writes"
     DESCRIPTORS = "open files"
+    CPU_WAIT = "a processor"
+    MEMORY_WAIT = "free memory"
+    DISK_WAIT = "the disk"
+
+
+WAITS = (Resource.CPU_WAIT, Resource.MEMORY_WAIT, Resource.DISK_WAIT)
 
 
 @dataclass(frozen=True, slots=True)
 class Culprit:
-    """Who took an unusual part of a resource. `unit` or `process` may be "", never both.
+    """Who took an unusual part of a resource, or, where `resource` is one of WAITS, who waited unusually long for it.
 
-    `share` is of the host's use (of its memory for memory), `usual` what the unit's share used to be,
+    `unit` or `process` may be "", never both. `share` is of the host's use (of its memory for memory, of the
+    time for waiting), `usual` what the unit's share used to be, `times` how many times its usual amount it takes;
     NaN where that is not known. `process` is the kernel's short name, never a command line.
     """
 
@@ -87,6 +99,7 @@ class Culprit:
     resource: Resource
     share: float
     usual: float = nan
+    times: float = nan
 
 
 class ChangeKind(StrEnum):

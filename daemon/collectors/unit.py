@@ -1,4 +1,4 @@
-"""What each unit and container takes: processor, memory, disk reads and writes, from cgroup version 2.
+"""What each unit and container takes and how long it waits: processor, memory, disk, from cgroup version 2.
 
 Enters: the tree of control groups. Leaves: no signals, for a hundred units would crowd out the host's
 own and come and go with every deployment; instead `latest`, the 20 that take most and the rest in one,
@@ -8,14 +8,15 @@ as evidence for the sentence, and the units that came, went or lost a process fo
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from math import isnan, nan
 from pathlib import Path
 
 from daemon.collectors.base import HostPaths, Measurement, Noticed, ProcFile, understood
 from daemon.collectors.unit_name import is_group, name_of
-from daemon.errors import NotAvailable
+from daemon.errors import CollectorError, NotAvailable
 from daemon.rates import Rates
-from detectors.findings import ChangeKind, Resource
+from detectors.findings import WAITS, ChangeKind, Resource
 
 MAX_UNITS = 128  # read one by one; what the others take is in the sums of their slices
 SHOWN_UNITS = 20
@@ -23,10 +24,15 @@ REST = ""
 
 _MAX_GROUPS = 256
 _MAX_DEPTH = 8
+_MAX_INSIDE = 17
 _WALK_ROUNDS = 10  # a unit that left and one that came in the same round leave the count as it was
 _BUFFER = 4096
 _CPU, _MEMORY, _IO = "cpu.stat", "memory.current", "io.stat"
 _RESOURCES = (Resource.CPU, Resource.MEMORY, Resource.READS, Resource.WRITES)
+_POOLED = frozenset((Resource.CPU, Resource.READS, Resource.WRITES))
+_PRESSURE = dict(zip(WAITS, ("cpu.pressure", "memory.pressure", "io.pressure"), strict=True))
+# Of the time. No unit waits longer than the whole host, so below it none is asked: that is most of the time.
+_LEAST_WAIT = 0.05
 
 Use = Mapping[Resource, float]
 
@@ -36,11 +42,13 @@ class UnitRound:
     """Who took what at one tick. `shares` are of the host's use, of its memory for memory; REST is all others.
 
     `totals` are the host's use: seconds of CPU a second, bytes, bytes a second; NaN = missing. A resource
-    whose controller is off is in neither.
+    whose controller is off is in neither. Waiting is in shares of the last ten seconds, its total is 1.
+    `groups` are the folders of the units.
     """
 
     shares: Mapping[str, Use]
     totals: Use
+    groups: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -79,6 +87,16 @@ class _Group:
             amounts[Resource.WRITES] = rates.per_second((*key, "written"), written)
         self.amounts = amounts
 
+    def waited(self, resource: Resource) -> float:
+        """Return the share of the last ten seconds in which some task of the group waited, NaN where it is not told."""
+        name = _PRESSURE[resource]
+        try:
+            if name not in self.files:
+                self.files[name] = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
+            return _recent_wait(os.pread(self.files[name], _BUFFER, 0))
+        except OSError:  # switched off for this group, or it has gone
+            return nan
+
     def oom_kills(self) -> int:
         """Return how many processes of the group the kernel has killed for want of memory, those below it included."""
         try:
@@ -108,6 +126,10 @@ class UnitCollector:
         # beside version 1, systemd keeps version 2 in a folder of its own
         self._top = top if (top / "cgroup.controllers").exists() else top / "unified"
         self._meminfo = ProcFile(paths.proc / "meminfo")
+        self._pressure = {
+            resource: ProcFile(paths.proc / "pressure" / name.removesuffix(".pressure"))
+            for resource, name in _PRESSURE.items()
+        }
         self._rates = Rates(gap_seconds)
         self._units: dict[str, _Group] = {}
         self._tops: dict[str, _Group] = {}
@@ -143,7 +165,8 @@ class UnitCollector:
 
     def close(self) -> None:
         """Give back the descriptors."""
-        self._meminfo.close()
+        for file in (self._meminfo, *self._pressure.values()):
+            file.close()
         for group in (*self._units.values(), *self._tops.values()):
             group.close()
 
@@ -159,7 +182,7 @@ class UnitCollector:
     def _round(self) -> UnitRound:
         told = {resource for group in self._units.values() for resource in group.amounts}
         totals = {
-            resource: sum(group.amounts.get(resource, 0.0) for group in self._tops.values())
+            resource: _sum_of_known([group.amounts.get(resource, 0.0) for group in self._tops.values()])
             for resource in _RESOURCES
             if resource in told
         }
@@ -173,14 +196,30 @@ class UnitCollector:
             }
             for name, group in self._units.items()
         }
+        for resource, waits in self._waits().items():
+            totals[resource] = 1.0
+            for name, share in waits.items():
+                shares[name][resource] = share
         ranked = sorted(shares, key=lambda name: -max(_known(shares[name]), default=0.0))
         shown = {name: shares[name] for name in ranked[:SHOWN_UNITS]}
         shown[REST] = {
             resource: max(0.0, 1.0 - sum(use.get(resource, 0.0) for use in shown.values()))
             for resource in totals
-            if resource is not Resource.MEMORY
+            if resource in _POOLED
         }
-        return UnitRound(shown, totals)
+        return UnitRound(shown, totals, {name: group.path for name, group in self._units.items()})
+
+    def _waits(self) -> dict[Resource, dict[str, float]]:
+        """Return who waited how long, of each resource whose pressure the host tells."""
+        found = {}
+        for resource, file in self._pressure.items():
+            try:
+                host = _recent_wait(file.read())
+            except (NotAvailable, CollectorError):  # the pressure collector says so
+                continue
+            is_asked = host >= _LEAST_WAIT
+            found[resource] = {name: group.waited(resource) if is_asked else 0.0 for name, group in self._units.items()}
+        return found
 
     def _has_changed(self) -> bool:
         try:
@@ -250,6 +289,17 @@ class UnitCollector:
             unit.kills = kills
 
 
+def processes_in(group: Path) -> list[int]:
+    """Return the processes in a control group and in up to 16 below it, the newest first; empty when it has gone."""
+    found: list[int] = []
+    for folder, _, _ in islice(os.walk(group), _MAX_INSIDE):
+        try:
+            found += map(int, Path(folder, "cgroup.procs").read_bytes().split())
+        except OSError:  # it has gone, or holds threads
+            continue
+    return sorted(found, reverse=True)
+
+
 def _is_transient(name: str) -> bool:
     """What a session, a timer of a user or `systemd-run` makes is no change of the host."""
     return name.endswith(".scope") or name.startswith(("run-", "user-runtime-dir@", "session-"))
@@ -272,8 +322,23 @@ def _bytes_of(text: bytes) -> tuple[int, int]:
     return read, written
 
 
+def _recent_wait(text: bytes) -> float:
+    """Return "some" of the last ten seconds, a ratio."""
+    start = text.find(b"some avg10=") + len(b"some avg10=")
+    try:
+        return float(text[start : text.index(b" ", start)]) / 100
+    except ValueError:
+        return nan
+
+
 def _share(amount: float, total: float) -> float:
     return min(amount / total, 1.0) if total > 0 else 0.0 if total == 0 else nan
+
+
+def _sum_of_known(amounts: Sequence[float]) -> float:
+    """Return the sum without what is not known, NaN where nothing is: a group that has just come has no rate yet."""
+    known = [amount for amount in amounts if not isnan(amount)]
+    return sum(known) if known else nan
 
 
 def _known(use: Use) -> list[float]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting.alert import AlertBook
-from alerting.occurrence import from_json, to_json
+from alerting.occurrence import State, from_json, to_json
 from alerting.render import _clause, amount, duration, foremost, payload, rfc3339, sentence
 from detectors.findings import Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Resource, Unit
 
@@ -83,6 +83,7 @@ def test_expected_range(occurrences, value, low, high, said):
         (Direction.FLAT, (3.0, 0.0, 4.5, 3.0, 3.0), "is unusually steady at 3/s (usually 0/s to 4.5/s)"),
         (Direction.APART, (3.0, 0.0, 4.5, 2.0, 3.0),
          "is 3/s, out of step with the other signals (usually 0/s to 4.5/s)"),
+        (Direction.UNKNOWN, (3.0, 0.0, 4.5, 2.0, 3.0), "is 3/s, other than its past foretells (usually 0/s to 4.5/s)"),
         (Direction.CHANGEABLE, (math.nan, math.nan, math.nan, math.nan, math.nan), "is unusually changeable"),
     ],
 )  # fmt: skip
@@ -105,7 +106,9 @@ def test_a_move_is_never_said_as_a_level(direction, numbers, unit):
     )
     said = _clause(part, over=False)
     level = re.fullmatch(r"x is [^(,]+( \(usually .*\))?", said) and "unusually" not in said
-    assert bool(level) == (direction in {Direction.UNKNOWN, Direction.ABOVE, Direction.BELOW})
+    is_within = part.expected_low <= value <= part.expected_high
+    outside = {Direction.ABOVE, Direction.BELOW} | (set() if is_within else {Direction.UNKNOWN})
+    assert bool(level) == (direction in outside)
 
 
 def test_of_about_equal_surprise_a_level_outside_of_its_range_comes_first(occurrences):
@@ -131,6 +134,9 @@ def test_what_is_faint_beside_the_rest_is_not_named(occurrences):
 WRITER = Culprit("postgresql.service", "", Resource.WRITES, 0.71, 0.09)
 
 
+WAITING = Culprit("postgresql.service", "", Resource.DISK_WAIT, 0.4, 0.01)
+
+
 @pytest.mark.parametrize(
     ("culprit", "said"),
     [
@@ -140,18 +146,42 @@ WRITER = Culprit("postgresql.service", "", Resource.WRITES, 0.71, 0.09)
             "postgresql.service (postgres) takes 71 % of the disk writes, usually 9 %",
         ),
         (Culprit("", "yes", Resource.CPU, 0.5), "process yes takes 50 % of the CPU time"),
+        (replace(WRITER, usual=0.0004), "postgresql.service takes 71 % of the disk writes, usually under 1 %"),
+        (replace(WRITER, usual=0.0, times=9.0), "postgresql.service takes 71 % of the disk writes, usually 0 %"),
+        (
+            replace(WRITER, usual=0.8, times=9.2),
+            "postgresql.service takes 71 % of the disk writes, 9.2 times as much as usual",
+        ),
+        (replace(WRITER, usual=0.8, times=1.2), "postgresql.service takes 71 % of the disk writes, usually 80 %"),
+        (WAITING, "postgresql.service waits 40 % of the time for the disk, usually 1 %"),
+        (
+            Culprit("app.service", "", Resource.CPU_WAIT, 0.6),
+            "app.service waits 60 % of the time for a processor",
+        ),
     ],
 )
 def test_who_took_it(occurrences, culprit, said):
     assert sentence("h", replace(occurrences[0], contributors=(), culprits=(culprit,))) == f"h: unusual; {said}"
 
 
+def test_who_took_it_is_named_before_who_waits_for_it(occurrences):
+    backup = Culprit("backup.service", "tar", Resource.WRITES, 0.9, 0.0)
+    reader = Culprit("index.service", "", Resource.READS, 0.5, 0.1)
+    full = replace(occurrences[0], contributors=(), culprits=(backup, reader, WAITING))
+    assert sentence("h", full) == (
+        "h: unusual; backup.service (tar) takes 90 % of the disk writes, usually 0 %; "
+        "postgresql.service waits 40 % of the time for the disk, usually 1 %"
+    )
+    over = replace(full, state=State.RESOLVED, resolved_ms=full.started_ms + 60_000)
+    assert "; postgresql.service waited 40 % of the time for the disk" in sentence("h", over)
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "seconds", "said"),
     [
-        (ChangeKind.PACKAGE, "dpkg upgraded postgresql-16", 720, "12 min after dpkg upgraded postgresql-16"),
-        (ChangeKind.UNIT, "nginx.service restarted", 0, "right after nginx.service restarted"),
-        (ChangeKind.MARK, "deploy 42\n", 30, '30 s after the change "deploy 42 "'),
+        (ChangeKind.PACKAGE, "dpkg upgraded postgresql-16", 720, "it began 12 min after dpkg upgraded postgresql-16"),
+        (ChangeKind.UNIT, "nginx.service restarted", 0, "it began right after nginx.service restarted"),
+        (ChangeKind.MARK, "deploy 42\n", 30, 'it began 30 s after the change "deploy 42 "'),
     ],
 )
 def test_what_was_changed_before(occurrences, kind, text, seconds, said):
@@ -166,18 +196,20 @@ def test_when_it_was_like_that(occurrences, monkeypatch):
         for ago_days, date in ((10, "19 February"), (400, "25 January 2025")):
             past = Precedent(ULID, occurrences[0].started_ms - ago_days * 86_400_000, 1200.0, 0.93)
             text = sentence("h", replace(occurrences[0], contributors=(), precedent=past))
-            assert text == f"h: unusual; like {date} 07:00, which lasted 20 min"
+            assert text == f"h: unusual; it was like this on {date} at 07:00, for 20 min"
     finally:
         monkeypatch.undo()
         time.tzset()
 
 
 def test_evidence_leaves_as_the_schema_says_and_comes_back_from_the_database(occurrences):
-    part = replace(occurrences[0].contributors[0], direction=Direction.ABOVE, recent_low=0.1, recent_high=0.98)
+    part = replace(
+        occurrences[0].contributors[0], direction=Direction.ABOVE, recent_low=0.1, recent_high=0.98, network_share=0.4
+    )
     full = replace(
         occurrences[0],
         contributors=(part,),
-        culprits=(WRITER, Culprit("", "yes", Resource.CPU, 0.5)),
+        culprits=(WRITER, Culprit("", "yes", Resource.CPU, 0.5), WAITING),
         change=Change(1, ChangeKind.MARK, "deploy"),
         precedent=Precedent(ULID, 1, 2.0, 0.9),
     )
@@ -185,6 +217,11 @@ def test_evidence_leaves_as_the_schema_says_and_comes_back_from_the_database(occ
     check(document, SCHEMA)
     assert document["culprits"][0]["usual_share"] == 0.09
     assert document["culprits"][1]["usual_share"] is None
+    assert len(document["culprits"]) == 2
+    assert document["victims"] == [
+        {"unit": "postgresql.service", "waits_for": "disk", "share_of_time": 0.4, "usual_share_of_time": 0.01}
+    ]
+    assert document["contributors"][0]["network_share"] == 0.4
     assert to_json(from_json(to_json(full))) == to_json(full)
 
 
@@ -193,7 +230,7 @@ def test_an_occurrence_of_an_earlier_version_is_read(occurrences):
     for key in ("culprits", "change", "precedent"):
         del document[key]
     for part in document["contributors"]:
-        for key in ("direction", "recent_low", "recent_high"):
+        for key in ("direction", "recent_low", "recent_high", "network_share"):
             del part[key]
     assert to_json(from_json(json.dumps(document))) == to_json(occurrences[0])
 
@@ -252,7 +289,7 @@ def test_golden_payload(occurrences):
     assert document.pop("contributors")[0] == {
         "signal": "cpu.busy", "family": "cpu", "resource": "", "value": 0.97, "unit": "ratio",
         "expected_low": 0.03, "expected_high": 0.12, "surprise": 9.0,
-        "direction": None, "recent_low": None, "recent_high": None,
+        "direction": None, "recent_low": None, "recent_high": None, "network_share": None,
     }  # fmt: skip
     assert document.pop("sentence") == occurrences[0].sentence
     assert document == {
@@ -272,6 +309,7 @@ def test_golden_payload(occurrences):
         "score": 5.0,
         "threshold": 3.0,
         "culprits": [],
+        "victims": [],
         "change": None,
         "precedent": None,
         "commands": {"status": "presage status"},

@@ -124,7 +124,7 @@ async def test_the_real_child_trains_from_the_real_history_and_its_model_serves(
     assert host.models.champion()[1].name == "000000000150"
     assert list(host.models.incoming.iterdir()) == []
     assert host.count("presaged_retrains_total", network="anomaly", trigger="first", outcome="promoted") == 1
-    scores, _ = host.history.scores(150, 10)
+    scores = host.history.scores(150, 10)
     assert scores.tolist() == pytest.approx([snapshot.anomaly.raw])
     again = await hosts(quiet_collector(12), config=SMALL)
     assert (again.watch.number, again.watch.threshold) == (150, host.watch.threshold)
@@ -325,8 +325,8 @@ async def test_scores_of_the_window_are_no_lineage_of_the_child(hosts, quiet_col
     host = await hosts(quiet_collector(6), config=SMALL)
     await host.take(61)
     assert host.watch.number == -60
-    assert len(host.history.scores(-60, 10)[0]) == 1
-    assert len(host.history.scores(60, 10)[0]) == 0
+    assert len(host.history.scores(-60, 10)) == 1
+    assert len(host.history.scores(60, 10)) == 0
 
 
 async def test_the_back_end_is_compiled_in_the_child_and_adopted(hosts, quiet_collector, until):

@@ -47,9 +47,10 @@ VALUES = (
 
 LEARNED = AnomalyState(
     shown=0.42, raw=1.5, threshold=2.75, network=0.125, contributions=(("cpu.busy", 0.75), ("disk.gone.busy", 0.25)),
+    network_shares=(0.5, 0.25),
     episodes=3, learning="", model="000000002880", trained_ms=T0 - 86_400_000,
 )  # fmt: skip
-NOTHING = AnomalyState(None, None, None, None, (), 0, "learning: 1 of 60 samples", "", None)
+NOTHING = AnomalyState(None, None, None, None, (), (), 0, "learning: 1 of 60 samples", "", None)
 
 
 def snapshot(**changes):

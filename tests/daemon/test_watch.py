@@ -1,8 +1,11 @@
+import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from daemon.api import anomaly_answer
 from daemon.config import Anomaly
 from daemon.continuity import Continuity, Passage
 from daemon.signals import Kind, SignalRegistry, SignalSpec
@@ -107,6 +110,36 @@ def test_with_everything_learned_it_says_nothing(driver, rows, registry, monkeyp
     assert driver.watch.lasting
     driver.feed(rows[301:700])
     assert driver.learned_at == [60]  # a lasting model is not replaced from the window
+
+
+def test_why_the_network_fired_is_told_beside_the_ranking(driver, rows, registry, monkeypatch):
+    monkeypatch.setattr(learner, "_LEAST_STEPS", 90)
+    model = fit_model(rows[:300], np.full(300, 5), registry.ids.tolist(), floors_of(registry.specs), with_network=True)
+    driver.feed(rows[:60])
+    driver.watch.adopt(model, 300, "000000000300", 1000)
+    loud = rows[300:340].copy()
+    loud[20:, 3:9] += 3.0
+    verdicts = driver.feed(loud)
+    calm, raised = verdicts[10], verdicts[21]
+    assert not calm.alarmed
+    assert np.isnan(calm.state.network_shares).all()
+    assert raised.alarmed
+    shares = raised.state.network_shares
+    assert shares == tuple(one.network_share for one in raised.findings[0].contributors)
+    assert all(share >= 0 for share in shares)
+    assert 0 < sum(shares) <= 1
+    assert [one.signal for one in raised.findings[0].contributors] == [name for name, _ in raised.state.contributions]
+    for verdict, told in ((calm, [None] * 5), (raised, list(shares))):
+        answer = json.loads(anomaly_answer(SimpleNamespace(anomaly=verdict.state), 0.8).model_dump_json())
+        assert [one["network_share"] for one in answer["contributions"]] == told
+
+
+def test_without_a_network_nothing_says_why_it_fired(driver, rows):
+    driver.feed(rows[:300])
+    loud = rows[300:301] + 3.0
+    (verdict,) = driver.feed(loud)
+    assert verdict.alarmed
+    assert np.isnan([one.network_share for one in verdict.findings[0].contributors]).all()
 
 
 def test_what_is_unusual_is_found_named_and_not_learned_from(driver, rows):

@@ -23,10 +23,14 @@ def context(past):
     return fit_context(past, np.full(ROWS, -1), np.full(3, 0.1))
 
 
+def read(context, window):
+    return Directions(context, window, surprise(context, window, np.full(WINDOW, -1))[0])
+
+
 def direction(context, past, column, tail):
     window = past[-WINDOW:].copy()
     window[WINDOW - len(tail) :, column] = tail
-    return Directions(context, window, -1).of(column, float(context.low[column]), float(context.high[column]))
+    return read(context, window).of(column, float(context.low[column]), float(context.high[column]))
 
 
 @pytest.mark.parametrize(
@@ -49,15 +53,15 @@ def test_recent_extremes(context, past):
     window = past[-WINDOW:].copy()
     window[0, 0] = 1e6  # the sixteenth, which is out of it
     window[5, 0], window[6, 0], window[7, 0] = 500.0, -500.0, np.nan
-    assert Directions(context, window, -1).recent(0) == (-500.0, 500.0)
+    assert read(context, window).recent(0) == (-500.0, 500.0)
     window[:, 0] = np.nan
-    assert np.isnan(Directions(context, window, -1).recent(0)).all()
+    assert np.isnan(read(context, window).recent(0)).all()
 
 
 def test_a_level_counts_as_outside_only_by_what_matters(context, past):
     window = past[-WINDOW:].copy()
     window[-1, 0] = context.high[0] + 0.04
-    assert Directions(context, window, -1).of(0, context.low[0], context.high[0]) is not Direction.ABOVE
+    assert read(context, window).of(0, context.low[0], context.high[0]) is not Direction.ABOVE
 
 
 def test_what_did_not_surprise_has_no_direction(context, past):
@@ -65,4 +69,4 @@ def test_what_did_not_surprise_has_no_direction(context, past):
     assert features.shape == (1, 3, 8)
     constant = fit_context(np.ones((ROWS, 1), np.float32), np.full(ROWS, -1), np.array([0.1]))
     window = np.ones((WINDOW, 1), np.float32)
-    assert Directions(constant, window, -1).of(0, 1.0, 1.0) in {Direction.UNKNOWN, Direction.APART, Direction.FLAT}
+    assert read(constant, window).of(0, 1.0, 1.0) in {Direction.UNKNOWN, Direction.APART, Direction.FLAT}

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from detectors.explain import expected_range, integrated_gradients, permutation_importance, ranking
-from detectors.features import fit_context
+from detectors.explain import expected_range, integrated_gradients, network_shares, permutation_importance, ranking
+from detectors.features import INPUTS, fit_context
 from detectors.kernels import Activation
 from detectors.network import Network
 from detectors.parameters import Architecture
@@ -58,6 +58,18 @@ def test_integrated_gradients_of_a_line_are_its_terms():
     told = integrated_gradients(network, np.array([[1.0, 1.0, 7.0]]))
     np.testing.assert_allclose(told.parts, [[1, -2, 0]])
     np.testing.assert_allclose(told.completeness_error, 0, atol=1e-12)
+
+
+def test_why_the_network_fired_is_shared_out_by_rank():
+    """One layer that looks at two of the 31 signals and at one pooled mean: its shares are the terms of a sum."""
+    weights = np.zeros(INPUTS + 1, np.float32)
+    weights[0], weights[3 * 8 + 2], weights[31 * 8], weights[-1] = 1.0, 2.0, 4.0, -3.0
+    network = Network(Architecture((INPUTS, 1)), weights)
+    shares = network_shares(network, np.ones((1, INPUTS), np.float32))
+    assert shares.shape == (31,)
+    assert shares[[0, 3]] == pytest.approx([1 / 7, 2 / 7])
+    assert np.delete(shares, [0, 3]).tolist() == [0.0] * 29
+    assert np.isnan(network_shares(network, np.zeros((1, INPUTS), np.float32))).all()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -53,17 +54,15 @@ def wait_for(condition, seconds, what):
 
 
 class Daemon:
-    """A real presaged in its own folder."""
+    """A real presaged in its own folder. `program` is what is run with `--config FILE`."""
 
-    def __init__(self, folder, config):
+    def __init__(self, folder, config, program=("-P", "-m", "daemon")):
         self.port = free_port()
         self.folder = folder
         self.file = folder / "config.toml"
         self.file.write_text(f'{config}\n[http]\nlisten = "127.0.0.1:{self.port}"\n[storage]\ndirectory = "state"\n')
         self.log = (folder / "log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "daemon", "--config", str(self.file)], stderr=self.log
-        )
+        self.process = subprocess.Popen([sys.executable, *program, "--config", str(self.file)], stderr=self.log)
 
     def status(self):
         return json.loads(get(f"http://127.0.0.1:{self.port}/api/v1/status"))
@@ -76,8 +75,32 @@ class Daemon:
 
         return wait_for(enough, seconds, f"{count} samples")
 
+    def samples(self, since_ms=0):
+        """Return (time_ms, raw score, threshold, flags) of the samples that were scored, oldest first.
+
+        Read from the file: a request on loopback would itself be what is unusual.
+        """
+        return self._read(
+            "history.db",
+            "SELECT time_ms, raw_score, raw_threshold, flags FROM samples"
+            " WHERE raw_score IS NOT NULL AND time_ms >= ? ORDER BY seq",
+            since_ms,
+        )
+
+    def occurrences(self, since_ms=0):
+        """Return the occurrences that fired and began since then, oldest first, as the database keeps them."""
+        rows = self._read("state.db", "SELECT payload FROM occurrences ORDER BY ordinal")
+        found = [json.loads(payload) for (payload,) in rows]
+        return [one for one in found if one["started_ms"] >= since_ms]
+
+    def _read(self, name, query, *values):
+        path = f"file:{self.folder}/state/{name}?mode=ro"
+        with contextlib.closing(sqlite3.connect(path, uri=True, timeout=5)) as database:
+            return database.execute(query, values).fetchall()
+
     def stop(self):
         if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)  # a test may have stopped it
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(timeout=10)
         self.log.close()

@@ -31,7 +31,7 @@ from daemon.state import StateDatabase
 from daemon.watch import WINDOW_ROWS, AnomalyWatch, floors_of
 from detectors import anomaly
 from detectors.anomaly import RowScores, fit_model, score_rows
-from detectors.features import SPAN
+from detectors.features import SPAN, surprise
 from detectors.findings import ChangeKind
 
 UNITS = {
@@ -56,7 +56,13 @@ class _Ahead:
     def restart(self):
         self._next = self._left
 
+    @property
+    def features(self):
+        """The evidence of the row that was scored last (1, S, 8)."""
+        return surprise(self.model.context, *self._last)
+
     def score(self, window, hour):
+        self._last = (window, np.full(len(window), hour))
         if self._next == self._left:
             self._look_ahead()
         at, self._next = slice(self._next, self._next + 1), self._next + 1

@@ -1,5 +1,8 @@
+import math
 import os
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from daemon.collectors.base import HostPaths
 from daemon.collectors.unit import MAX_UNITS, REST, SHOWN_UNITS, UnitCollector
 from daemon.collectors.unit_name import cgroup_path, is_group, name_of, unit_of
 from daemon.errors import CollectorError, NotAvailable
-from detectors.findings import Resource
+from detectors.findings import WAITS, Resource
 
 ID = "3f2a91bc77de" + "0" * 52
 POD = "pod0a1b2c3d-0000-1111-2222-333344445555"
@@ -33,6 +36,16 @@ class Groups:
         io = f"8:0 rbytes={read} wbytes={written} rios=1 wios=1 dbytes=0 dios=0\n8:16 rbytes=0 wbytes=0 rios=0 wios=0\n"
         self.tree.write(f"sys/fs/cgroup/{path}/io.stat", io)
         self.tree.write(f"sys/fs/cgroup/{path}/memory.events", f"low 0\nmax 0\noom 0\noom_kill {kills}\n")
+
+    def wait(self, path, **shares):
+        for name, share in shares.items():
+            for kind in ("some", "full"):
+                avg = f"avg10={100 * share if kind == 'some' else 1:.2f} avg60=3.00 avg300=2.00 total=12345"
+                mode = "w" if kind == "some" else "a"
+                where = f"{self.top}/{path}/{name}.pressure" if path else f"{self.tree.paths.proc}/pressure/{name}"
+                Path(where).parent.mkdir(parents=True, exist_ok=True)
+                with Path(where).open(mode) as file:
+                    file.write(f"{kind} {avg}\n")
 
     def remove(self, path):
         folder = self.top / path
@@ -68,6 +81,17 @@ def test_shares_of_the_hosts_use(groups, collector):
     assert shares[REST][Resource.CPU] == pytest.approx(0.125)
     assert totals[Resource.CPU] == pytest.approx(0.8)
     assert totals[Resource.WRITES] == 1000.0
+
+
+def test_a_slice_that_has_just_come_takes_nothing_from_the_others(groups, collector):
+    for second, cpu in ((0, 0.0), (10, 6.0), (20, 12.0)):
+        groups.set("system.slice", cpu=cpu)
+        groups.set("system.slice/db.service", cpu=cpu)
+        if second == 20:
+            groups.set("machine.slice", cpu=3.0)
+        collector.collect(second * 10**9)
+    assert collector.latest.totals[Resource.CPU] == pytest.approx(0.6)
+    assert collector.latest.shares["db.service"][Resource.CPU] == pytest.approx(1.0)
 
 
 def test_where_nothing_is_used_nobody_has_a_share(groups, collector):
@@ -107,6 +131,42 @@ def test_the_twenty_that_take_most_are_told_and_the_rest_is_one(groups, collecto
     assert names == {f"s{number}.service" for number in range(60 - SHOWN_UNITS, 60)}
     told = sum(collector.latest.shares[name][Resource.CPU] for name in names)
     assert collector.latest.shares[REST][Resource.CPU] == pytest.approx(1 - told)
+
+
+def test_how_long_each_unit_waits_is_asked_when_the_host_waits(groups, collector):
+    groups.set("system.slice/db.service")
+    groups.set("system.slice/web.service")
+    groups.wait("system.slice/db.service", cpu=0.2, memory=0.1, io=0.4)
+    groups.wait("system.slice/web.service", io=0.02)
+    groups.wait("", cpu=0.04, memory=0.3, io=0.5)
+    collector.collect(0)
+    db, web, rest = (collector.latest.shares[name] for name in ("db.service", "web.service", REST))
+    assert [db[wait] for wait in WAITS] == [0.0, 0.1, 0.4]  # the host hardly waits for a processor
+    assert web[Resource.DISK_WAIT] == 0.02
+    assert math.isnan(web[Resource.MEMORY_WAIT])  # nothing tells of it
+    assert not set(rest) & set(WAITS)
+    assert [collector.latest.totals[wait] for wait in WAITS] == [1.0] * 3
+    groups.wait("system.slice/db.service", io=0.9)
+    collector.collect(10**9)
+    assert collector.latest.shares["db.service"][Resource.DISK_WAIT] == 0.9
+
+
+def test_without_pressure_in_the_kernel_nobody_waits(groups, collector):
+    groups.set("system.slice/db.service")
+    collector.collect(0)
+    assert not set(collector.latest.totals) & set(WAITS)
+    assert not set(collector.latest.shares["db.service"]) & set(WAITS)
+
+
+def test_a_unit_that_waits_long_is_among_the_twenty(groups, collector):
+    for second in (0, 10):
+        groups.set("system.slice", cpu=second * 6.0)
+        for number in range(30):
+            groups.set(f"system.slice/s{number}.service", cpu=second * number / 30)
+        groups.wait("", io=0.5)
+        groups.wait("system.slice/s0.service", io=0.4)
+        collector.collect(second * 10**9)
+    assert collector.latest.shares["s0.service"][Resource.DISK_WAIT] == 0.4
 
 
 def test_units_beyond_the_bound_are_counted_and_not_read(groups, collector):
@@ -275,19 +335,50 @@ def test_a_round_over_sixty_units_costs_about_a_millisecond(groups, collector):
     assert statistics.median(seconds) < 0.005
 
 
+def real_top():
+    """Return where this host keeps cgroup version 2."""
+    for place in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+        if Path(place, "cgroup.controllers").exists():
+            return Path(place)
+    return pytest.skip("there is no cgroup version 2 here")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="control groups of one's own need root")
+def test_a_real_unit_waits_for_a_processor():
+    """The kernel's own PSI by group, which is there without any controller: beside version 1 too."""
+    group = real_top() / f"presaged-busy-{os.getpid()}.service"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error.strerror}")
+    collector = UnitCollector(paths=HostPaths(), gap_seconds=60.0)
+    busy = []
+    try:
+        if not (group / "cpu.pressure").exists() or not Path("/proc/pressure/cpu").exists():
+            pytest.skip("this kernel tells no pressure by group")
+        for _ in range(2 * (os.cpu_count() or 1)):
+            busy.append(subprocess.Popen(["nice", "-n", "19", sys.executable, "-c", "while True: pass"]))
+            (group / "cgroup.procs").write_text(str(busy[-1].pid))
+        until = time.monotonic() + 15
+        waited = 0.0
+        while waited < 0.1 and time.monotonic() < until:
+            time.sleep(0.5)
+            collector.collect(time.monotonic_ns())
+            waited = collector.latest.shares.get(group.name, {}).get(Resource.CPU_WAIT, 0.0)
+        print(f"{group.name} waits {waited:.0%} of the time for a processor")
+        assert 0.1 <= waited <= 1.0
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+        collector.close()
+        group.rmdir()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="control groups of one's own need root")
 def test_a_real_group_that_goes_is_noticed():
     """The kernel's own tree: a descriptor of a group that has gone answers ENODEV."""
-    top = next(
-        (
-            Path(place)
-            for place in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-            if Path(place, "cgroup.controllers").exists()
-        ),
-        None,
-    )
-    if top is None:
-        pytest.skip("there is no cgroup version 2 here")
+    top = real_top()
     group, kept = top / f"presaged-test-{os.getpid()}.service", top / f"presaged-kept-{os.getpid()}.service"
     made = []
     collector = UnitCollector(paths=HostPaths(), gap_seconds=60.0)
