@@ -89,6 +89,14 @@ _TABLE = (
         timing=Timing(for_seconds=60.0, keep_firing_seconds=300.0),
         summary="A source gives no data any more: what it watched is not watched.",
     ),
+    Rule(
+        alertname="JobMissed",
+        severity=Severity.RECORD,
+        network="host",
+        notifies=False,
+        timing=Timing(for_seconds=0.0, keep_firing_seconds=0.0),  # it was waited for already
+        summary="A unit that ran every day or every week at about the same hour did not; it may be meant so.",
+    ),
 )
 
 RULES: Mapping[str, Rule] = MappingProxyType({rule.alertname: rule for rule in _TABLE})

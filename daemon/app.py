@@ -53,6 +53,7 @@ from daemon.offload import Offload
 from daemon.precedents import Precedents
 from daemon.preflight import Prepared
 from daemon.process_scan import ProcessScan
+from daemon.routines import Routines
 from daemon.sampler import Sampler
 from daemon.scheduler import Job, Scheduler
 from daemon.server import Server, ensure_token
@@ -70,6 +71,7 @@ _LAST_TICK_SECONDS = 2.0
 _STALE_INTERVALS = 3
 _PRECEDENTS = 500
 _USUAL = "units.usual"
+_HABITS = "jobs.habits"
 _WAKE_FROM_SECONDS = 5.0  # at shorter intervals an early tick brings nothing
 
 
@@ -184,6 +186,7 @@ class App:
         )
         self._precedents = Precedents()
         self._culprits = Culprits(ProcessScan(self._paths.proc))
+        self._routines = Routines(self._interval)
         evidence = Evidence(
             culprits=self._culprits,
             changes=self._changes,
@@ -199,6 +202,7 @@ class App:
             history=self._history,
             watch=self._watch,
             evidence=evidence,
+            routines=self._routines,
             pipeline=self._pipeline,
             metrics=self._metrics,
             publish=self._publish,
@@ -235,12 +239,13 @@ class App:
     def _restore_evidence(self) -> None:
         self._changes.restore(self._paths.proc)
         self._precedents.learn(reversed(self._state.recent_occurrences(_PRECEDENTS)))
-        usual = self._state.meta(_USUAL)
-        if usual is not None:
+        for key, restore in ((_USUAL, self._culprits.restore), (_HABITS, self._routines.restore)):
+            text = self._state.meta(key)
             try:
-                self._culprits.restore(usual)
+                if text is not None:
+                    restore(text)
             except ValueError as error:  # it is learned anew: nothing else depends on it
-                _log.warning("usual_use_not_read", reason=str(error))
+                _log.warning("what_was_usual_not_read", key=key, reason=str(error))
 
     def _resources_of(self, alertname: str) -> list[str]:
         """Return what open alerts of this name are about: they must not end because a new process knows no past."""
@@ -269,7 +274,7 @@ class App:
                 60.0,
                 partial(self._or_anew, self._learning.reset_threshold),
             ),
-            Job("train", config.learning.interval_days * 86_400.0, 4000.0, self._train),
+            Job("train", config.learning.interval_days * 86_400.0, 4000.0, self._learning.train_again),
         ]
 
     async def _or_anew(self, run: Callable[[], Awaitable[str]]) -> str:
@@ -297,10 +302,11 @@ class App:
             TIERS_SECONDS[2]: retention.days_days,
         }
         snapshot = self._snapshot
-        usual = self._culprits.remember()  # on the loop, between two ticks
+        usual, habits = self._culprits.remember(), self._routines.remember()  # on the loop, between two ticks
 
         def work() -> int:
             self._state.set_meta(_USUAL, usual)
+            self._state.set_meta(_HABITS, habits)
             gone = self._history.prune(keep) + self._state.prune()
             self._state.restore_reserve()
             if snapshot is not None:
@@ -308,11 +314,6 @@ class App:
             return gone
 
         return f"{await self._offload.run(work, deadline_seconds=200.0, what='housekeeping')} rows deleted"
-
-    async def _train(self) -> str:
-        if not self._watch.lasting:
-            return "not before the first training"
-        return await self._learning.train("schedule")
 
     async def _serve(self) -> None:
         """Start in stages, wait for the stop, stop in stages."""

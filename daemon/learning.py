@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from daemon.child import Child
 from daemon.config import Config
@@ -206,6 +207,22 @@ class Learning:
         self._watch.adopt(model, number, "", None)
         _log.info("learned_from_window", samples=self._watch.window.filled, signals=len(model.signal_ids))
 
+    async def train_again(self) -> str:
+        """Train on schedule; a job of the scheduler. Not before the first training, nor while the host decays."""
+        if not self._watch.lasting:
+            return "not before the first training"
+        if not self._watch.may_learn_again(await self._scores()):
+            self._metrics.retrains.labels("anomaly", "schedule", "postponed").inc()
+            return "postponed: the last day was unlike this host; what lasts is learned after 28 days"
+        return await self.train("schedule")
+
+    async def _scores(self) -> NDArray[np.float64]:
+        """Return up to 28 days of scores of the model on duty, oldest first."""
+        number, count = self._watch.number, min(_MOST_SCORES, int(_REFERENCE_SECONDS / self._interval))
+        return await self._offload.run(
+            lambda: self._history.scores(number, count), deadline_seconds=_STORE_SECONDS, what="history.db"
+        )
+
     async def train(self, trigger: str) -> str:
         """Train in the child, accept and promote; returns a few words. Raises PresagedError."""
         try:
@@ -293,10 +310,7 @@ class Learning:
 
     async def reset_threshold(self) -> str:
         """Let the threshold follow the last 7 days, held against 28; a job of the scheduler."""
-        number, count = self._watch.number, min(_MOST_SCORES, int(_REFERENCE_SECONDS / self._interval))
-        scores = await self._offload.run(
-            lambda: self._history.scores(number, count), deadline_seconds=_STORE_SECONDS, what="history.db"
-        )
+        number, scores = self._watch.number, await self._scores()
         if len(scores) * self._interval < _LEAST_SCORES_SECONDS:
             return "too few scores of this model yet"
         before = self._watch.threshold

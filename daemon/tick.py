@@ -7,6 +7,7 @@ caught up. Between two beats, pressure may bring one tick forward.
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import structlog
@@ -20,6 +21,7 @@ from daemon.evidence import Evidence
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, StoredSample
 from daemon.metrics import Metrics
 from daemon.offload import Offload
+from daemon.routines import Routines
 from daemon.sampler import Round, Sampler
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
@@ -45,6 +47,7 @@ class Tick:
         history: History,
         watch: AnomalyWatch,
         evidence: Evidence,
+        routines: Routines,
         pipeline: Pipeline,
         metrics: Metrics,
         publish: Callable[[Snapshot], None],
@@ -58,6 +61,7 @@ class Tick:
         self._history = history
         self._watch = watch
         self._evidence = evidence
+        self._routines = routines
         self._pipeline = pipeline
         self._metrics = metrics
         self._publish = publish
@@ -125,9 +129,11 @@ class Tick:
         )
         await self._learn_signals(round_, now)
         self._note_deliveries()
+        routine = self._routines.observe(round_.noticed, now)
+        round_ = replace(round_, findings=(*round_.findings, *routine.overdue))
         values = self._registry.fill(round_.measured)
         with self._metrics.inference_seconds.labels("anomaly").time():
-            verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns)
+            verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns, expected=routine.expected)
         await self._store(now, passage, verdict, values)
         findings = await self._evidence.gather(round_, verdict.findings, now)
         may_send = self._watch.learned and not self._evidence.in_grace(now)

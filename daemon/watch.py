@@ -20,6 +20,7 @@ from daemon.window import RingWindow
 from detectors.anomaly import MINIMUM_ROWS, AnomalyModel, LiveScorer, RowScores, fit_model
 from detectors.calibration import (
     MERGE_SECONDS,
+    REFERENCE_DAYS,
     RELEASE_RATIO,
     RENOTIFY_SECONDS,
     budget_threshold,
@@ -35,6 +36,9 @@ from detectors.kernels import NUMPY, Backend
 WINDOW_ROWS = 2880  # a day at 30 s
 _TOP = 5
 _WARM_ROWS = 15
+_EXPECTED_RISE = 1.35  # while a job runs that always ran at this hour: what is more than its usual stir is news still
+_UNLIKE_RATIO = 0.5  # of the threshold
+_DAY_SECONDS = 86_400.0
 _FIRST = 2  # samples of a new history: they show its own beginning
 
 
@@ -74,6 +78,7 @@ class AnomalyWatch:
         self._fitted_at = 0
         self._lasting = False
         self._working, self._worked = 0, False
+        self._rise = 1.0
         self._name = ""
         self._trained_ms: int | None = None
         self.window = RingWindow(WINDOW_ROWS)
@@ -86,6 +91,11 @@ class AnomalyWatch:
     def learned(self) -> bool:
         """Whether the learning days have passed: before, anomalies are records."""
         return self.seen * self._interval >= self._settings.learning_days * 86_400
+
+    @property
+    def in_force(self) -> float:
+        """The threshold that judges the present sample."""
+        return self.threshold * self._rise
 
     @property
     def lasting(self) -> bool:
@@ -172,11 +182,32 @@ class AnomalyWatch:
         current, budget = self.threshold, self._settings.episodes_per_week
         return lambda: next_threshold(current, scores, self._interval, budget, quiet, least=least)
 
-    def observe(self, registry: SignalRegistry, values: NDArray[np.float32], passage: Passage, now_ns: int) -> Verdict:
+    def may_learn_again(self, scores: NDArray[np.float64]) -> bool:
+        """Tell from the serving model's `scores` (T,) whether the last day is one to learn from, or a decay going on.
+
+        Quiet time scores next to nothing; a day half of which is near the threshold would become normal with the
+        next model. What lasts for 28 days is how the host is now.
+        """
+        day = int(_DAY_SECONDS / self._interval)
+        if len(scores) == 0 or len(scores) >= REFERENCE_DAYS * day:
+            return True
+        return float(np.median(scores[-day:])) <= _UNLIKE_RATIO * self.threshold
+
+    def observe(
+        self,
+        registry: SignalRegistry,
+        values: NDArray[np.float32],
+        passage: Passage,
+        now_ns: int,
+        *,
+        expected: bool = False,
+    ) -> Verdict:
         """Take in the row `values` (S,) of `registry.ids` and judge it.
 
-        A sample of own work may keep an alarm up but raise none, and what follows does not look back on it.
+        `expected`: a job runs that always ran at this hour; only what is well above the threshold raises an alarm
+        then. A sample of own work may keep one up but raise none, and what follows does not look back on it.
         """
+        self._rise = _EXPECTED_RISE if expected else 1.0
         own_work, self._worked = self._working > 0 or self._worked or self.seen < _FIRST, False
         verdict = self._judge(registry, values, passage, now_ns, own_work=own_work)
         if own_work:
@@ -210,7 +241,7 @@ class AnomalyWatch:
             return Verdict(None, None, alarmed=False, state=self._state(None), findings=())
         top = ranking(score.attribution[0], _TOP)
         specs = [registry.spec_of(model.signal_ids[column]) for column, _ in top]
-        alarmed = raw > self.threshold and not own_work
+        alarmed = raw > self.in_force and not own_work
         if alarmed:
             self._count_episode(now_ns)
             self.window.mark_alarmed()
@@ -218,7 +249,7 @@ class AnomalyWatch:
         contributions = tuple((spec.name, share) for spec, (_, share) in zip(specs, top, strict=True))
         state = self._state(score, contributions, shares)
         contributors: tuple[Contributor, ...] = ()
-        if raw > RELEASE_RATIO * self.threshold:
+        if raw > RELEASE_RATIO * self.in_force:
             directions = Directions(model.context, window, self._live.features[0])
             contributors = tuple(
                 _contributor(
@@ -232,7 +263,7 @@ class AnomalyWatch:
                 )
                 for spec, (column, _), network_share in zip(specs, top, shares, strict=True)
             )
-        return Verdict(raw, self.threshold, alarmed, state, self._findings(raw, state, contributors, alarmed=alarmed))
+        return Verdict(raw, self.in_force, alarmed, state, self._findings(raw, state, contributors, alarmed=alarmed))
 
     def _network_shares(self, columns: list[int], surprise: NDArray[np.float32], *, alarmed: bool) -> tuple[float, ...]:
         """Return why the network fired, of the signals in `columns`; NaN without an alarm or a network."""
@@ -246,7 +277,7 @@ class AnomalyWatch:
     def _findings(
         self, raw: float, state: AnomalyState, contributors: tuple[Contributor, ...], *, alarmed: bool
     ) -> tuple[Finding, ...]:
-        if raw <= RELEASE_RATIO * self.threshold:
+        if raw <= RELEASE_RATIO * self.in_force:
             return ()
         strength = Strength.RAISED if alarmed else Strength.HOLDING
         threshold = self._settings.score_threshold
@@ -270,9 +301,9 @@ class AnomalyWatch:
         raw = None if score is None else float(score.raw[0])
         network = None if score is None or math.isnan(float(score.network[0])) else float(score.network[0])
         return AnomalyState(
-            shown=None if raw is None else shown_score(raw, self.threshold, self._settings.score_threshold),
+            shown=None if raw is None else shown_score(raw, self.in_force, self._settings.score_threshold),
             raw=raw,
-            threshold=None if raw is None else self.threshold,
+            threshold=None if raw is None else self.in_force,
             network=network,
             contributions=contributions,
             episodes=self.episodes,

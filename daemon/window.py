@@ -31,6 +31,8 @@ class RingWindow:
         self._free = list(range(_COLUMNS_STEP - 1, -1, -1))
         self._ids = np.zeros(0, np.int64)
         self._columns = self._ids
+        self._asked: Ids | None = None
+        self._asked_columns = self._ids
         self._next = 0
         self.filled = 0
 
@@ -45,6 +47,7 @@ class RingWindow:
             for signal in signal_ids.tolist():
                 if signal not in self._column:
                     self._column[signal] = self._take_column()
+            self._asked = None
             self._ids, self._columns = signal_ids, self._columns_of(signal_ids)
         row = self._values[self._next]
         row[:] = np.nan
@@ -73,7 +76,9 @@ class RingWindow:
 
     def recent(self, ids: Ids, rows: int) -> Float32:
         """Return the newest `rows` rows (rows, S) of the signals `ids`, oldest first; NaN where there are none."""
-        columns = self._columns_of(ids)
+        if ids is not self._asked:  # the model asks for the same ones every tick
+            self._asked, self._asked_columns = ids, self._columns_of(ids)
+        columns = self._asked_columns
         at = (self._next - rows + np.arange(rows)) % self.capacity
         out = self._values[at[:, None], columns]
         out[:, columns < 0] = np.nan
@@ -111,7 +116,7 @@ class RingWindow:
             if column is not None:
                 self._values[:, column] = np.nan
                 self._free.append(column)
-        self._ids = np.zeros(0, np.int64)
+        self._ids, self._asked = np.zeros(0, np.int64), None
 
     def _take_column(self) -> int:
         if not self._free:

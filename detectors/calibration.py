@@ -17,7 +17,7 @@ _SHORT_HISTORY = 30.0  # samples' worth of extra headroom while the maximum seen
 _TAIL_FACTOR = 1.0  # median + 1 x (q99 - median): what one sample in a hundred reaches is no alarm
 _STEP_DOWN, _STEP_UP = 0.8, 1.5
 _DAY_SECONDS = 86_400.0
-_REFERENCE_DAYS = 28
+REFERENCE_DAYS = 28
 _RISE, _USUAL = 1.2, 0.6
 _NONE = np.zeros(0)
 
@@ -75,7 +75,7 @@ def next_threshold(
     what no threshold falls below.
     """
     history = np.concatenate([np.asarray(part, np.float64) for part in (quiet, scores)])
-    history = history[np.isfinite(history)][-int(_REFERENCE_DAYS * _DAY_SECONDS / interval_seconds) :]
+    history = history[np.isfinite(history)][-int(REFERENCE_DAYS * _DAY_SECONDS / interval_seconds) :]
     recent = history[-int(WEEK_SECONDS / interval_seconds) :]
     wanted = budget_threshold(recent, interval_seconds, episodes_per_week)
     days = np.array_split(history, max(1, round(len(history) * interval_seconds / _DAY_SECONDS)))

@@ -32,11 +32,16 @@ class HostPaths:
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """A change that a source has seen. `time_ms` is what the source says of it, None = just now."""
+    """A change that a source has seen. `time_ms` is what the source says of it, None = just now.
+
+    `began` and `ended` name the unit whose run began or ended with it, "" = none.
+    """
 
     kind: ChangeKind
     text: str
     time_ms: int | None = None
+    began: str = ""
+    ended: str = ""
 
 
 class Collector(Protocol):

@@ -107,7 +107,7 @@ class ChangesCollector:
         try:
             with os.scandir(self._timers_folder) as entries:
                 stamps = {
-                    entry.name.removeprefix(_STAMP): entry.stat().st_mtime_ns
+                    printable(os.fsencode(entry.name.removeprefix(_STAMP))): entry.stat().st_mtime_ns
                     for entry, _ in zip(entries, range(_MAX_TIMERS), strict=False)
                     if entry.name.startswith(_STAMP)
                 }
@@ -117,7 +117,7 @@ class ChangesCollector:
         if before is None:
             return []
         return [
-            Noticed(ChangeKind.TIMER, f"{printable(os.fsencode(name))} ran")
+            Noticed(ChangeKind.TIMER, f"{name} ran", began=f"{name.removesuffix('.timer')}.service")
             for name, touched in sorted(stamps.items())
             if before.get(name) != touched
         ][:MAX_ROUND]

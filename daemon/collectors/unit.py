@@ -271,7 +271,8 @@ class UnitCollector:
             if _is_transient(name) or before.get(name) == now.get(name):
                 continue
             verb = "restarted" if name in before and name in now else "started" if name in now else "stopped"
-            self._noticed.append(Noticed(ChangeKind.UNIT, f"{name} {verb}"))
+            began, ended = (name if verb == word else "" for word in ("started", "stopped"))
+            self._noticed.append(Noticed(ChangeKind.UNIT, f"{name} {verb}", began=began, ended=ended))
 
     def _note_kills(self) -> None:
         """Name the units that lost a process; their slices are asked first, as the kernel counts upwards."""

@@ -32,6 +32,7 @@ from daemon.metrics import Metrics
 from daemon.offload import Offload
 from daemon.precedents import Precedents
 from daemon.process_scan import ProcessScan
+from daemon.routines import Routines
 from daemon.sampler import Sampler
 from daemon.signals import Kind, SignalRegistry, SignalSpec
 from daemon.state import StateDatabase
@@ -152,6 +153,7 @@ class Host:
             history=self.history,
             watch=self.watch,
             evidence=self.evidence,
+            routines=Routines(self.interval),
             pipeline=self.pipeline,
             metrics=self.metrics,
             publish=self.published.append,

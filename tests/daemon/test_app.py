@@ -386,4 +386,3 @@ async def test_what_the_status_says_is_what_the_snapshot_holds(app_of, clock):
     assert status["anomaly"]["raw_score"] is not None
     assert status["collectors"][0]["name"] == "quiet"
     assert app._words().startswith("70 samples, score 0.")
-    assert await app._train() == "not before the first training"

@@ -175,6 +175,22 @@ def test_between_release_and_threshold_an_alert_is_held(driver, rows):
         assert [one.strength for one in found] == strengths
 
 
+@pytest.mark.parametrize(("above", "expected", "alarmed"), [(1.2, False, True), (1.2, True, False), (1.5, True, True)])
+def test_while_an_expected_job_runs_only_what_is_well_above_the_threshold_is_news(
+    driver, rows, registry, *, above, expected, alarmed
+):
+    driver.feed(rows[:600])
+    twin = Driver(registry)
+    twin.feed(rows[:600])
+    (plain,) = twin.feed(rows[600:601])
+    driver.watch.threshold = plain.raw / above
+    verdict = driver.watch.observe(registry, rows[600], STEADY, driver.now_ns + 30 * 10**9, expected=expected)
+    assert verdict.alarmed is alarmed
+    assert verdict.threshold == pytest.approx(plain.raw / above * (1.35 if expected else 1.0))
+    assert verdict.state.threshold == verdict.threshold
+    assert driver.watch.threshold == plain.raw / above  # what a restart takes up, and the next step starts from
+
+
 def test_own_work_raises_nothing_keeps_what_is_up_and_is_not_looked_back_on(driver, rows):
     driver.feed(rows[:300])
     loud = rows[300:340].copy()
@@ -291,6 +307,25 @@ def test_the_threshold_follows_in_bounded_steps(driver, rows):
     before = driver.watch.threshold
     high = np.full(3000, 50 * before)
     assert driver.watch.next_threshold(high)() == pytest.approx(1.5 * before)
+
+
+@pytest.mark.parametrize(
+    ("scores", "may"),
+    [
+        (np.full(100, 0.9), False),
+        (np.r_[np.full(2880, 0.9), np.full(2880, 0.1)], True),  # what was unlike it is over
+        (np.r_[np.full(2880, 0.1), np.full(2880, 0.9)], False),
+        (
+            np.r_[np.full(2000, 0.1), np.full(800, 5.0)],
+            True,
+        ),  # an episode is no decay: it is left out of what is learned
+        (np.full(28 * 2880, 0.9), True),  # that is how the host is now
+        (np.zeros(0), True),
+    ],
+)
+def test_it_does_not_learn_while_the_host_is_unlike_itself(driver, scores, may):
+    driver.watch.threshold = 1.2
+    assert driver.watch.may_learn_again(scores) is may
 
 
 def test_on_a_host_at_perfect_rest_a_whisper_is_no_alarm(driver):

@@ -78,6 +78,9 @@ def test_a_timer_that_ran(host, collector):
     os.utime(daily, ns=(1, 1))
     assert noticed(collector) == [(ChangeKind.TIMER, "backup.timer ran")]
     assert noticed(collector) == []
+    os.utime(daily, ns=(2, 2))
+    collector.collect(0)
+    assert [one.began for one in collector.notices()] == ["backup.service"]
 
 
 def test_one_tick_tells_a_bounded_number(host, collector):

@@ -189,12 +189,14 @@ def test_what_came_went_and_came_back_is_noticed(groups, collector):
     groups.set("system.slice/new.service")
     groups.set("user.slice/session-4.scope")
     collector.collect(10**9)
-    assert [one.text for one in collector.notices()] == ["new.service started"]
+    assert [(one.text, one.began) for one in collector.notices()] == [("new.service started", "new.service")]
     groups.remove("system.slice/new.service")
     (groups.top / "system.slice/web.service").rename(groups.tree.top / "kept")  # its inode is not given again
     groups.set("system.slice/web.service")
     collector.collect(2 * 10**9)
-    assert [one.text for one in collector.notices()] == ["new.service stopped", "web.service restarted"]
+    noticed = collector.notices()
+    assert [one.text for one in noticed] == ["new.service stopped", "web.service restarted"]
+    assert not any(one.began for one in noticed)  # a service that is restarted is no job that runs
     assert collector.notices() == []
 
 
