@@ -23,6 +23,7 @@ _MOST_UNITS = 200
 _GROWN = 0.25  # of all that is used now: a smaller growth does not explain what the host shows
 _GROWN_OTHERWISE = {Resource.MEMORY: 0.05} | dict.fromkeys(WAITS, 0.1)  # of the host's memory, of the time
 _MOSTLY = 0.5
+_HELD = (Resource.MEMORY, Resource.DESCRIPTORS)  # who holds most may always have: weak evidence without its usual
 
 _OF_FAMILY: Mapping[str, tuple[Resource, ...]] = {
     "cpu": (Resource.CPU,),
@@ -147,7 +148,8 @@ class Culprits:
     ) -> tuple[Culprit, ...]:
         """Return at most one culprit a resource that `contributors` speak of, then who waits where it is pressure.
 
-        Blocks for the scan of the processes. Who takes it also waits for it, and is no victim.
+        Blocks for the scan of the processes. Who takes it also waits for it, and is no victim. Who only holds most
+        of something, as far as is known, is named after who takes most of what flows.
         """
         asked = [
             _OF_PRESSURE.get(part.signal) or (_OF_FAMILY.get(part.family, ()), None) for part in foremost(contributors)
@@ -165,7 +167,7 @@ class Culprits:
         for wait in waits:
             if units is not None and (unit := self._grown(wait, units, culprits)) is not None:
                 found.setdefault(wait, self._told(unit, "", wait, units))
-        return tuple(found.values())
+        return tuple(sorted(found.values(), key=lambda who: who.resource in _HELD and isnan(who.usual)))
 
     def _culprit(self, resource: Resource, units: UnitRound | None, scan: Scan) -> Culprit | None:
         processes = scan.top.get(resource, ())
