@@ -12,16 +12,21 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import urlsplit
 
 import structlog
 
 from alerting.alert import AlertBook
+from alerting.links import LinkSigner
+from alerting.occurrence import Occurrence
 from alerting.outbox import Outbox, steady_clock
 from alerting.pipeline import Pipeline
-from alerting.policy import PolicySettings
+from alerting.redact import redactor
 from alerting.render import rfc3339, sentence
+from alerting.sinks.alertmanager import AlertmanagerSink
 from alerting.ulid import UlidSource
 from daemon import __version__, log
+from daemon.alert_settings import pipeline_settings
 from daemon.alert_store import OffloadedState
 from daemon.api import (
     ChangeAnswer,
@@ -42,6 +47,8 @@ from daemon.collectors import CollectorContext, build_collectors
 from daemon.collectors.base import HostPaths
 from daemon.config import Config, Loaded, load, split_address
 from daemon.culprits import Culprits
+from daemon.desk import Desk
+from daemon.durable import bind_to_machine
 from daemon.errors import ConfigError, StateError
 from daemon.evidence import Evidence
 from daemon.history import TIERS_SECONDS, History
@@ -59,7 +66,7 @@ from daemon.scheduler import Job, Scheduler
 from daemon.server import Server, ensure_token
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
-from daemon.state import StateDatabase, bind_to_machine
+from daemon.state import StateDatabase
 from daemon.tick import Tick
 from daemon.wake import PressureTriggers
 from daemon.watch import AnomalyWatch
@@ -82,6 +89,7 @@ class _Stores:
     state: StateDatabase
     history: History
     token: str
+    link_key: bytes
 
 
 class App:
@@ -117,7 +125,7 @@ class App:
         stores = self._open_stores()
         try:
             self._build(config, stores, started)
-            await self._pipeline.restore()
+            await self._pipeline.restore(started)
             self._sampler.expect(*(self._resources_of(name) for name in ("StoppedCollecting", "FilesystemReadOnly")))
             await self._offload.run(self._restore_evidence, deadline_seconds=10.0, what="state.db")
             await self._offload.run(self._learning.restore, deadline_seconds=60.0, what="history.db")
@@ -139,12 +147,13 @@ class App:
             self._lock_file = (directory / "lock").open("w", encoding="ascii")
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             token = ensure_token(directory)
+            link_key = ensure_token(directory, "links.key").encode()
         except BlockingIOError as error:
             raise StateError(f"{directory}: another presaged is running on this state folder") from error
         except OSError as error:
             raise StateError(f"{error.filename or directory}: {error.strerror}") from error
         bind_to_machine(directory, self._host.machine_id)
-        return _Stores(StateDatabase(directory / "state.db"), History(directory / "history.db"), token)
+        return _Stores(StateDatabase(directory / "state.db"), History(directory / "history.db"), token, link_key)
 
     def _build(self, config: Config, stores: _Stores, started: Instant) -> None:
         """Make every part and hand it what it needs."""
@@ -175,7 +184,10 @@ class App:
             metrics=self._metrics,
             cache=self._loaded.cache_directory,
         )
-        self._build_alerting(config, started)
+        self._scraped_ns = started.monotonic_ns  # a start is no reason to take over from Prometheus
+        self._alertmanagers: list[AlertmanagerSink] = []
+        self._heartbeat = self._prepared.heartbeat
+        self._build_alerting(config, started, stores.link_key)
         self._sampler = Sampler(build_collectors(self._collector_context(config)))
         self._changes = ChangeLog(
             state=self._state,
@@ -192,6 +204,7 @@ class App:
             changes=self._changes,
             precedents=self._precedents,
             offload=self._offload,
+            redact=redactor(config.privacy.log_text),
         )
         self._tick = Tick(
             interval_seconds=self._interval,
@@ -207,6 +220,7 @@ class App:
             metrics=self._metrics,
             publish=self._publish,
             jumped=lambda: self._scheduler.realign(),  # noqa: PLW0108 - the scheduler is made after the tick
+            beat=self._heartbeat.beat if self._heartbeat else lambda _monotonic_ns: None,
         )
         self._scheduler = Scheduler(
             self._jobs(config), clock=self._clock, state=self._state, offload=self._offload, metrics=self._metrics
@@ -218,23 +232,75 @@ class App:
             ready=self._is_ready,
             changes=self._list_changes,
             mark=self._mark_change,
+            desk=self._desk,
+            scraped=self._note_scrape,
             token=stores.token,
-            allowed_hosts=(split_address(config.http.listen)[0], *config.http.allowed_hosts),
+            allowed_hosts=(
+                split_address(config.http.listen)[0],
+                *config.http.allowed_hosts,
+                *filter(None, (urlsplit(config.http.external_url).hostname,)),
+            ),
         )
 
-    def _build_alerting(self, config: Config, started: Instant) -> None:
+    def _build_alerting(self, config: Config, started: Instant, link_key: bytes) -> None:
         store = OffloadedState(self._state, self._offload)
         now_ms = steady_clock(started.time_ms, lambda: self._clock.now().monotonic_ns)
-        self._outbox = Outbox(store, self._prepared.sinks, now_ms=now_ms)
-        settings = _policy(config)
+        sinks = self._prepared.sinks
+        if config.alerting.authority == "alertmanager":
+            self._alertmanagers = [sink for sink in sinks if isinstance(sink, AlertmanagerSink)]
+            unused = [sink.name for sink in sinks if not isinstance(sink, AlertmanagerSink)]
+            if unused:
+                _log.warning("sinks_not_used", sinks=unused, reason='authority is "alertmanager"')
+            sinks = tuple(self._alertmanagers)
+        self._outbox = Outbox(store, sinks, now_ms=now_ms)
+        settings = pipeline_settings(config)
         new_id = UlidSource()
         book = AlertBook(
-            settings,
+            settings.policy,
             gap_seconds=3 * self._interval + 1,
             new_id=new_id,
             describe=partial(sentence, self._host_name),
         )
-        self._pipeline = Pipeline(self._host_name, settings, book=book, store=store, outbox=self._outbox, new_id=new_id)
+        signer = LinkSigner(link_key, config.http.external_url)
+        self._pipeline = Pipeline(
+            self._host_name,
+            settings,
+            book=book,
+            store=store,
+            outbox=self._outbox,
+            new_id=new_id,
+            left_to=self._left_to,
+            links=lambda occurrence: signer.links(occurrence, self._clock.now().time_ms),
+        )
+        self._desk = Desk(
+            host=self._host_name,
+            state=self._state,
+            offload=self._offload,
+            pipeline=self._pipeline,
+            outbox=self._outbox,
+            clock=self._clock,
+            new_id=new_id,
+            signer=signer,
+            drill=self._drill,
+        )
+
+    def _left_to(self) -> str:
+        """Return who alerts instead of our sinks: Prometheus, as long as it scrapes."""
+        alerting = self._loaded.config.alerting
+        if alerting.authority != "prometheus":
+            return ""
+        age_seconds = (self._clock.now().monotonic_ns - self._scraped_ns) / 1e9
+        return "Prometheus" if age_seconds <= alerting.scrape_stale_seconds else ""
+
+    def _note_scrape(self) -> None:
+        self._scraped_ns = self._clock.now().monotonic_ns
+
+    def _drill(self, words: str) -> None:
+        self._tick.drill(words)
+
+    def _alerts_kept_alive(self) -> list[Occurrence]:
+        """Return what Alertmanager is to be reminded of."""
+        return [one for one in self._pipeline.active if one.told]
 
     def _restore_evidence(self) -> None:
         self._changes.restore(self._paths.proc)
@@ -331,7 +397,15 @@ class App:
                     group.create_task(self._tick.run(), name="tick"),
                     group.create_task(self._outbox.run(), name="outbox"),
                     group.create_task(self._learning.run(), name="learning"),
+                    *(
+                        group.create_task(
+                            one.keep_alive(self._alerts_kept_alive, self._is_ready), name=f"alertmanager-{one.name}"
+                        )
+                        for one in self._alertmanagers
+                    ),
                 ]
+                if self._heartbeat:
+                    running.append(group.create_task(self._heartbeat.run(), name="heartbeat"))
                 await self._scheduler.start()
                 self._greet()
                 await self._stop.wait()
@@ -381,10 +455,10 @@ class App:
             before, after = self._loaded.config, loaded.config
             log.set_up(after.log)
             self._watch.reconfigure(after.anomaly)
-            self._pipeline.reconfigure(_policy(after))
-            followed = (
-                {"log", "anomaly", "alerting"} if before.alerting.sinks == after.alerting.sinks else {"log", "anomaly"}
-            )
+            self._pipeline.reconfigure(pipeline_settings(after))
+            fixed = ("sinks", "authority", "heartbeat")
+            same = all(getattr(before.alerting, name) == getattr(after.alerting, name) for name in fixed)
+            followed = {"log", "anomaly", "alerting"} if same else {"log", "anomaly"}
             changed = [name for name in Config.model_fields if getattr(before, name) != getattr(after, name)]
             self._loaded = loaded
             _log.info(
@@ -398,7 +472,8 @@ class App:
     def _publish(self, snapshot: Snapshot) -> None:
         first = self._snapshot is None
         self._snapshot = snapshot
-        self._metrics.publish(snapshot, self._pipeline.counts)
+        beats = (self._heartbeat.sent, self._heartbeat.failed) if self._heartbeat else None
+        self._metrics.publish(snapshot, self._pipeline.counts, beats)
         self._learning.after_tick()
         if first:
             seconds = (self._clock.now().time_ms - self._started_ms) / 1000
@@ -445,18 +520,9 @@ class App:
             signals_missing=sum(1 for _, value in snapshot.values if math.isnan(value)) if snapshot else 0,
             anomaly=anomaly_answer(snapshot, self._loaded.config.anomaly.score_threshold) if snapshot else None,
             collectors=collector_answers(snapshot) if snapshot else [],
-            alerts=[alert_answer(alert) for alert in snapshot.alerts] if snapshot else [],
+            alerts=[alert_answer(alert, snapshot.muted) for alert in snapshot.alerts] if snapshot else [],
             sinks=sink_answers(self._pipeline.counts),
             job=JobAnswer(name=progress[0], share=progress[1], text=progress[2]) if progress else None,
             state_directory=str(self._loaded.state_directory),
             config_files=[str(file) for file in self._loaded.files],
         )
-
-
-def _policy(config: Config) -> PolicySettings:
-    return PolicySettings(
-        notify=config.anomaly.notify,
-        learning_days=float(config.anomaly.learning_days),
-        for_seconds=float(config.alerting.for_seconds),
-        keep_firing_seconds=float(config.alerting.keep_firing_seconds),
-    )
