@@ -20,7 +20,7 @@ from alerting.links import LinkSigner
 from alerting.occurrence import Occurrence, State
 from alerting.outbox import Outbox
 from alerting.pipeline import Pipeline
-from alerting.policy import RULES
+from alerting.policy import GRAVEST, RULES
 from alerting.render import one_line
 from alerting.silence import Match, Silence
 from alerting.sinks.base import Notification
@@ -51,6 +51,7 @@ LATEST = "latest"
 STATES = ("firing", "resolved", "all")
 
 _STORE_SECONDS = 5.0
+_WHOLE = 26  # letters of an id
 _LEAST_ENDING = 4  # letters of an id that are enough, as long as they fit one alert only
 _LETTERS = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _READ_AS = str.maketrans("ILO", "110")  # as the alphabet of the ids has it: no letter is taken for a digit
@@ -245,7 +246,7 @@ class Desk:
         known = fired or list(active.values())
         if not known:
             raise NotFound("there has been no alert yet")
-        return max(known, key=lambda one: (one.fired_ms or one.started_ms, one.id))
+        return max(known, key=lambda one: (one.fired_ms or one.started_ms, -GRAVEST.index(one.severity), one.id))
 
     async def _counting(self, occurrence: str) -> Verdict | None:
         """Return the newest verdict that was not undone."""
@@ -274,7 +275,7 @@ class Desk:
 def _ending(name: str, what: str, listing: str) -> str:
     """Return a name as the letters an id ends with. Raises NotFound for what can be the end of none."""
     ending = name.upper().translate(_READ_AS)
-    if len(ending) < _LEAST_ENDING or not _LETTERS.issuperset(ending):
+    if not _LEAST_ENDING <= len(ending) <= _WHOLE or not _LETTERS.issuperset(ending):
         latest = f', or "{LATEST}"' if what == "alert" else ""
         raise NotFound(
             f"{_quoted(name)} is no {what}: give its id or the last {_LEAST_ENDING} letters of it or more{latest};"

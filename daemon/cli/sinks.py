@@ -52,7 +52,10 @@ def show(
 
 
 def try_one(name: Annotated[str, typer.Argument(help="Name of the sink.")], config: ConfigOption = None) -> None:
-    """Send one notification that says it is a test, and tell whether the sink took it."""
+    """Send a test notification.
+
+    It says that it is one; what is told is whether the sink took it, and how long that took.
+    """
     tried = client.try_sink(load(config), name)
     if tried.error is not None:
         raise DaemonError(printable(f"{tried.sink} did not take it ({tried.seconds:.2f} s): {tried.error}"))

@@ -282,7 +282,7 @@ async def test_what_can_no_longer_be_done_is_told_on_a_page(client):
     for method in ("GET", "POST"):
         status, _, text = await client.ask(method, client.link("real", "01KJ0000000000000000000000"), headers=FORM)
         assert (status, "no alert has an id" in text) == (404, True)
-    client.office.state._connection.close()
+    client.office.state.close()
     for method in ("GET", "POST"):
         status, headers, _ = await client.ask(method, client.link("real"), headers=FORM)
         assert (status, headers["Content-Type"]) == (503, "text/html; charset=utf-8")
@@ -438,7 +438,7 @@ async def test_a_body_that_another_pages_form_can_send_is_refused(client, method
 
 
 async def test_a_store_that_fails_is_told(client):
-    client.office.state._connection.close()
+    client.office.state.close()
     for method, path, body in (
         ("GET", "/api/v1/alerts", b""),
         ("GET", "/api/v1/alerts/latest", b""),

@@ -28,7 +28,7 @@ BUSY = SignalSpec("cpu.busy", Unit.RATIO, Kind.GAUGE, "cpu")
         (CONNECT, 0.12, 0.001, 0.004, "gateway takes 120 ms to answer"),
         (CONNECT, 0.09, 0.001, 0.004, ""),  # many times as slow as usual, and still quick
         (CONNECT, 0.5, 0.1, 0.2, ""),  # slow, and usually about as slow
-        (CONNECT, 0.6, 0.1, 0.2, "gateway takes 600 ms to answer"),
+        (CONNECT, 0.61, 0.1, 0.2, "gateway takes 610 ms to answer"),
         (REACHABLE, 0.0, 1.0, 1.0, "gateway does not answer"),
         (REACHABLE, 1.0, 1.0, 1.0, ""),
         (REACHABLE, 0.0, 0.0, 1.0, ""),  # it never did for long

@@ -192,13 +192,13 @@ def suffering(rows):
 def test_an_anomaly_that_is_felt_is_one_more_finding_as_long_as_it_is_unusual(suffering, rows):
     loud = rows[300:306].copy()
     loud[:, 3:9] += 3.0
-    loud[2:4, -1] = 0.99
+    loud[2:4, -1] = 0.9
     verdicts = suffering.feed(loud)
     said = [[(one.alertname, one.strength) for one in verdict.findings] for verdict in verdicts]
     only_unusual = [("Anomaly", Strength.RAISED), ("AnomalyWithImpact", Strength.HOLDING)]
     assert said == [only_unusual] * 2 + [[(name, Strength.RAISED) for name, _ in only_unusual]] * 2 + [only_unusual] * 2
     details = [verdict.findings[1].detail for verdict in verdicts]
-    assert details[2] == "unusual, and felt: all tasks wait for memory 99 % of the time"
+    assert details[2] == "unusual, and felt: all tasks wait for memory 90 % of the time"
     assert details[4] == "unusual, and was felt"
     plain, felt = verdicts[2].findings
     assert (felt.score, felt.threshold, felt.contributors) == (plain.score, plain.threshold, plain.contributors)

@@ -22,7 +22,7 @@ SCALE = int(os.environ.get("PRESAGED_TEST_SCALE", "1"))
 REMINDERS = 1440 if SCALE > 1 else 240  # one a minute: a day, in CI four hours
 RESEND_SECONDS = 0.05
 
-QUIET = 'routes:\n  - receiver: "nobody"\n    matchers: [alertname="Heartbeat"]\n'
+QUIET = '  routes:\n  - receiver: "nobody"\n    matchers: [alertname="Heartbeat"]\n'
 
 
 def occurrence(number, resource, **more):

@@ -50,16 +50,22 @@ def mount(tmp_path):
     if os.geteuid():
         pytest.skip("a file system is mounted as root only")
     need("mkfs.ext4", "e2fsprogs")
-    image, place = tmp_path / "image", tmp_path / "mount"
+    image, device, place = tmp_path / "image", tmp_path / "device", tmp_path / "mount"
     place.mkdir()
     with image.open("wb") as file:
         file.truncate(8 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True, capture_output=True)
-    done = subprocess.run(["mount", "-o", "loop", str(image), str(place)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no loop mount here: {done.stderr.strip()}")
-    yield str(place)
-    subprocess.run(["umount", "--lazy", str(place)], check=False)
+    found = subprocess.run(["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip(f"no loop device here: {found.stderr.strip()}")
+    loop = found.stdout.strip()
+    os.mknod(device, 0o60600, os.stat(loop).st_rdev)  # noqa: PTH116 - under /dev/loop it would be an image, no disk
+    try:
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(device)], check=True, capture_output=True)
+        subprocess.run(["mount", str(device), str(place)], check=True)
+        yield str(place)
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=False)
+        subprocess.run(["losetup", "--detach", loop], check=False)
 
 
 def of_this_fault(receiver, place):

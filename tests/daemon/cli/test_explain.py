@@ -169,7 +169,7 @@ def test_why_nobody_is_told_and_in_whose_hands_it_is():
     assert ("told", "held: silenced by ann: swap; in the hands of bob") in lines
     assert ("silence", "SLNCED by ann until 2026-03-01 08:00 UTC: swap") in lines
     commands = [text for _, text in lines if text.startswith("presage ")]
-    assert not any("ack" in text or "silence" in text for text in commands)
+    assert not any(text.startswith(("presage ack", "presage silence")) for text in commands)
 
 
 def test_an_alert_that_is_over_says_how_long_it_lasted_and_offers_what_is_left():
