@@ -103,9 +103,14 @@ def refused(host: str, reason: str) -> str:
 
 
 def _alert(alert: AlertDetail) -> str:
-    since = f", resolved {alert.resolved_at}" if alert.resolved_at else f", since {alert.started_at}"
-    about = f"{alert.severity}, {alert.state}{since}"
+    since = f"over since {_when(alert.resolved_at)}" if alert.resolved_at else f"since {_when(alert.started_at or '')}"
+    about = f"{alert.severity}, {since}"
     return f'<p class="sentence">{escape(alert.sentence)}</p><p><small>{escape(about)}</small></p>'
+
+
+def _when(rfc3339: str) -> str:
+    """Return a moment as people write it; in UTC, for nobody knows where the page is read."""
+    return f"{rfc3339[:16].replace('T', ' ')} UTC"
 
 
 def _page(host: str, heading: str, body: str) -> str:

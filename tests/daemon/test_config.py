@@ -101,8 +101,8 @@ CASES = {
     ),
     "key of the second sink": (
         f'{SINK}url = "http://a/"\n[[alerting.sinks]]\nname = "b"\nurl = "http://b/"\ntype = "slak"\n',
-        'FILE:8: alerting.sinks.1.type: must be "webhook", "slack", "alertmanager", "pagerduty", "apprise", "journal" or'
-        ' "stdout", not "slak"',
+        'FILE:8: alerting.sinks.1.type: must be "webhook", "slack", "alertmanager", "pagerduty", "apprise", "journal"'
+        ' or "stdout", not "slak"',
     ),
     "sink without a name": (
         '[[alerting.sinks]]\ntype = "webhook"\nurl = "http://a/"\n',
@@ -255,7 +255,7 @@ def test_the_default_file_names_every_key():
         for key, value in table.items():
             yield from keys(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
 
-    expected = set(keys(Config().model_dump(mode="json"))) 
+    expected = set(keys(Config().model_dump(mode="json")))
     repeated = {("alerting", name) for name in ("sinks", "routes", "maintenance")}
     assert set(keys(tomllib.loads(render_default()))) == expected - repeated
     for _, name in repeated:
