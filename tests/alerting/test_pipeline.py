@@ -255,6 +255,18 @@ async def test_what_is_owed_is_owed_over_a_restart(database, build, play, tick, 
     assert database.unsettled_occurrences() == []
 
 
+async def test_a_restart_in_the_middle_of_a_group_keeps_its_waits(build, play, tick, failed, told):
+    pipeline = build("ops")
+    await fire(play, pipeline, failed("a"), failed("b"))
+    later = build("ops")
+    await later.restore(tick(70))
+    for seconds in range(90, 360, 30):
+        await play(later, seconds, failed("b"))
+    assert told() == [("ops", ("began", "a"), ("began", "b"))]
+    await play(later, 360, failed("b"))
+    assert told()[1:] == [("ops", ("ended", "a"))]
+
+
 async def test_what_comes_and_goes_is_known_after_a_restart(build, play, tick, failed):
     pipeline = build("ops")
     for start in (0, 300, 600):
