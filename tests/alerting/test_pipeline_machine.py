@@ -202,14 +202,17 @@ class PipelineMachine(RuleBasedStateMachine):
     def break_or_mend_the_store(self, how):
         self.store.fails = how
 
-    @rule(sink=st.sampled_from(SINKS), most=st.integers(1, 5))
-    def deliver(self, sink, most):
-        self.hand_over(sink, most)
+    @rule(sink=st.sampled_from(SINKS), most=st.integers(1, 5), data=st.data())
+    def deliver(self, sink, most, data):
+        self.hand_over(sink, most, taken=lambda: data.draw(st.booleans()))
 
     # What is to be seen
 
-    def hand_over(self, sink, most):
+    def hand_over(self, sink, most, taken=lambda: True):
+        """Give a sink what is due, in this order; what it does not take stays where it is."""
         for item in self.database.due_items(sink, now_ms=FOREVER_MS, beyond_ms=FOREVER_MS, limit=most):
+            if not taken():
+                continue
             assert item.id not in self.ids
             assert json.loads(item.payload)["id"] == item.id
             self.ids.add(item.id)
@@ -248,7 +251,12 @@ class PipelineMachine(RuleBasedStateMachine):
             for one in (*PAGES, DISK)
             if one in self.holding
         ]
+        over = list(self.pipeline._owed.values())
         self.wait(self.pipeline.observe(findings, self.now, learned=True))
+        over += self.pipeline._owed.values()
+        for one in (*over, *self.pipeline.active):
+            if one.state is not State.PENDING and self.is_silenced(one.resource):
+                self.excused.add(one.id)
         self.look_at_what_fires()
 
     def look_at_what_fires(self):
@@ -259,9 +267,6 @@ class PipelineMachine(RuleBasedStateMachine):
             for number, one in firing.items()
             if one.severity is Severity.PAGE and not self.is_silenced(one.resource)
         }
-        for one in (*firing.values(), *self.pipeline._owed.values()):
-            if self.is_silenced(one.resource):
-                self.excused.add(one.id)
         if self.store.fails or self.limits.per_hour:
             return
         for number, since in self.tellable_since.items():
@@ -317,7 +322,7 @@ class PipelineMachine(RuleBasedStateMachine):
         assert self.pipeline.active == ()
         assert self.database.unsettled_occurrences() == []
         assert self.pipeline._owed == {}
-        assert self.pipeline._unsaved == {}
+        assert (self.pipeline._unsaved, self.pipeline._unsaved_items) == ({}, [])
         assert self.pipeline.lost == 0
         assert self.pipeline._dispatcher._groups._told_ms == {}
         owing = {one.id for one in self.database.recent_occurrences(10_000) if one.severity is Severity.PAGE}
