@@ -16,18 +16,10 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from alerting.alert import AlertBook
-from alerting.links import LinkSigner
-from alerting.occurrence import Occurrence
-from alerting.outbox import Outbox, steady_clock
-from alerting.pipeline import Pipeline
 from alerting.redact import redactor
-from alerting.render import rfc3339, sentence
-from alerting.sinks.alertmanager import AlertmanagerSink
-from alerting.ulid import UlidSource
+from alerting.render import rfc3339
 from daemon import __version__, log
-from daemon.alert_settings import pipeline_settings
-from daemon.alert_store import OffloadedState
+from daemon.alerts import Alerts
 from daemon.api import (
     ChangeAnswer,
     ChangesAnswer,
@@ -47,7 +39,6 @@ from daemon.collectors import CollectorContext, build_collectors
 from daemon.collectors.base import HostPaths
 from daemon.config import Config, Loaded, load, split_address
 from daemon.culprits import Culprits
-from daemon.desk import Desk
 from daemon.durable import bind_to_machine
 from daemon.errors import ConfigError, StateError
 from daemon.evidence import Evidence
@@ -184,10 +175,19 @@ class App:
             metrics=self._metrics,
             cache=self._loaded.cache_directory,
         )
-        self._scraped_ns = started.monotonic_ns  # a start is no reason to take over from Prometheus
-        self._alertmanagers: list[AlertmanagerSink] = []
-        self._heartbeat = self._prepared.heartbeat
-        self._build_alerting(config, started, stores.link_key)
+        self._alerts = Alerts(
+            config,
+            self._prepared,
+            host=self._host_name,
+            interval_seconds=self._interval,
+            state=self._state,
+            offload=self._offload,
+            clock=self._clock,
+            started=started,
+            link_key=stores.link_key,
+            drill=lambda words: self._tick.drill(words),  # noqa: PLW0108 - the tick is made after it
+        )
+        self._pipeline = self._alerts.pipeline
         self._sampler = Sampler(build_collectors(self._collector_context(config)))
         self._changes = ChangeLog(
             state=self._state,
@@ -220,7 +220,7 @@ class App:
             metrics=self._metrics,
             publish=self._publish,
             jumped=lambda: self._scheduler.realign(),  # noqa: PLW0108 - the scheduler is made after the tick
-            beat=self._heartbeat.beat if self._heartbeat else lambda _monotonic_ns: None,
+            beat=self._alerts.beat,
         )
         self._scheduler = Scheduler(
             self._jobs(config), clock=self._clock, state=self._state, offload=self._offload, metrics=self._metrics
@@ -232,8 +232,8 @@ class App:
             ready=self._is_ready,
             changes=self._list_changes,
             mark=self._mark_change,
-            desk=self._desk,
-            scraped=self._note_scrape,
+            desk=self._alerts.desk,
+            scraped=self._alerts.note_scrape,
             token=stores.token,
             allowed_hosts=(
                 split_address(config.http.listen)[0],
@@ -241,66 +241,6 @@ class App:
                 *filter(None, (urlsplit(config.http.external_url).hostname,)),
             ),
         )
-
-    def _build_alerting(self, config: Config, started: Instant, link_key: bytes) -> None:
-        store = OffloadedState(self._state, self._offload)
-        now_ms = steady_clock(started.time_ms, lambda: self._clock.now().monotonic_ns)
-        sinks = self._prepared.sinks
-        if config.alerting.authority == "alertmanager":
-            self._alertmanagers = [sink for sink in sinks if isinstance(sink, AlertmanagerSink)]
-            unused = [sink.name for sink in sinks if not isinstance(sink, AlertmanagerSink)]
-            if unused:
-                _log.warning("sinks_not_used", sinks=unused, reason='authority is "alertmanager"')
-            sinks = tuple(self._alertmanagers)
-        self._outbox = Outbox(store, sinks, now_ms=now_ms)
-        settings = pipeline_settings(config)
-        new_id = UlidSource()
-        book = AlertBook(
-            settings.policy,
-            gap_seconds=3 * self._interval + 1,
-            new_id=new_id,
-            describe=partial(sentence, self._host_name),
-        )
-        signer = LinkSigner(link_key, config.http.external_url)
-        self._pipeline = Pipeline(
-            self._host_name,
-            settings,
-            book=book,
-            store=store,
-            outbox=self._outbox,
-            new_id=new_id,
-            left_to=self._left_to,
-            links=lambda occurrence: signer.links(occurrence, self._clock.now().time_ms),
-        )
-        self._desk = Desk(
-            host=self._host_name,
-            state=self._state,
-            offload=self._offload,
-            pipeline=self._pipeline,
-            outbox=self._outbox,
-            clock=self._clock,
-            new_id=new_id,
-            signer=signer,
-            drill=self._drill,
-        )
-
-    def _left_to(self) -> str:
-        """Return who alerts instead of our sinks: Prometheus, as long as it scrapes."""
-        alerting = self._loaded.config.alerting
-        if alerting.authority != "prometheus":
-            return ""
-        age_seconds = (self._clock.now().monotonic_ns - self._scraped_ns) / 1e9
-        return "Prometheus" if age_seconds <= alerting.scrape_stale_seconds else ""
-
-    def _note_scrape(self) -> None:
-        self._scraped_ns = self._clock.now().monotonic_ns
-
-    def _drill(self, words: str) -> None:
-        self._tick.drill(words)
-
-    def _alerts_kept_alive(self) -> list[Occurrence]:
-        """Return what Alertmanager is to be reminded of."""
-        return [one for one in self._pipeline.active if one.told]
 
     def _restore_evidence(self) -> None:
         self._changes.restore(self._paths.proc)
@@ -395,17 +335,9 @@ class App:
                 await self._server.start()
                 running = [
                     group.create_task(self._tick.run(), name="tick"),
-                    group.create_task(self._outbox.run(), name="outbox"),
                     group.create_task(self._learning.run(), name="learning"),
-                    *(
-                        group.create_task(
-                            one.keep_alive(self._alerts_kept_alive, self._is_ready), name=f"alertmanager-{one.name}"
-                        )
-                        for one in self._alertmanagers
-                    ),
+                    *self._alerts.start(group, self._is_ready),
                 ]
-                if self._heartbeat:
-                    running.append(group.create_task(self._heartbeat.run(), name="heartbeat"))
                 await self._scheduler.start()
                 self._greet()
                 await self._stop.wait()
@@ -455,7 +387,7 @@ class App:
             before, after = self._loaded.config, loaded.config
             log.set_up(after.log)
             self._watch.reconfigure(after.anomaly)
-            self._pipeline.reconfigure(pipeline_settings(after))
+            self._alerts.reconfigure(after)
             fixed = ("sinks", "authority", "heartbeat")
             same = all(getattr(before.alerting, name) == getattr(after.alerting, name) for name in fixed)
             followed = {"log", "anomaly", "alerting"} if same else {"log", "anomaly"}
@@ -472,8 +404,7 @@ class App:
     def _publish(self, snapshot: Snapshot) -> None:
         first = self._snapshot is None
         self._snapshot = snapshot
-        beats = (self._heartbeat.sent, self._heartbeat.failed) if self._heartbeat else None
-        self._metrics.publish(snapshot, self._pipeline.counts, beats)
+        self._metrics.publish(snapshot, self._pipeline.counts, self._alerts.beats)
         self._learning.after_tick()
         if first:
             seconds = (self._clock.now().time_ms - self._started_ms) / 1000

@@ -43,7 +43,10 @@ REFUSED = {
         '[[alerting.maintenance]]\nname = "n"\nstart = "22:00"\nend = "02:00"\ntime_zone = "Europe/Berln"\n',
         'there is no time zone "Europe/Berln"; give one like "Europe/Berlin"',
     ),
-    "a heartbeat to no address": ('[alerting.heartbeat]\nurl = "ping"\n', 'url must begin with "http://" or "https://"'),
+    "a heartbeat to no address": (
+        '[alerting.heartbeat]\nurl = "ping"\n',
+        'url must begin with "http://" or "https://"',
+    ),
     "a link base with a path": (
         '[http]\nexternal_url = "https://a.example/presaged"\n',
         'give scheme and host alone, like "https://web1.example.org"',
