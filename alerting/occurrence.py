@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 
 from alerting.errors import StoreError
-from alerting.policy import Severity
+from alerting.policy import Kept, Severity
 from detectors.findings import Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Resource, Unit
 
 _FINGERPRINT_LETTERS = 16
@@ -26,12 +26,24 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Who has taken an alert in hand, and when (UTC milliseconds): no repeat and no escalation from then on."""
+
+    author: str
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Occurrence:
     """One alert from pending to resolved; a later firing of the same alert is another occurrence.
 
     Times are UTC milliseconds. `score`, `threshold` and `contributors` are those of the firing, or of
     a higher peak since, and so are `culprits` and `precedent`. `change` is the last one before it began.
-    `told` names the sinks that were given the firing: they alone are given the end.
+    `kept` says why nobody is told, from the firing to the end. `told` names the sinks that were given the firing:
+    they alone are given the end, and `ended` those that were. `group` is what it was told together with,
+    `first_told_ms` and `last_told_ms` when (the outbox's clock), `told_severity` as what. `firings` counts how
+    often the alert fired within the hour, this one included. `owed`: somebody is still to be told something, so it
+    is not done with.
     """
 
     id: str
@@ -53,6 +65,15 @@ class Occurrence:
     culprits: tuple[Culprit, ...] = ()
     change: Change | None = None
     precedent: Precedent | None = None
+    kept: Kept = Kept.NOT
+    ended: tuple[str, ...] = ()
+    group: str = ""
+    first_told_ms: int | None = None
+    last_told_ms: int | None = None
+    told_severity: Severity | None = None
+    firings: int = 1
+    acknowledged: Acknowledgement | None = None
+    owed: bool = False
 
 
 def fingerprint_of(alertname: str, network: str, resource: str) -> str:
@@ -93,6 +114,7 @@ def to_json(occurrence: Occurrence) -> str:
     ]
     document["change"] = asdict(occurrence.change) if occurrence.change else None
     document["precedent"] = asdict(occurrence.precedent) if occurrence.precedent else None
+    document["acknowledged"] = asdict(occurrence.acknowledged) if occurrence.acknowledged else None
     return json.dumps(document, allow_nan=False, separators=(",", ":"))
 
 
@@ -123,6 +145,15 @@ def from_json(text: str) -> Occurrence:
             culprits=tuple(_culprit(_Row(part)) for part in row.sequence("culprits", [])),
             change=_change(row.part("change")),
             precedent=_precedent(row.part("precedent")),
+            kept=Kept(row.text("kept", "")),
+            ended=tuple(str(name) for name in row.sequence("ended", [])),
+            group=row.text("group", row.text("id") if row.sequence("told") else ""),  # each was told alone before
+            first_told_ms=row.whole_or_none("first_told_ms", None),
+            last_told_ms=row.whole_or_none("last_told_ms", None),
+            told_severity=Severity(severity) if (severity := row.text_or_none("told_severity")) else None,
+            firings=row.whole("firings", 1),
+            acknowledged=_acknowledgement(row.part("acknowledged")),
+            owed=bool(row.whole("owed", 0)),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"a stored occurrence is unreadable: {error}") from error
@@ -171,6 +202,10 @@ def _precedent(row: "_Row | None") -> Precedent | None:
     )
 
 
+def _acknowledgement(row: "_Row | None") -> Acknowledgement | None:
+    return Acknowledgement(row.text("author"), row.whole("time_ms")) if row else None
+
+
 class _Row:
     """Typed reading of one JSON object; a wrong type raises TypeError with the key.
 
@@ -195,14 +230,17 @@ class _Row:
         value = self._document.get(key)
         return None if value is None else _Row(value)
 
-    def whole_or_none(self, key: str) -> int | None:
-        value = self._document[key]
+    def text_or_none(self, key: str) -> str | None:
+        return None if self._document.get(key) is None else self.text(key)
+
+    def whole_or_none(self, key: str, *absent: int | None) -> int | None:
+        value = self._get(key, absent)
         if value is not None and not isinstance(value, int):
             raise TypeError(f"{key} is not a whole number")
         return value
 
-    def whole(self, key: str) -> int:
-        value = self.whole_or_none(key)
+    def whole(self, key: str, *absent: int) -> int:
+        value = self.whole_or_none(key, *absent)
         if value is None:
             raise TypeError(f"{key} is missing")
         return value

@@ -1,9 +1,10 @@
 """The durable outbox: every stored notification reaches its sink at least once, or is counted as dead.
 
 Enters: what the store says is due. Leaves: deliveries, and the outcome of each attempt in the store.
-Each sink has a task of its own, so that a slow one delays no other. Of one occurrence a sink gets the
-oldest undelivered notification only: a resolve never overtakes its fire. It holds one page of items in
-memory, and never decides what is sent.
+Each sink has a task of its own, so that a slow one delays no other. Of one thread (a group of alerts) a sink gets
+the oldest undelivered notification only: a resolve never overtakes its fire. It holds one page of items in
+memory, and never decides what is sent. What waits for a sink is bounded: the store drops the oldest that does
+not tell of a page that fires, counted here.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 import structlog
@@ -26,6 +28,8 @@ T = TypeVar("T")
 
 _PAGE = 50
 _LONGEST_SHIFT = 30  # 2 ** 30 times any base is beyond every cap
+
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 _log = structlog.get_logger(__name__)
 _random = random.SystemRandom()
@@ -41,21 +45,25 @@ class ItemState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutboxItem:
-    """One notification for one sink. `created_ms` is on the outbox's own steady clock."""
+    """One notification for one sink. `created_ms` is on the outbox's own steady clock.
+
+    Items of one `thread` are delivered in order. One that `is_page` tells of a page that fires: it is never dropped.
+    """
 
     id: str
     sink: str
-    occurrence: str
+    thread: str
     payload: str
     created_ms: int
     attempts: int = 0
+    is_page: bool = False
 
 
 class OutboxStore(Protocol):
     """What the outbox asks of the database. Every method raises StoreError when it could not."""
 
     async def due_items(self, sink: str, *, now_ms: int, beyond_ms: int, limit: int) -> Sequence[OutboxItem]:
-        """Return the oldest pending item of each occurrence that is due, in order of creation.
+        """Return the oldest pending item of each thread that is due, in order of creation.
 
         Due is what may go at `now_ms`, and what is dated after `beyond_ms`: no wait is that long, so
         its date comes from a clock that jumped.
@@ -88,7 +96,7 @@ class RetryPolicy:
     base_seconds: float = 1.0
     cap_seconds: float = 300.0
     retry_after_cap_seconds: float = 3_600.0
-    delivery_seconds: float = 15.0
+    delivery_seconds: float = 90.0  # beyond what any sink takes with the longest timeout of the configuration
     dead_after_seconds: float = 86_400.0
     least_attempts: int = 20
 
@@ -110,12 +118,16 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class SinkCounts:
-    """What a sink did since the start; `failed` counts attempts, `dead` notifications given up."""
+    """What a sink did since the start; `failed` counts attempts, `dead` notifications given up.
+
+    `dropped` counts notifications that made room for others.
+    """
 
     sent: int
     failed: int
     dead: int
     pending: int
+    dropped: int = 0
 
 
 def steady_clock(time_ms: int, monotonic_ns: Callable[[], int]) -> Callable[[], int]:
@@ -142,6 +154,7 @@ class Outbox:
         self._failed: Counter[str] = Counter()
         self._dead: Counter[str] = Counter()
         self._pending: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
         self.store_failures = 0
 
     @property
@@ -150,11 +163,18 @@ class Outbox:
         return tuple(sink.name for sink in self._sinks)
 
     @property
+    def digest_sinks(self) -> tuple[str, ...]:
+        """Those that are for digests too."""
+        return tuple(sink.name for sink in self._sinks if sink.takes_digests)
+
+    @property
     def counts(self) -> Mapping[str, SinkCounts]:
         """The counts of every sink, those included that have items but are no longer configured."""
         names = dict.fromkeys((*self.sink_names, *self._pending))
         return {
-            name: SinkCounts(self._sent[name], self._failed[name], self._dead[name], max(0, self._pending[name]))
+            name: SinkCounts(
+                self._sent[name], self._failed[name], self._dead[name], max(0, self._pending[name]), self._dropped[name]
+            )
             for name in names
         }
 
@@ -169,11 +189,20 @@ class Outbox:
         for name in self._pending.keys() - set(self.sink_names):
             _log.warning("outbox_sink_not_configured", sink=name, waiting=self._pending[name])
 
-    def added(self, items: Iterable[OutboxItem]) -> None:
-        """Take note of items that are stored now, and wake their sinks."""
+    def added(self, items: Iterable[OutboxItem], dropped: Mapping[str, int] = _NOTHING) -> None:
+        """Take note of items that are stored now and of how many were dropped for them, and wake their sinks."""
+        for sink, count in dropped.items():
+            self._pending[sink] -= count
+            self._dropped[sink] += count
         for item in items:
             self._pending[item.sink] += 1
             self._wakes[item.sink].set()
+
+    async def attempt(self, sink_name: str, notification: Notification) -> str | None:
+        """Try a sink once, beside the queue: None when it took it, else why not. Raises KeyError for another name."""
+        sink = {sink.name: sink for sink in self._sinks}[sink_name]
+        failure = await self._send(sink, notification)
+        return None if failure is None else str(failure)
 
     async def run(self) -> None:
         """Deliver until cancelled. What is in flight then stays pending and goes again under its id."""
@@ -204,7 +233,7 @@ class Outbox:
 
     async def _deliver(self, sink: Sink, item: OutboxItem) -> None:
         attempts = item.attempts + 1
-        failure = await self._attempt(sink, item)
+        failure = await self._send(sink, Notification(item.id, item.payload))
         now_ms = self.now_ms()
         state, next_attempt_ms = ItemState.DELIVERED, now_ms
         if failure is None:
@@ -219,7 +248,7 @@ class Outbox:
                 "notification_dead" if gone else "notification_failed",
                 sink=sink.name,
                 id=item.id,
-                occurrence=item.occurrence,
+                thread=item.thread,
                 attempts=attempts,
                 error=str(failure),
             )
@@ -239,10 +268,10 @@ class Outbox:
         if state is not ItemState.PENDING:
             self._pending[sink.name] -= 1
 
-    async def _attempt(self, sink: Sink, item: OutboxItem) -> DeliveryError | None:
+    async def _send(self, sink: Sink, notification: Notification) -> DeliveryError | None:
         try:
             async with asyncio.timeout(self._retry.delivery_seconds):
-                await sink.send(Notification(item.id, item.payload))
+                await sink.send(notification)
         except DeliveryError as error:
             return error
         except TimeoutError:

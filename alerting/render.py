@@ -1,18 +1,15 @@
-"""Words and documents for people and programs: the one sentence, and the webhook payload.
+"""Words for people: the one sentence, and amounts, lengths of time and names as they are read.
 
-Enters: an occurrence. Leaves: one line that a tired person understands, and a JSON document of
-`schema/webhook-v1.json`. A number that is not finite never leaves, and nothing here names a command
-that does not exist.
+Enters: an occurrence. Leaves: one line that a tired person understands. A number that is not finite never leaves.
 """
 
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from alerting.occurrence import Occurrence, State, finite
+from alerting.occurrence import Occurrence, State
+from alerting.policy import FLAPPING_FIRINGS
 from detectors.findings import WAITS, Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Unit
-
-PAYLOAD_VERSION = 1
 
 _NAMED_CONTRIBUTORS = 3
 _NEAR = 0.7  # of the greatest surprise: from there on a level outside of its range is named before any other oddity
@@ -53,81 +50,9 @@ def sentence(host: str, occurrence: Occurrence) -> str:
         more.append(_after(occurrence.change, occurrence.started_ms))
     if occurrence.precedent is not None:
         more.append(_like(occurrence.precedent, occurrence.started_ms))
-    return _one_line("; ".join([text, *more]))
-
-
-def payload(notification_id: str, host: str, occurrence: Occurrence) -> dict[str, object]:
-    """Return the webhook document (version 1) of an occurrence that fires or is resolved."""
-    takers, victims = by_role(occurrence.culprits)
-    return {
-        "version": PAYLOAD_VERSION,
-        "id": notification_id,
-        "event": occurrence.state.value,
-        "occurrence": occurrence.id,
-        "fingerprint": occurrence.fingerprint,
-        "alertname": occurrence.alertname,
-        "severity": occurrence.severity.value,
-        "network": occurrence.network,
-        "resource": _one_line(occurrence.resource),
-        "host": host,
-        "sentence": occurrence.sentence,
-        "started_at": rfc3339(occurrence.started_ms),
-        "fired_at": None if occurrence.fired_ms is None else rfc3339(occurrence.fired_ms),
-        "resolved_at": None if occurrence.resolved_ms is None else rfc3339(occurrence.resolved_ms),
-        "score": finite(occurrence.score),
-        "threshold": finite(occurrence.threshold),
-        "contributors": [
-            {
-                "signal": _one_line(part.signal),
-                "family": part.family,
-                "resource": _one_line(part.resource),
-                "value": finite(part.value),
-                "unit": part.unit.name.lower(),
-                "expected_low": finite(part.expected_low),
-                "expected_high": finite(part.expected_high),
-                "surprise": finite(part.surprise),
-                "direction": part.direction.value or None,
-                "recent_low": finite(part.recent_low),
-                "recent_high": finite(part.recent_high),
-                "network_share": finite(part.network_share),
-            }
-            for part in occurrence.contributors
-        ],
-        "culprits": [
-            {
-                "unit": _one_line(who.unit),
-                "process": _one_line(who.process),
-                "resource": who.resource.name.lower(),
-                "share": finite(who.share),
-                "usual_share": finite(who.usual),
-                "times_usual": finite(who.times),
-            }
-            for who in takers
-        ],
-        "victims": [
-            {
-                "unit": _one_line(who.unit),
-                "waits_for": who.resource.name.lower().removesuffix("_wait"),
-                "share_of_time": finite(who.share),
-                "usual_share_of_time": finite(who.usual),
-            }
-            for who in victims
-        ],
-        "change": occurrence.change
-        and {
-            "at": rfc3339(occurrence.change.time_ms),
-            "kind": occurrence.change.kind.value,
-            "text": _one_line(occurrence.change.text),
-        },
-        "precedent": occurrence.precedent
-        and {
-            "occurrence": occurrence.precedent.occurrence,
-            "started_at": rfc3339(occurrence.precedent.started_ms),
-            "lasted_seconds": finite(occurrence.precedent.lasted_seconds),
-            "likeness": finite(occurrence.precedent.likeness),
-        },
-        "commands": {"status": "presage status"},
-    }
+    if occurrence.firings >= FLAPPING_FIRINGS:
+        more.append(f"it comes and goes: {occurrence.firings} times within the hour")
+    return one_line("; ".join([text, *more]))
 
 
 def rfc3339(time_ms: int) -> str:
@@ -297,7 +222,7 @@ def _count(value: float) -> str:
     return _digits(value)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return `text` without line breaks, control letters and half surrogates: mount points may hold any byte."""
     whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(letter if letter.isprintable() else " " for letter in whole)

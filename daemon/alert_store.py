@@ -9,6 +9,7 @@ from typing import TypeVar
 from alerting.errors import StoreError
 from alerting.occurrence import Occurrence
 from alerting.outbox import ItemState, OutboxItem
+from alerting.silence import Silence
 from daemon.errors import PresagedError
 from daemon.offload import Offload
 from daemon.state import StateDatabase
@@ -28,13 +29,27 @@ class OffloadedState:
         self._database = database
         self._offload = offload
 
-    async def open_occurrences(self) -> Sequence[Occurrence]:
-        """Return the occurrences that fire, the oldest first."""
-        return await self._ask(self._database.open_occurrences)
+    async def unsettled_occurrences(self) -> Sequence[Occurrence]:
+        """Return the occurrences that fire, or of which somebody is still to be told, the oldest first."""
+        return await self._ask(self._database.unsettled_occurrences)
 
-    async def record_transitions(self, occurrences: Sequence[Occurrence], items: Sequence[OutboxItem]) -> None:
-        """Keep the occurrences and add the items, all or nothing."""
-        await self._ask(lambda: self._database.record_transitions(occurrences, items))
+    async def recent_occurrences(self, limit: int) -> Sequence[Occurrence]:
+        """Return at most `limit` occurrences, the newest first."""
+        return await self._ask(lambda: self._database.recent_occurrences(limit))
+
+    async def record_transitions(
+        self, occurrences: Sequence[Occurrence], items: Sequence[OutboxItem]
+    ) -> Mapping[str, int]:
+        """Keep the occurrences and add the items, all or nothing; return how many were dropped for them, by sink."""
+        return await self._ask(lambda: self._database.record_transitions(occurrences, items))
+
+    async def silences(self, time_ms: int) -> Sequence[Silence]:
+        """Return the silences that are not over."""
+        return await self._ask(lambda: self._database.silences(time_ms))
+
+    async def record_silence(self, silence: Silence) -> None:
+        """Keep a silence, in the place of one with the same id."""
+        await self._ask(lambda: self._database.record_silence(silence))
 
     async def due_items(self, sink: str, *, now_ms: int, beyond_ms: int, limit: int) -> Sequence[OutboxItem]:
         """Return the due heads of the sink."""

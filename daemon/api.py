@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from alerting.policy import KEPT_WORDS, Kept
 from alerting.render import rfc3339
 
 if TYPE_CHECKING:  # `presage` reads these answers too, and stays small
@@ -64,7 +65,7 @@ class CollectorAnswer(Answer):
 
 
 class AlertAnswer(Answer):
-    """An alert that is pending or firing."""
+    """An alert. `held` says why nobody is told of it, "" = nothing keeps it; `firings` counts within an hour."""
 
     occurrence: str
     alertname: str
@@ -74,17 +75,23 @@ class AlertAnswer(Answer):
     sentence: str
     started_at: str | None
     fired_at: str | None
+    resolved_at: str | None = None
     sent_to: list[str]
+    held: str = ""
+    acknowledged_by: str | None = None
+    group: str = ""
+    firings: int = 1
 
 
 class SinkAnswer(Answer):
-    """What a sink did since the start."""
+    """What a sink did since the start; `dropped`: made room for others that waited too."""
 
     name: str
     sent: int
     failed: int
     dead: int
     pending: int
+    dropped: int = 0
 
 
 class JobAnswer(Answer):
@@ -144,9 +151,16 @@ class MarkRequest(BaseModel):
     @field_validator("text", mode="after")
     @classmethod
     def _one_line(cls, text: str) -> str:
-        if not text.strip() or not text.isprintable():
+        if not text.strip():
             raise ValueError("the text must be one line that can be printed")
-        return text.strip()
+        return one_line_text(text)
+
+
+def one_line_text(text: str) -> str:
+    """Return what an operator wrote, without the space around it. Raises ValueError for what is not one line."""
+    if not text.isprintable():
+        raise ValueError("the text must be one line that can be printed")
+    return text.strip()
 
 
 def change_answer(change: "Change") -> ChangeAnswer:
@@ -154,8 +168,9 @@ def change_answer(change: "Change") -> ChangeAnswer:
     return ChangeAnswer(at=rfc3339(change.time_ms), kind=change.kind.value, text=change.text)
 
 
-def alert_answer(occurrence: "Occurrence") -> AlertAnswer:
-    """Return an alert as the interface tells it."""
+def alert_answer(occurrence: "Occurrence", muted: Mapping[str, str]) -> AlertAnswer:
+    """Return an alert as the interface tells it; `muted` says why alerts are not told now, by id."""
+    acknowledged = occurrence.acknowledged
     return AlertAnswer(
         occurrence=occurrence.id,
         alertname=occurrence.alertname,
@@ -165,7 +180,12 @@ def alert_answer(occurrence: "Occurrence") -> AlertAnswer:
         sentence=occurrence.sentence,
         started_at=rfc3339(occurrence.started_ms),
         fired_at=None if occurrence.fired_ms is None else rfc3339(occurrence.fired_ms),
+        resolved_at=None if occurrence.resolved_ms is None else rfc3339(occurrence.resolved_ms),
         sent_to=list(occurrence.told),
+        held=KEPT_WORDS[occurrence.kept] if occurrence.kept is not Kept.NOT else muted.get(occurrence.id, ""),
+        acknowledged_by=None if acknowledged is None else acknowledged.author,
+        group=occurrence.group,
+        firings=occurrence.firings,
     )
 
 
@@ -200,7 +220,14 @@ def collector_answers(snapshot: "Snapshot") -> list[CollectorAnswer]:
 def sink_answers(sinks: "Mapping[str, SinkCounts]") -> list[SinkAnswer]:
     """Return every sink as the interface tells it."""
     return [
-        SinkAnswer(name=name, sent=counts.sent, failed=counts.failed, dead=counts.dead, pending=counts.pending)
+        SinkAnswer(
+            name=name,
+            sent=counts.sent,
+            failed=counts.failed,
+            dead=counts.dead,
+            pending=counts.pending,
+            dropped=counts.dropped,
+        )
         for name, counts in sinks.items()
     ]
 

@@ -12,17 +12,14 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import urlsplit
 
 import structlog
 
-from alerting.alert import AlertBook
-from alerting.outbox import Outbox, steady_clock
-from alerting.pipeline import Pipeline
-from alerting.policy import PolicySettings
-from alerting.render import rfc3339, sentence
-from alerting.ulid import UlidSource
+from alerting.redact import redactor
+from alerting.render import rfc3339
 from daemon import __version__, log
-from daemon.alert_store import OffloadedState
+from daemon.alerts import Alerts
 from daemon.api import (
     ChangeAnswer,
     ChangesAnswer,
@@ -42,6 +39,7 @@ from daemon.collectors import CollectorContext, build_collectors
 from daemon.collectors.base import HostPaths
 from daemon.config import Config, Loaded, load, split_address
 from daemon.culprits import Culprits
+from daemon.durable import bind_to_machine
 from daemon.errors import ConfigError, StateError
 from daemon.evidence import Evidence
 from daemon.history import TIERS_SECONDS, History
@@ -59,7 +57,7 @@ from daemon.scheduler import Job, Scheduler
 from daemon.server import Server, ensure_token
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
-from daemon.state import StateDatabase, bind_to_machine
+from daemon.state import StateDatabase
 from daemon.tick import Tick
 from daemon.wake import PressureTriggers
 from daemon.watch import AnomalyWatch
@@ -82,6 +80,7 @@ class _Stores:
     state: StateDatabase
     history: History
     token: str
+    link_key: bytes
 
 
 class App:
@@ -117,7 +116,7 @@ class App:
         stores = self._open_stores()
         try:
             self._build(config, stores, started)
-            await self._pipeline.restore()
+            await self._pipeline.restore(started)
             self._sampler.expect(*(self._resources_of(name) for name in ("StoppedCollecting", "FilesystemReadOnly")))
             await self._offload.run(self._restore_evidence, deadline_seconds=10.0, what="state.db")
             await self._offload.run(self._learning.restore, deadline_seconds=60.0, what="history.db")
@@ -139,12 +138,13 @@ class App:
             self._lock_file = (directory / "lock").open("w", encoding="ascii")
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             token = ensure_token(directory)
+            link_key = ensure_token(directory, "links.key").encode()
         except BlockingIOError as error:
             raise StateError(f"{directory}: another presaged is running on this state folder") from error
         except OSError as error:
             raise StateError(f"{error.filename or directory}: {error.strerror}") from error
         bind_to_machine(directory, self._host.machine_id)
-        return _Stores(StateDatabase(directory / "state.db"), History(directory / "history.db"), token)
+        return _Stores(StateDatabase(directory / "state.db"), History(directory / "history.db"), token, link_key)
 
     def _build(self, config: Config, stores: _Stores, started: Instant) -> None:
         """Make every part and hand it what it needs."""
@@ -175,7 +175,19 @@ class App:
             metrics=self._metrics,
             cache=self._loaded.cache_directory,
         )
-        self._build_alerting(config, started)
+        self._alerts = Alerts(
+            config,
+            self._prepared,
+            host=self._host_name,
+            interval_seconds=self._interval,
+            state=self._state,
+            offload=self._offload,
+            clock=self._clock,
+            started=started,
+            link_key=stores.link_key,
+            drill=lambda words: self._tick.drill(words),  # noqa: PLW0108 - the tick is made after it
+        )
+        self._pipeline = self._alerts.pipeline
         self._sampler = Sampler(build_collectors(self._collector_context(config)))
         self._changes = ChangeLog(
             state=self._state,
@@ -192,6 +204,7 @@ class App:
             changes=self._changes,
             precedents=self._precedents,
             offload=self._offload,
+            redact=redactor(config.privacy.log_text),
         )
         self._tick = Tick(
             interval_seconds=self._interval,
@@ -207,6 +220,7 @@ class App:
             metrics=self._metrics,
             publish=self._publish,
             jumped=lambda: self._scheduler.realign(),  # noqa: PLW0108 - the scheduler is made after the tick
+            beat=self._alerts.beat,
         )
         self._scheduler = Scheduler(
             self._jobs(config), clock=self._clock, state=self._state, offload=self._offload, metrics=self._metrics
@@ -218,23 +232,15 @@ class App:
             ready=self._is_ready,
             changes=self._list_changes,
             mark=self._mark_change,
+            desk=self._alerts.desk,
+            scraped=self._alerts.note_scrape,
             token=stores.token,
-            allowed_hosts=(split_address(config.http.listen)[0], *config.http.allowed_hosts),
+            allowed_hosts=(
+                split_address(config.http.listen)[0],
+                *config.http.allowed_hosts,
+                *filter(None, (urlsplit(config.http.external_url).hostname,)),
+            ),
         )
-
-    def _build_alerting(self, config: Config, started: Instant) -> None:
-        store = OffloadedState(self._state, self._offload)
-        now_ms = steady_clock(started.time_ms, lambda: self._clock.now().monotonic_ns)
-        self._outbox = Outbox(store, self._prepared.sinks, now_ms=now_ms)
-        settings = _policy(config)
-        new_id = UlidSource()
-        book = AlertBook(
-            settings,
-            gap_seconds=3 * self._interval + 1,
-            new_id=new_id,
-            describe=partial(sentence, self._host_name),
-        )
-        self._pipeline = Pipeline(self._host_name, settings, book=book, store=store, outbox=self._outbox, new_id=new_id)
 
     def _restore_evidence(self) -> None:
         self._changes.restore(self._paths.proc)
@@ -329,8 +335,8 @@ class App:
                 await self._server.start()
                 running = [
                     group.create_task(self._tick.run(), name="tick"),
-                    group.create_task(self._outbox.run(), name="outbox"),
                     group.create_task(self._learning.run(), name="learning"),
+                    *self._alerts.start(group, self._is_ready),
                 ]
                 await self._scheduler.start()
                 self._greet()
@@ -381,10 +387,10 @@ class App:
             before, after = self._loaded.config, loaded.config
             log.set_up(after.log)
             self._watch.reconfigure(after.anomaly)
-            self._pipeline.reconfigure(_policy(after))
-            followed = (
-                {"log", "anomaly", "alerting"} if before.alerting.sinks == after.alerting.sinks else {"log", "anomaly"}
-            )
+            self._alerts.reconfigure(after)
+            fixed = ("sinks", "authority", "heartbeat")
+            same = all(getattr(before.alerting, name) == getattr(after.alerting, name) for name in fixed)
+            followed = {"log", "anomaly", "alerting"} if same else {"log", "anomaly"}
             changed = [name for name in Config.model_fields if getattr(before, name) != getattr(after, name)]
             self._loaded = loaded
             _log.info(
@@ -398,7 +404,7 @@ class App:
     def _publish(self, snapshot: Snapshot) -> None:
         first = self._snapshot is None
         self._snapshot = snapshot
-        self._metrics.publish(snapshot, self._pipeline.counts)
+        self._metrics.publish(snapshot, self._pipeline.counts, self._alerts.beats)
         self._learning.after_tick()
         if first:
             seconds = (self._clock.now().time_ms - self._started_ms) / 1000
@@ -445,18 +451,9 @@ class App:
             signals_missing=sum(1 for _, value in snapshot.values if math.isnan(value)) if snapshot else 0,
             anomaly=anomaly_answer(snapshot, self._loaded.config.anomaly.score_threshold) if snapshot else None,
             collectors=collector_answers(snapshot) if snapshot else [],
-            alerts=[alert_answer(alert) for alert in snapshot.alerts] if snapshot else [],
+            alerts=[alert_answer(alert, snapshot.muted) for alert in snapshot.alerts] if snapshot else [],
             sinks=sink_answers(self._pipeline.counts),
             job=JobAnswer(name=progress[0], share=progress[1], text=progress[2]) if progress else None,
             state_directory=str(self._loaded.state_directory),
             config_files=[str(file) for file in self._loaded.files],
         )
-
-
-def _policy(config: Config) -> PolicySettings:
-    return PolicySettings(
-        notify=config.anomaly.notify,
-        learning_days=float(config.anomaly.learning_days),
-        for_seconds=float(config.alerting.for_seconds),
-        keep_firing_seconds=float(config.alerting.keep_firing_seconds),
-    )

@@ -14,10 +14,12 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from daemon.config_alerting import Alerting, Privacy
+from daemon.config_section import Days, Seconds, Section
 from daemon.errors import ConfigError
 
 SYSTEM_FILE = Path("/etc/presaged/config.toml")
@@ -27,15 +29,6 @@ COLLECTOR_NAMES = (
     "cpu", "memory", "pressure", "disk", "filesystem", "network", "tcp", "kernel", "process", "temperature",
     "latency", "unit", "changes", "self",
 )  # fmt: skip
-
-Seconds = Annotated[int, Field(ge=1)]
-Days = Annotated[int, Field(ge=1, le=36_500)]
-
-
-class Section(BaseModel):
-    """A table of the configuration: unknown keys are refused, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Host(Section):
@@ -138,52 +131,6 @@ class Learning(Section):
     )
 
 
-class Sink(Section):
-    """Where notifications go."""
-
-    name: str = Field(description="Name in metrics and in `presage`.", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
-    type: Literal["webhook"] = Field(description="Kind of sink.")
-    url: str = Field("", description='"http://..." or "https://..." that takes a JSON POST.')
-    url_file: str = Field("", description="File that holds the URL, when the URL is itself a secret.")
-    token_file: str = Field("", description="File that holds a bearer token to send along.")
-    timeout_seconds: Seconds = Field(10, description="Longest wait for an answer.")
-
-    @model_validator(mode="after")
-    def _one_url(self) -> "Sink":
-        if bool(self.url) == bool(self.url_file):
-            raise ValueError("give either url or url_file")
-        if self.url and not re.match(r"^https?://[^/\s]+", self.url):
-            scheme, mark, _ = self.url.partition("://")  # what has no scheme may be a password: it is not shown
-            given = f', not "{scheme[:20]}://"' if mark and scheme.isalnum() else ""
-            raise ValueError(f'url must begin with "http://" or "https://"{given}')
-        if re.match(r"^https?://[^/\s]*@", self.url):
-            raise ValueError("the url holds a password: put the whole url into a file and name it in url_file")
-        return self
-
-
-class Alerting(Section):
-    """What becomes of a finding."""
-
-    for_seconds: int = Field(60, ge=0, description="An anomaly must hold so long before it is an alert.")
-    keep_firing_seconds: int = Field(300, ge=0, description="It must be gone so long before the alert is resolved.")
-    change_grace_seconds: int = Field(
-        900,
-        ge=0,
-        le=86_400,
-        description="After `presage mark-change`, anomalies are recorded and not sent for so long.",
-    )
-    sinks: tuple[Sink, ...] = Field((), description="Where notifications go.")
-
-    @field_validator("sinks", mode="after")
-    @classmethod
-    def _unique(cls, sinks: tuple[Sink, ...]) -> tuple[Sink, ...]:
-        names = [sink.name for sink in sinks]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f'two sinks are named "{name}"')
-        return sinks
-
-
 class Http(Section):
     """The listener of /metrics, /healthz, /readyz and the API."""
 
@@ -193,12 +140,23 @@ class Http(Section):
     allowed_hosts: tuple[str, ...] = Field(
         (), description="Names in the Host header to answer to, beside the address itself and localhost."
     )
+    external_url: str = Field(
+        "",
+        description='How this is reached from afar, like "https://web1.example.org": notifications then have links.',
+    )
 
     @field_validator("listen", mode="after")
     @classmethod
     def _address(cls, listen: str) -> str:
         split_address(listen)
         return listen
+
+    @field_validator("external_url", mode="after")
+    @classmethod
+    def _base(cls, url: str) -> str:
+        if url and not re.fullmatch(r"https?://[^/\s?#@]+", url.rstrip("/")):
+            raise ValueError('give scheme and host alone, like "https://web1.example.org"')
+        return url.rstrip("/")
 
 
 class Metrics(Section):
@@ -237,6 +195,7 @@ class Config(Section):
     learning: Learning = Learning()
     alerting: Alerting = Alerting()
     http: Http = Http()
+    privacy: Privacy = Privacy()
     metrics: Metrics = Metrics()
     log: Log = Log()
     compute: Compute = Compute()
@@ -472,7 +431,9 @@ def _render(model: type[BaseModel], path: str) -> Iterator[str]:
             yield f"# {(inner.__doc__ or '').splitlines()[0]} One block for each."
             yield f"# [[{name}]]"
             for key, field in inner.model_fields.items():
-                yield f"# {key} = {toml_value('...' if field.is_required() else field.default)}  # {field.description}"
+                example = ("...",) if get_origin(field.annotation) is tuple else "..."
+                value = toml_value(example if field.is_required() else field.default)
+                yield f"# {key} = {value}  # {field.description}"
         else:
             yield from _render(inner, name)
 

@@ -8,6 +8,9 @@ PresagedError
 ├── DeadlineExceeded         blocking work overran its deadline and was abandoned
 ├── Overloaded               every lane for blocking work is stuck
 ├── WorkerError              the child failed: counted, the previous model serves
+├── DeskError                what an operator asks for is not to be had as asked: why, and what would be right
+│   ├── NotFound             nothing has the name that was given
+│   └── Conflict             it is there, and as things stand it cannot be done
 └── DaemonError              `presage` got no usable answer from the daemon
     └── NotRunning           nothing listens where the daemon would
 """
@@ -49,6 +52,18 @@ class Overloaded(PresagedError):
 
 class WorkerError(PresagedError):
     """A job of the child failed, was killed or gave something unusable."""
+
+
+class DeskError(PresagedError):
+    """What an operator asks for cannot be done as asked; the text says what would be right."""
+
+
+class NotFound(DeskError):
+    """No alert, silence or sink has the name that was given."""
+
+
+class Conflict(DeskError):
+    """What is meant is there, and as things stand it cannot be done."""
 
 
 class DaemonError(PresagedError):

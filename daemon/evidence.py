@@ -4,7 +4,7 @@ Enters: one round of the collectors and the detector's verdict. Leaves: all find
 evidence. Whatever fails here costs evidence, never the finding.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -17,7 +17,7 @@ from daemon.errors import PresagedError
 from daemon.offload import Offload
 from daemon.precedents import Precedents
 from daemon.sampler import Round
-from detectors.findings import Change, Culprit, Finding, Strength
+from detectors.findings import Change, ChangeKind, Culprit, Finding, Strength
 
 _log = structlog.get_logger()
 
@@ -27,7 +27,16 @@ _SCAN_SECONDS = 1.0
 class Evidence:
     """Gathers it once a tick; on a calm one it only learns."""
 
-    def __init__(self, *, culprits: Culprits, changes: ChangeLog, precedents: Precedents, offload: Offload) -> None:
+    def __init__(
+        self,
+        *,
+        culprits: Culprits,
+        changes: ChangeLog,
+        precedents: Precedents,
+        offload: Offload,
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        self._redact = redact
         self._culprits = culprits
         self._changes = changes
         self._precedents = precedents
@@ -41,12 +50,24 @@ class Evidence:
         if not findings and not round_.findings:
             return ()
         change = self._changes.before(now.time_ms)
+        if change is not None and change.kind is ChangeKind.MARK:
+            change = replace(change, text=self._redact(change.text))
         facts = (replace(fact, change=change) for fact in round_.findings)
-        return (*facts, *[await self._told(finding, round_, change, now) for finding in findings])
+        raised = [finding for finding in findings if finding.strength is Strength.RAISED]
+        if not raised:
+            return (*facts, *findings)
+        told = await self._told(raised[0], round_, change, now)  # they are of one moment, and so is their evidence
+        return (
+            *facts,
+            *(
+                replace(one, culprits=told.culprits, change=told.change, precedent=told.precedent)
+                if one.strength is Strength.RAISED
+                else one
+                for one in findings
+            ),
+        )
 
     async def _told(self, finding: Finding, round_: Round, change: Change | None, now: Instant) -> Finding:
-        if finding.strength is not Strength.RAISED:
-            return finding
         culprits: tuple[Culprit, ...] = ()
         try:
             culprits = await self._offload.run(

@@ -93,9 +93,11 @@ class Metrics:
         self._registry.register(self._snapshots)
         ProcessCollector(registry=self._registry)
 
-    def publish(self, snapshot: Snapshot, sinks: Mapping[str, SinkCounts]) -> None:
-        """Serve `snapshot` and `sinks` from now on."""
-        self._snapshots.current = (snapshot, sinks)
+    def publish(
+        self, snapshot: Snapshot, sinks: Mapping[str, SinkCounts], heartbeats: tuple[int, int] | None = None
+    ) -> None:
+        """Serve `snapshot`, `sinks`, and how many heartbeats were sent and failed, from now on."""
+        self._snapshots.current = (snapshot, sinks, heartbeats)
 
     def render(self) -> bytes:
         """Return the exposition in the text format."""
@@ -110,18 +112,16 @@ class _SnapshotCollector(Collector):
         self._backend = backend
         self._resets = resets
         self._most_signals = most_signals
-        self.current: tuple[Snapshot, Mapping[str, SinkCounts]] | None = None
+        self.current: tuple[Snapshot, Mapping[str, SinkCounts], tuple[int, int] | None] | None = None
 
     def collect(self) -> Iterable[Metric]:
         build = InfoMetricFamily("presaged_build", "Version of presaged and the back end that computes.")
         build.add_metric((), {"version": self._version, "backend": self._backend()})
         yield build
-        resets = CounterMetricFamily("presaged_database_resets", "Times that a corrupt history was set aside.")
-        resets.add_metric((), self._resets())
-        yield resets
+        yield _counter("presaged_database_resets", "Times that a corrupt history was set aside.", self._resets())
         if self.current is None:
             return
-        snapshot, sinks = self.current
+        snapshot, sinks, heartbeats = self.current
         yield _gauge(
             "presaged_last_sample_timestamp_seconds", "When the last sample was taken.", snapshot.time_ms / 1e3
         )
@@ -129,7 +129,11 @@ class _SnapshotCollector(Collector):
         yield from _anomaly(snapshot)
         yield from _collectors(snapshot)
         yield _alerts(snapshot)
+        yield _gauge("presaged_alerts_muted", "Alerts that fire and are not told now.", len(snapshot.muted))
         yield from _notifications(sinks)
+        if heartbeats is not None:
+            yield _counter("presaged_heartbeats", "Signs of life that were taken.", heartbeats[0])
+            yield _counter("presaged_heartbeats_failed", "Signs of life that were not taken.", heartbeats[1])
 
     def _signals(self, snapshot: Snapshot) -> Iterable[Metric]:
         present = [(spec, value) for spec, value in snapshot.values if not math.isnan(value)]
@@ -147,9 +151,7 @@ class _SnapshotCollector(Collector):
 
 def _anomaly(snapshot: Snapshot) -> Iterable[Metric]:
     state = snapshot.anomaly
-    episodes = CounterMetricFamily("presaged_anomaly_episodes", "Episodes of anomaly recorded.")
-    episodes.add_metric((), state.episodes)
-    yield episodes
+    yield _counter("presaged_anomaly_episodes", "Episodes of anomaly recorded.", state.episodes)
     if state.shown is None or state.raw is None or state.threshold is None:
         return
     yield _gauge(
@@ -213,18 +215,29 @@ def _notifications(sinks: Mapping[str, SinkCounts]) -> Iterable[Metric]:
         "presaged_notifications_failed", "Attempts that a sink did not accept.", labels=("sink",)
     )
     dead = CounterMetricFamily("presaged_notifications_dead", "Notifications given up.", labels=("sink",))
+    dropped = CounterMetricFamily(
+        "presaged_notifications_dropped", "Notifications that made room for others.", labels=("sink",)
+    )
     for name, counts in sinks.items():
+        dropped.add_metric((name,), counts.dropped)
         sent.add_metric((name,), counts.sent)
         failed.add_metric((name,), counts.failed)
         dead.add_metric((name,), counts.dead)
     yield sent
     yield failed
     yield dead
+    yield dropped
     waiting = sum(counts.pending for counts in sinks.values())
     yield _gauge("presaged_outbox_pending", "Notifications that wait for delivery.", waiting)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     family = GaugeMetricFamily(name, text)
+    family.add_metric((), value)
+    return family
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    family = CounterMetricFamily(name, text)
     family.add_metric((), value)
     return family

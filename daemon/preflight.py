@@ -1,38 +1,55 @@
 """Before a start: everything it needs is looked at, every problem told at once, and nothing created.
 
-Enters: the configuration. Leaves: the bound socket and the sinks, or a ConfigError.
+Enters: the configuration. Leaves: the bound socket, the sinks and the heartbeat, or a ConfigError. Secrets are read
+here, from files, and never told.
 """
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from alerting.sinks.webhook import WebhookSink
+from alerting.heartbeat import Heartbeat
+from alerting.sinks import base
+from alerting.sinks.alertmanager import AlertmanagerSink
+from alerting.sinks.journal import JournalSink
+from alerting.sinks.long_tail import AppriseSink
+from alerting.sinks.pagerduty import EVENTS_URL, PagerDutySink
+from alerting.sinks.slack import SlackSink
+from alerting.sinks.stdout import StdoutSink
+from alerting.sinks.webhook import WebhookSink, signing_keys
 from daemon import __version__
-from daemon.config import Loaded, Sink
+from daemon.config import Loaded
+from daemon.config_alerting import Sink
 from daemon.errors import ConfigError
 from daemon.server import bind
+
+_USER_AGENT = f"presaged/{__version__}"
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What was checked before anything was created: the bound socket, and the sinks with their secrets read."""
+    """What was checked before anything was created: the bound socket, and what sends, with its secrets read."""
 
     listener: socket.socket
-    sinks: tuple[WebhookSink, ...]
+    sinks: tuple[base.Sink, ...]
+    heartbeat: Heartbeat | None
 
 
 def prepare(loaded: Loaded) -> Prepared:
     """Check all that a start needs, and create nothing. Raises ConfigError with every problem at once."""
     problems = _directory_problems(loaded.state_directory)
-    sinks: list[WebhookSink] = []
+    host = loaded.config.host.name or socket.gethostname()
+    secrets = _Secrets(loaded)
+    sinks: list[base.Sink] = []
     for number, sink in enumerate(loaded.config.alerting.sinks):
-        try:
-            sinks.append(_build_sink(sink, loaded))
-        except (OSError, ValueError) as error:
-            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-            problems.append(f"alerting.sinks.{number} ({sink.name}): {reason}")
+        with _told(problems, f"alerting.sinks.{number} ({sink.name})"):
+            sinks.append(_build_sink(sink, secrets, host))
+    heartbeat = None
+    with _told(problems, "alerting.heartbeat"):
+        heartbeat = _build_heartbeat(loaded, secrets)
     listener = None
     try:
         listener = bind(loaded.config.http.listen)
@@ -42,7 +59,92 @@ def prepare(loaded: Loaded) -> Prepared:
         if listener:
             listener.close()
         raise ConfigError(problems)
-    return Prepared(listener, tuple(sinks))
+    return Prepared(listener, tuple(sinks), heartbeat)
+
+
+@contextmanager
+def _told(problems: list[str], place: str) -> Iterator[None]:
+    """Turn what goes wrong inside into lines of `problems`."""
+    try:
+        yield
+    except ConfigError as error:
+        problems += [f"{place}: {problem}" for problem in error.problems]
+    except ValueError as error:
+        problems.append(f"{place}: {error}")
+
+
+class _Secrets:
+    """Reads secrets from files: relative ones from systemd's credentials, or beside the configuration."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        folder = os.environ.get("CREDENTIALS_DIRECTORY") or (loaded.files[0].parent if loaded.files else "/")
+        self._folder = Path(folder)
+
+    def read(self, *names: str) -> list[str]:
+        """Return what the files hold, "" for one without a name. Raises ConfigError with every problem at once."""
+        texts, problems = [], []
+        for name in names:
+            path = self._folder / name
+            try:
+                text = path.read_text(encoding="utf-8").strip() if name else ""
+            except OSError as error:
+                problems.append(f"{path}: {error.strerror}")
+            except UnicodeDecodeError:
+                problems.append(f"{path}: this is not text in UTF-8")
+            else:
+                texts.append(text)
+                if name and not text:
+                    problems.append(f"{path}: this file is empty; write the secret into it")
+        if problems:
+            raise ConfigError(problems)
+        return texts
+
+
+def _build_heartbeat(loaded: Loaded, secrets: _Secrets) -> Heartbeat | None:
+    settings = loaded.config.alerting.heartbeat
+    (url,) = secrets.read(settings.url_file)
+    if not (url or settings.url):
+        return None
+    return Heartbeat(url or settings.url, user_agent=_USER_AGENT, interval_seconds=float(settings.interval_seconds))
+
+
+def _build_sink(sink: Sink, secrets: _Secrets, host: str) -> base.Sink:
+    """Make a sink of its type. Raises ConfigError or ValueError when its secrets cannot be used."""
+    url, token, keys = secrets.read(sink.url_file, sink.token_file, sink.secret_file)
+    url, timeout = url or sink.url, float(sink.timeout_seconds)
+    built: base.Sink
+    match sink.type:
+        case "webhook":
+            built = WebhookSink(
+                sink.name,
+                url,
+                user_agent=_USER_AGENT,
+                timeout_seconds=timeout,
+                bearer_token=token or None,
+                signing_keys=signing_keys(keys) if keys else (),
+            )
+        case "slack":
+            built = SlackSink(sink.name, url, user_agent=_USER_AGENT, timeout_seconds=timeout)
+        case "alertmanager":
+            built = AlertmanagerSink(
+                sink.name,
+                url,
+                host=host,
+                user_agent=_USER_AGENT,
+                timeout_seconds=timeout,
+                bearer_token=token or None,
+            )
+        case "pagerduty":
+            built = PagerDutySink(
+                sink.name, token, user_agent=_USER_AGENT, url=url or EVENTS_URL, timeout_seconds=timeout
+            )
+        case "apprise":
+            built = AppriseSink(sink.name, url, timeout_seconds=timeout)
+        case "journal":
+            built = JournalSink(sink.name, timeout_seconds=timeout)
+        case "stdout":
+            built = StdoutSink(sink.name, timeout_seconds=timeout)
+    return built
 
 
 def _directory_problems(directory: Path) -> list[str]:
@@ -63,15 +165,3 @@ def _directory_problems(directory: Path) -> list[str]:
 
 def _is_virtual(folder: Path) -> bool:
     return any(folder.is_relative_to(root) for root in ("/proc", "/sys"))
-
-
-def _build_sink(sink: Sink, loaded: Loaded) -> WebhookSink:
-    """Make a sink; secrets come from files, relative ones from systemd's credentials or beside the configuration."""
-    base = Path(os.environ.get("CREDENTIALS_DIRECTORY") or (loaded.files[0].parent if loaded.files else "/"))
-    return WebhookSink(
-        sink.name,
-        (base / sink.url_file).read_text(encoding="utf-8").strip() if sink.url_file else sink.url,
-        user_agent=f"presaged/{__version__}",
-        timeout_seconds=float(sink.timeout_seconds),
-        bearer_token=(base / sink.token_file).read_text(encoding="utf-8").strip() if sink.token_file else None,
-    )

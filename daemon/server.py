@@ -1,8 +1,9 @@
 """The HTTP listener: /metrics, /healthz, /readyz and the API. What is read comes from the snapshot.
 
 Beyond loopback everything but /healthz wants the bearer token, and whatever changes something wants it
-everywhere. The Host header must be an address or a name that we answer to, or a page in a browser could
-reach us by DNS rebinding; an Origin must be our own, or any page could write through its reader's browser.
+everywhere; but a genuine link of a notification is its own proof, on its one path. The Host header must be an
+address or a name that we answer to, or a page in a browser could reach us by DNS rebinding; an Origin must be our
+own, or any page could write through its reader's browser.
 """
 
 import contextlib
@@ -18,8 +19,10 @@ from pathlib import Path
 from aiohttp import web
 from pydantic import ValidationError
 
+from daemon.alert_routes import AlertRoutes, limit_of
 from daemon.api import ChangeAnswer, ChangesAnswer, MarkRequest, StatusAnswer
 from daemon.config import split_address, toml_value
+from daemon.desk import Desk
 from daemon.errors import ConfigError, PresagedError
 from daemon.metrics import CONTENT_TYPE, Metrics
 
@@ -27,7 +30,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _MAX_BODY = 64 * 1024
 _STOP_SECONDS = 1.0
-_MOST_CHANGES = 1000
 _READING = frozenset(("GET", "HEAD", "OPTIONS"))
 _REMEDIES = {
     errno.EADDRINUSE: "another program listens there; choose another port",
@@ -54,16 +56,16 @@ def bind(listen: str) -> socket.socket:
     return listener
 
 
-def ensure_token(directory: Path) -> str:
-    """Return the token of the API, made once, readable by the daemon's user only."""
-    path = directory / "token"
+def ensure_token(directory: Path, name: str = "token") -> str:
+    """Return the secret in the file `name`, made once, readable by the daemon's user only."""
+    path = directory / name
     with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
         known = path.read_text(encoding="ascii").strip()
         if known:  # an empty one would let everybody in
             path.chmod(0o600)
             return known
     token = secrets.token_urlsafe(32)
-    partial = directory / ".token.partial"
+    partial = directory / f".{name}.partial"
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
@@ -86,6 +88,8 @@ class Server:
         ready: Callable[[], bool],
         changes: Callable[[int], Awaitable[ChangesAnswer]],
         mark: Callable[[str], Awaitable[ChangeAnswer]],
+        desk: Desk,
+        scraped: Callable[[], None],
         token: str,
         allowed_hosts: Collection[str],
     ) -> None:
@@ -95,6 +99,8 @@ class Server:
         self._ready = ready
         self._changes = changes
         self._mark = mark
+        self._scraped = scraped
+        self._alert_routes = AlertRoutes(desk, lambda: status().interval_seconds)
         self._token = token.encode()
         self._names = {name.lower() for name in ("localhost", socket.gethostname(), *allowed_hosts)}
         app = web.Application(middlewares=[_plain_errors, self._guard], client_max_size=_MAX_BODY)
@@ -106,6 +112,7 @@ class Server:
                 web.get("/api/v1/status", self._serve_status),
                 web.get("/api/v1/changes", self._serve_changes),
                 web.post("/api/v1/changes", self._mark_change),
+                *self._alert_routes.table(),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS, handle_signals=False)
@@ -134,9 +141,12 @@ class Server:
         origin = request.headers.get("Origin")
         if origin is not None and origin.partition("://")[2].lower() != request.host.lower():
             return web.Response(status=403, text="a page of another origin may not ask here\n")
+        link = self._alert_routes.link_refusal(request)
+        if link:
+            return self._alert_routes.refuse_link(link)
         writes = request.method not in _READING
         reached = request.path != "/healthz" and not _is_loopback(request.remote)
-        if (writes or reached) and not self._has_token(request):
+        if (writes or reached) and link is None and not self._has_token(request):
             where = "to change something" if writes else "beyond loopback"
             text = f"{where} a bearer token is needed: it is in the file `token` of the state folder\n"
             return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"})
@@ -155,7 +165,9 @@ class Server:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token)
 
-    async def _serve_metrics(self, _request: web.Request) -> web.Response:
+    async def _serve_metrics(self, request: web.Request) -> web.Response:
+        if request.method == "GET":  # a HEAD takes no value away
+            self._scraped()
         return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _serve_health(self, _request: web.Request) -> web.Response:
@@ -170,11 +182,8 @@ class Server:
         return web.Response(text=self._status().model_dump_json(), content_type="application/json")
 
     async def _serve_changes(self, request: web.Request) -> web.Response:
-        limit = request.query.get("limit", "100")
-        if not (limit.isascii() and limit.isdecimal() and 0 < int(limit[:9]) <= _MOST_CHANGES):
-            return web.Response(status=400, text=f"limit is a number from 1 to {_MOST_CHANGES}\n")
         try:
-            answer = await self._changes(int(limit))
+            answer = await self._changes(limit_of(request))
         except PresagedError as error:
             return web.Response(status=503, text=f"{error}\n")
         return web.Response(text=answer.model_dump_json(), content_type="application/json")
@@ -199,8 +208,8 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        paths = "/metrics, /healthz, /readyz, /api/v1/status and /api/v1/changes"
-        text = f"not here; there is {paths} (the dashboard page is yet to come)\n"
+        api = "status, changes, alerts, silences, drill and sinks"
+        text = f"not here; there is /metrics, /healthz, /readyz and, below /api/v1/, {api}\n"
         return web.Response(status=404, text=text)
 
 

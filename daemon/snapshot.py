@@ -1,6 +1,7 @@
 """What the daemon knows after a tick, in one immutable piece: all that /metrics and the API read."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from alerting.occurrence import Occurrence
 from daemon.signals import SignalSpec
@@ -40,7 +41,10 @@ class AnomalyState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One tick's result. `values` pairs every known signal with its last value, NaN = missing."""
+    """One tick's result. `values` pairs every known signal with its last value, NaN = missing.
+
+    `muted` says why an alert that fires is not told now, by its id.
+    """
 
     seq: int
     time_ms: int
@@ -51,3 +55,4 @@ class Snapshot:
     anomaly: AnomalyState
     findings: tuple[Finding, ...]
     alerts: tuple[Occurrence, ...]
+    muted: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ import structlog
 from numpy.typing import NDArray
 
 from alerting.pipeline import Pipeline
+from alerting.policy import DRILL
 from daemon.clock import Clock, Instant
 from daemon.continuity import Continuity, Passage
 from daemon.errors import DeadlineExceeded, Overloaded, PresagedError
@@ -26,6 +27,7 @@ from daemon.sampler import Round, Sampler
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
 from daemon.watch import AnomalyWatch, Verdict
+from detectors.findings import Finding, Strength
 
 _log = structlog.get_logger()
 
@@ -52,6 +54,7 @@ class Tick:
         metrics: Metrics,
         publish: Callable[[Snapshot], None],
         jumped: Callable[[], None],
+        beat: Callable[[int], None] = lambda _monotonic_ns: None,
     ) -> None:
         self._interval = interval_seconds
         self._clock = clock
@@ -66,6 +69,8 @@ class Tick:
         self._metrics = metrics
         self._publish = publish
         self._jumped = jumped
+        self._beat = beat
+        self._drill_words = ""
         self._continuity = Continuity(interval_seconds)
         self._wake = asyncio.Event()
         self._attempts = 0
@@ -77,6 +82,14 @@ class Tick:
         """Go on after the sample `seq` that was stored last."""
         self.seq = seq
         self._continuity.resume(last)
+
+    def drill(self, words: str) -> None:
+        """Let the next sample carry a finding that is none, for those who try whether notifications arrive."""
+        self._drill_words = words
+
+    def _drill(self) -> tuple[Finding, ...]:
+        words, self._drill_words = self._drill_words, ""
+        return (Finding(DRILL, "drill", "", Strength.RAISED, words),) if words else ()
 
     def wake(self) -> None:
         """Bring the next tick forward; without effect while one runs, and once between two beats."""
@@ -134,10 +147,14 @@ class Tick:
         values = self._registry.fill(round_.measured)
         with self._metrics.inference_seconds.labels("anomaly").time():
             verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns, expected=routine.expected)
-        await self._store(now, passage, verdict, values)
-        findings = await self._evidence.gather(round_, verdict.findings, now)
-        may_send = self._watch.learned and not self._evidence.in_grace(now)
-        self._evidence.settle(await self._pipeline.observe(findings, now, learned=may_send))
+        stored = await self._store(now, passage, verdict, values)
+        findings = (*await self._evidence.gather(round_, verdict.findings, now), *self._drill())
+        transitions = await self._pipeline.observe(
+            findings, now, learned=self._watch.learned, changing=self._evidence.in_grace(now)
+        )
+        self._evidence.settle(transitions)
+        if stored:
+            self._beat(now.monotonic_ns)
         self.samples += 1
         self._metrics.samples.inc()
         snapshot = Snapshot(
@@ -150,6 +167,7 @@ class Tick:
             anomaly=verdict.state,
             findings=findings,
             alerts=self._pipeline.active,
+            muted=self._pipeline.muted,
         )
         self._publish(snapshot)
         return snapshot
@@ -186,8 +204,8 @@ class Tick:
         else:
             self._watch.window.forget(gone)
 
-    async def _store(self, now: Instant, passage: Passage, verdict: Verdict, values: NDArray[np.float32]) -> None:
-        """Commit the sample. A disk that refuses costs history, not the watch: the window in memory goes on."""
+    async def _store(self, now: Instant, passage: Passage, verdict: Verdict, values: NDArray[np.float32]) -> bool:
+        """Commit the sample, and tell whether it is. A disk that refuses costs history, not the watch."""
         flags = (
             FLAG_GAP * passage.gap
             | FLAG_DOUBTFUL * passage.doubtful
@@ -205,6 +223,7 @@ class Tick:
             self._registry.ids,
             values,
         )
+        stored = True
         try:
             await self._offload.run(
                 lambda: self._history.append(sample), deadline_seconds=_STORE_SECONDS, what="history.db"
@@ -212,11 +231,13 @@ class Tick:
         except (sqlite3.OperationalError, DeadlineExceeded, Overloaded, OSError) as error:
             self._metrics.store_failures.inc()
             _log.error("sample_not_stored", seq=sample.seq, reason=str(error))
+            stored = False
         except sqlite3.DatabaseError as error:
-            await self._begin_history_anew(sample, str(error))
+            stored = await self._begin_history_anew(sample, str(error))
         self.seq += 1
+        return stored
 
-    async def _begin_history_anew(self, sample: StoredSample, reason: str) -> None:
+    async def _begin_history_anew(self, sample: StoredSample, reason: str) -> bool:
         def work() -> None:
             self._history.set_aside(reason)
             self._history.append(sample)
@@ -226,3 +247,5 @@ class Tick:
         except (sqlite3.Error, PresagedError, OSError) as error:  # tried again with the next sample
             self._metrics.store_failures.inc()
             _log.error("sample_not_stored", seq=sample.seq, reason=str(error))
+            return False
+        return True

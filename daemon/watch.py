@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from daemon.config import Anomaly
 from daemon.continuity import Passage
+from daemon.impact import Reading, harm, tells_of_harm
 from daemon.signals import SignalRegistry, SignalSpec
 from daemon.snapshot import AnomalyState
 from daemon.window import RingWindow
@@ -263,7 +264,21 @@ class AnomalyWatch:
                 )
                 for spec, (column, _), network_share in zip(specs, top, shares, strict=True)
             )
-        return Verdict(raw, self.in_force, alarmed, state, self._findings(raw, state, contributors, alarmed=alarmed))
+        harmed = self._harm(registry, window[-1], passage.hour) if alarmed else ""
+        findings = self._findings(raw, state, contributors, alarmed=alarmed, harmed=harmed)
+        return Verdict(raw, self.in_force, alarmed, state, findings)
+
+    def _harm(self, registry: SignalRegistry, row: NDArray[np.float32], hour: int) -> str:
+        """Say what of the present `row` (S,) of the model's signals hurts, "" = nothing."""
+        if self._live is None:
+            return ""
+        model = self._live.model
+        named = [(column, registry.spec_of(number)) for column, number in enumerate(model.signal_ids)]
+        return harm(
+            Reading(spec, float(row[column]), *expected_range(model.context, column, hour))
+            for column, spec in named
+            if tells_of_harm(spec)
+        )
 
     def _network_shares(self, columns: list[int], surprise: NDArray[np.float32], *, alarmed: bool) -> tuple[float, ...]:
         """Return why the network fired, of the signals in `columns`; NaN without an alarm or a network."""
@@ -275,13 +290,24 @@ class AnomalyWatch:
         return tuple(shares.get(column, 0.0) for column in columns)
 
     def _findings(
-        self, raw: float, state: AnomalyState, contributors: tuple[Contributor, ...], *, alarmed: bool
+        self, raw: float, state: AnomalyState, contributors: tuple[Contributor, ...], *, alarmed: bool, harmed: str
     ) -> tuple[Finding, ...]:
+        """Return the anomaly, and once more where it is felt; the latter is kept up as long as the former."""
         if raw <= RELEASE_RATIO * self.in_force:
             return ()
-        strength = Strength.RAISED if alarmed else Strength.HOLDING
-        threshold = self._settings.score_threshold
-        return (Finding("Anomaly", "anomaly", "", strength, "unusual", state.shown, threshold, contributors),)
+        raised, holding = (Strength.RAISED, Strength.HOLDING)
+        evidence = (state.shown, self._settings.score_threshold, contributors)
+        return (
+            Finding("Anomaly", "anomaly", "", raised if alarmed else holding, "unusual", *evidence),
+            Finding(
+                "AnomalyWithImpact",
+                "anomaly",
+                "",
+                raised if harmed else holding,
+                f"unusual, and felt: {harmed}" if harmed else "unusual, and was felt",
+                *evidence,
+            ),
+        )
 
     def _count_episode(self, now_ns: int) -> None:
         """Count episodes as the budget does: runs merged below 15 min, each started hour counts again."""

@@ -24,6 +24,11 @@ class Sink(Protocol):
         """The name in the configuration, in metrics and in the outbox."""
         ...
 
+    @property
+    def takes_digests(self) -> bool:
+        """Whether it is for digests too; a pager, or an Alertmanager, is for alerts only."""
+        ...
+
     async def send(self, notification: Notification) -> None:
         """Deliver, or raise DeliveryError. Returning means that the receiver has taken it."""
         ...

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from daemon import __version__
-from daemon.cli import changes, configuration, doctor, status
+from daemon.cli import alerts, changes, configuration, doctor, explain, silences, sinks, status
 from daemon.cli.terminal import complain, on_terminal
 from daemon.errors import ConfigError, DaemonError
 
@@ -40,6 +40,8 @@ app = typer.Typer(
     help=_markup("Ask [bold]presaged[/bold] what it knows of this host, and check that it can work."),
     epilog=_examples(
         ("presage status", "what is unusual now, and what is still lacking"),
+        ("presage explain latest", "why the latest alert fired, and who was told"),
+        ("presage drill", "whether notifications arrive"),
         ("presage doctor", "what on this host keeps presaged from its work"),
         ("presage config check", "whether the configuration is valid"),
     ),
@@ -88,6 +90,53 @@ app.command(
     "mark-change",
     epilog=_examples(("presage mark-change 'deploy 42'", "before or after you do it")),
 )(changes.mark)
+
+app.command(
+    "alerts",
+    epilog=_examples(
+        ("presage alerts", "what is open, then the newest that are over"),
+        ("presage alerts --all --json", "records too, for programs"),
+    ),
+)(alerts.show_alerts)
+app.command(
+    "explain",
+    epilog=_examples(
+        ("presage explain latest", "the alert that fired last"),
+        ("presage explain 9XK2PQ", "by the end of its id"),
+    ),
+)(explain.explain)
+app.command("ack", epilog=_examples(("presage ack latest", "it is yours")))(alerts.acknowledge)
+app.command(
+    "feedback",
+    epilog=_examples(
+        ("presage feedback 9XK2PQ false", "nothing was the matter"),
+        ("presage feedback 9XK2PQ --undo", "what was said before counts again"),
+    ),
+)(alerts.feedback)
+app.command("drill", epilog=_examples(("presage drill", "takes two samples")))(sinks.drill)
+
+_silence = typer.Typer(help="Keep alerts quiet for a while.")
+_silence.command(
+    "add",
+    epilog=_examples(
+        ("presage silence add --resource '/srv/*' --for 2h", "a disk is swapped"),
+        ("presage silence add --everything --for 30m", "nobody is told of anything"),
+    ),
+)(silences.add)
+_silence.command("list", epilog=_examples(("presage silence list --json", "for programs")))(silences.show)
+_silence.command("expire", epilog=_examples(("presage silence expire 9XK2PQ", "by the end of its id")))(silences.expire)
+app.add_typer(_silence, name="silence")
+
+_sinks = typer.Typer(
+    invoke_without_command=True,
+    callback=sinks.show,
+    epilog=_examples(
+        ("presage sinks", "what each did since the start"),
+        ("presage sinks test team", "whether it takes a notification"),
+    ),
+)
+_sinks.command("test", epilog=_examples(("presage sinks test team", "sends one, marked as a test")))(sinks.try_one)
+app.add_typer(_sinks, name="sinks")
 
 _config = typer.Typer(help="Check and show the configuration.")
 _config.command("check", epilog=_examples(("presage config check", "before `systemctl reload presaged`")))(

@@ -1,7 +1,7 @@
 """The running daemon as `presage` sees it: one question over HTTP, one typed answer.
 
-Enters: the configuration. Leaves: the daemon's answer, or one sentence on why there is none. It asks
-this host only, follows no redirect and no proxy, and shows the token to nobody but the daemon's own user.
+Enters: the configuration, and what is asked or ordered. Leaves: the daemon's answer, or one sentence on why there is
+none. It asks this host only, follows no redirect and no proxy, and shows the token to nobody but the daemon's own user.
 """
 
 import contextlib
@@ -11,20 +11,35 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
-from daemon.api import ChangeAnswer, ChangesAnswer, StatusAnswer
+from daemon.alert_answers import (
+    AlertDetail,
+    AlertsAnswer,
+    DrillAnswer,
+    FeedbackAnswer,
+    SilenceAnswer,
+    SilencesAnswer,
+    SinkTestAnswer,
+)
+from daemon.api import AlertAnswer, ChangeAnswer, ChangesAnswer, StatusAnswer
 from daemon.config import Loaded, split_address
 from daemon.errors import DaemonError, NotRunning
 
 _SECONDS = 5.0
+_SINK_SECONDS = 20.0  # a sink is waited for longer than the daemon
 _LARGEST = 8 * 1024 * 1024
 _LISTENING = "0A"
+_DONE = (http.client.OK, http.client.CREATED, http.client.ACCEPTED)
 _REFUSED = (http.client.BAD_REQUEST, http.client.SERVICE_UNAVAILABLE)
+_NOT_TO_BE_HAD = (http.client.NOT_FOUND, http.client.CONFLICT)
 
+Method = Literal["GET", "POST", "DELETE"]
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -40,21 +55,91 @@ def fetch_changes(loaded: Loaded, limit: int) -> tuple[ChangesAnswer, bytes]:
 
 def mark_change(loaded: Loaded, text: str) -> ChangeAnswer:
     """Tell the daemon of a change. Raises DaemonError."""
-    body = json.dumps({"text": text.encode("utf-8", "replace").decode("utf-8")})
-    return _ask(loaded, "/api/v1/changes", ChangeAnswer, body)[0]
+    return _ask(loaded, "/api/v1/changes", ChangeAnswer, "POST", {"text": text})[0]
 
 
-def _ask(loaded: Loaded, path: str, model: type[T], sent: str | None = None) -> tuple[T, bytes]:
-    """Return the daemon's answer to a GET, or to a POST of the JSON `sent`."""
+def fetch_alerts(loaded: Loaded, limit: int) -> AlertsAnswer:
+    """Return the newest alerts, those that are over too. Raises DaemonError."""
+    return _ask(loaded, f"/api/v1/alerts?limit={limit}", AlertsAnswer)[0]
+
+
+def fetch_alert(loaded: Loaded, alert: str) -> tuple[AlertDetail, bytes]:
+    """Return all about an alert, and the same as the JSON. Raises DaemonError."""
+    return _ask(loaded, f"/api/v1/alerts/{_part(alert)}", AlertDetail)
+
+
+def acknowledge(loaded: Loaded, alert: str, author: str) -> AlertAnswer:
+    """Take an alert in hand. Raises DaemonError."""
+    return _ask(loaded, f"/api/v1/alerts/{_part(alert)}/ack", AlertAnswer, "POST", {"author": author})[0]
+
+
+def give_feedback(loaded: Loaded, alert: str, verdict: str, author: str, comment: str) -> FeedbackAnswer:
+    """Say what an alert was. Raises DaemonError."""
+    sent = {"verdict": verdict, "author": author, "comment": comment}
+    return _ask(loaded, f"/api/v1/alerts/{_part(alert)}/feedback", FeedbackAnswer, "POST", sent)[0]
+
+
+def undo_feedback(loaded: Loaded, alert: str, author: str) -> FeedbackAnswer:
+    """Take back the newest verdict on an alert. Raises DaemonError."""
+    return _ask(loaded, f"/api/v1/alerts/{_part(alert)}/feedback", FeedbackAnswer, "DELETE", {"author": author})[0]
+
+
+def fetch_silences(loaded: Loaded) -> tuple[SilencesAnswer, bytes]:
+    """Return the silences that are not over, and the same as the JSON. Raises DaemonError."""
+    return _ask(loaded, "/api/v1/silences", SilencesAnswer)
+
+
+def add_silence(loaded: Loaded, wanted: Mapping[str, object]) -> SilenceAnswer:
+    """Add a silence, as `SilenceRequest` has it. Raises DaemonError."""
+    return _ask(loaded, "/api/v1/silences", SilenceAnswer, "POST", wanted)[0]
+
+
+def expire_silence(loaded: Loaded, silence: str, author: str) -> SilenceAnswer:
+    """End a silence now. Raises DaemonError."""
+    return _ask(loaded, f"/api/v1/silences/{_part(silence)}", SilenceAnswer, "DELETE", {"author": author})[0]
+
+
+def start_drill(loaded: Loaded, author: str) -> DrillAnswer:
+    """Let the next sample carry a drill. Raises DaemonError."""
+    return _ask(loaded, "/api/v1/drill", DrillAnswer, "POST", {"author": author})[0]
+
+
+def try_sink(loaded: Loaded, sink: str) -> SinkTestAnswer:
+    """Send a test to a sink and return how that went. Raises DaemonError."""
+    return _ask(loaded, f"/api/v1/sinks/{_part(sink)}/test", SinkTestAnswer, "POST", {}, seconds=_SINK_SECONDS)[0]
+
+
+def _part(name: str) -> str:
+    """Return what an operator typed as one part of a path, which is never empty nor "..": both would lead elsewhere."""
+    part = quote(name.encode("utf-8", "surrogateescape"), safe="")
+    return part if part.strip(".") else "%20"
+
+
+def _ask(
+    loaded: Loaded,
+    path: str,
+    model: type[T],
+    method: Method = "GET",
+    sent: Mapping[str, object] | None = None,
+    *,
+    seconds: float | None = None,
+) -> tuple[T, bytes]:
+    """Return the daemon's answer; `sent` goes as JSON, `seconds` is the longest wait."""
     host, port = _address(loaded.config.http.listen)
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     token, lacking = _token(loaded.state_directory / "token", port)
-    status, body = _exchange((host, port), path, token, where, sent)
+    text = None if sent is None else json.dumps(sent, ensure_ascii=False).encode("utf-8", "replace")
+    status, kind, body = _exchange(
+        (host, port), where, method=method, path=path, token=token, sent=text, seconds=seconds or _SECONDS
+    )
+    said = " ".join(body.decode("utf-8", "replace").split())[:300]
     if status == http.client.UNAUTHORIZED:
         raise DaemonError(f"presaged on {where} does not let us in: {lacking}")
     if status in _REFUSED:
-        raise DaemonError(f"presaged on {where} refused: {' '.join(body.decode('utf-8', 'replace').split())[:300]}")
-    if status not in {http.client.OK, http.client.CREATED}:
+        raise DaemonError(f"presaged on {where} refused: {said}")
+    if status in _NOT_TO_BE_HAD and kind.startswith("text/plain") and said:
+        raise DaemonError(said)
+    if status not in _DONE:
         raise DaemonError(f"what answers on {where} is not presaged (HTTP status {status}); {_OTHER_PORT}")
     try:
         return model.model_validate_json(body), body
@@ -111,26 +196,34 @@ def _listeners(port: int) -> set[int]:
 
 
 def _exchange(
-    address: tuple[str, int], path: str, token: str | None, where: str, sent: str | None
-) -> tuple[int, bytes]:
-    deadline = time.monotonic() + _SECONDS
-    connection = http.client.HTTPConnection(*address, timeout=_SECONDS)
+    address: tuple[str, int],
+    where: str,
+    *,
+    method: Method,
+    path: str,
+    token: str | None,
+    sent: bytes | None,
+    seconds: float,
+) -> tuple[int, str, bytes]:
+    """Return status, content type and body of the answer."""
+    deadline = time.monotonic() + seconds
+    connection = http.client.HTTPConnection(*address, timeout=seconds)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     if sent is not None:
         headers["Content-Type"] = "application/json"
-    limit = threading.Timer(_SECONDS, _cut, (connection,))  # the timeout is for one read: headers may come drop by drop
+    limit = threading.Timer(seconds, _cut, (connection,))  # the timeout is for one read: headers may come drop by drop
     limit.daemon = True
     limit.start()
-    late = f"{where} gave no answer within {_SECONDS:g} s; see `journalctl -u presaged`"
+    late = f"{where} gave no answer within {seconds:g} s; see `journalctl -u presaged`"
     try:
-        connection.request("GET" if sent is None else "POST", path, body=sent, headers=headers)
+        connection.request(method, path, body=sent, headers=headers)
         response = connection.getresponse()
         body = b""
         while chunk := response.read1(65_536):
             body += chunk
             if len(body) > _LARGEST or time.monotonic() > deadline:
                 raise DaemonError(f"what answers on {where} does not end; {_OTHER_PORT}")
-        return response.status, body
+        return response.status, response.getheader("Content-Type", ""), body
     except ConnectionRefusedError as error:
         raise NotRunning(f"nothing runs on {where}; `systemctl start presaged` or `make run`") from error
     except TimeoutError as error:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from daemon.api import AlertAnswer, AnomalyAnswer, StatusAnswer
+from daemon.api import AlertAnswer, AnomalyAnswer, SinkAnswer, StatusAnswer
 from daemon.cli.client import fetch_status
 from daemon.cli.terminal import console, print_json, print_rows, printable
 from daemon.config import load
@@ -23,7 +23,7 @@ CONFIG_HELP = "Configuration file (default: $PRESAGED_CONFIG, else /etc/presaged
 
 _BAR = 24
 _LABEL = 10
-_SEVERITIES = {"critical": "bold red", "warning": "yellow"}
+SEVERITIES = {"critical": "bold red", "warning": "yellow"}
 _STALE_INTERVALS = 3
 _STEPS = ((172_800.0, 86_400.0, "d"), (7200.0, 3600.0, "h"), (120.0, 60.0, "min"))
 
@@ -48,15 +48,14 @@ def rows(status: StatusAnswer, now: datetime, *, plain: bool) -> Iterator[Row]:
     kind = host.kind if host.virtualization in {"none", host.kind} else f"{host.kind} ({host.virtualization})"
     yield "host", Text(printable(f"{host.name}: {kind}, {size}"))
     up = _duration(_seconds(status.started_at, now))
-    yield "presaged", Text(f"{status.version}, since {_when(status.started_at)} ({up}), {status.backend}")
+    yield "presaged", Text(f"{status.version}, since {when(status.started_at)} ({up}), {status.backend}")
     yield "samples", _samples(status, now)
     if status.anomaly is not None:
         yield from _anomaly(status.anomaly, plain=plain)
     yield from _alerts(status.alerts)
     yield from _collectors(status)
     for sink in status.sinks:
-        text = f"{sink.sent} sent, {sink.failed} failed, {sink.dead} given up, {sink.pending} waiting"
-        yield "sink", Text(f"{sink.name}: {text}", "yellow" if sink.dead else "")
+        yield "sink", Text(f"{sink.name}: {counts(sink)}", "yellow" if sink.dead or sink.dropped else "")
     if not status.sinks:
         yield "sink", Text("none: alerts are kept and shown, not sent", "dim")
     if status.job is not None:
@@ -90,7 +89,7 @@ def _anomaly(anomaly: AnomalyAnswer, *, plain: bool) -> Iterator[Row]:
         shares = ", ".join(f"{part.signal} {part.share:.0%}" for part in anomaly.contributions)
         yield "due to", Text(printable(shares))
     if anomaly.model:
-        trained = f", trained {_when(anomaly.trained_at)}" if anomaly.trained_at else ""
+        trained = f", trained {when(anomaly.trained_at)}" if anomaly.trained_at else ""
         yield "model", Text(printable(f"{anomaly.model}{trained}; {anomaly.episodes} episodes recorded"))
 
 
@@ -111,16 +110,29 @@ def _alerts(alerts: list[AlertAnswer]) -> Iterator[Row]:
     for alert in alerts:
         since = alert.fired_at or alert.started_at
         resource = f" {printable(alert.resource)}" if alert.resource else ""
-        head = Text(f"{alert.alertname}{resource}", _SEVERITIES.get(alert.severity, "bold"))
-        head.append(
-            f" ({alert.severity}), {alert.state}{f' since {_when(since)}' if since else ''}", "not bold default"
-        )
+        head = Text(f"{alert.alertname}{resource}", SEVERITIES.get(alert.severity, "bold"))
+        head.append(f" ({alert.severity}), {alert.state}{f' since {when(since)}' if since else ''}", "not bold default")
         yield "alert", head
         yield "", Text(printable(alert.sentence))
-        told = f"sent to {', '.join(alert.sent_to)}" if alert.sent_to else "not sent"
-        yield "", Text(f"{alert.occurrence}, {told}", "dim")
+        yield "", Text(printable(f"{alert.occurrence}, {'; '.join(standing(alert))}"), "dim")
     if not alerts:
         yield "alerts", Text("none", "green")
+
+
+def counts(sink: SinkAnswer) -> str:
+    """Return what a sink did since the start, in words."""
+    text = f"{sink.sent} sent, {sink.failed} failed, {sink.dead} given up, {sink.pending} waiting"
+    return f"{text}, {sink.dropped} dropped to make room" if sink.dropped else text
+
+
+def standing(alert: AlertAnswer) -> Iterator[str]:
+    """Yield who was told of an alert, why nobody is told now, and who has it in hand."""
+    if alert.sent_to or not alert.held:
+        yield f"sent to {', '.join(alert.sent_to)}" if alert.sent_to else "not sent"
+    if alert.held:
+        yield f"held: {alert.held.removeprefix('not sent: ')}"
+    if alert.acknowledged_by is not None:
+        yield f"in the hands of {alert.acknowledged_by}"
 
 
 def _collectors(status: StatusAnswer) -> Iterator[Row]:
@@ -134,8 +146,8 @@ def _collectors(status: StatusAnswer) -> Iterator[Row]:
         yield "", Text(f"not on this host: {', '.join(absent)}", "dim")
 
 
-def _when(rfc3339: str) -> str:
-    """An instant in this terminal's time zone."""
+def when(rfc3339: str) -> str:
+    """Return an instant in this terminal's time zone."""
     return datetime.fromisoformat(rfc3339).astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 

@@ -2,7 +2,6 @@ import asyncio
 import socket
 import time
 from collections import Counter
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from alerting.alert import AlertBook
 from alerting.errors import DeliveryError, StoreError
 from alerting.outbox import ItemState, Outbox, OutboxItem, RetryPolicy, SinkCounts, steady_clock
+from alerting.sinks.base import Notification
 from alerting.sinks.webhook import WebhookSink
 
 NOW_MS = 1_772_344_800_000
@@ -32,14 +32,14 @@ def occurrence(settings, tick, read_only):
 
 @pytest.fixture
 def add(database, occurrence):
-    """Store notifications: `add("ops", "a")` is the first of occurrence a for the sink ops."""
+    """Store notifications: `add(("ops", "a"))` is the first of thread a for the sink ops."""
     numbers = count(1)
 
     def store_items(*places, created_ms=NOW_MS):
         items = []
         for sink, name in places:
             number = next(numbers)
-            payload = f'{{"n": {number}, "occurrence": "{name}"}}'
+            payload = f'{{"n": {number}, "thread": "{name}"}}'
             items.append(OutboxItem(f"item{number}", sink, name, payload, created_ms))
         database.record_transitions([occurrence(name) for name in {name for _, name in places}], items)
         return items
@@ -49,18 +49,6 @@ def add(database, occurrence):
 
 def hook(receiver, name="ops"):
     return WebhookSink(name, receiver.url, user_agent="presaged/test", timeout_seconds=0.3)
-
-
-@asynccontextmanager
-async def running(outbox):
-    await outbox.load()
-    task = asyncio.create_task(outbox.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
 
 
 @pytest.fixture
@@ -80,7 +68,7 @@ def build(store, sinks, retry):
     return Outbox(store, sinks, now_ms=steady_clock(NOW_MS, time.monotonic_ns), retry=retry)
 
 
-async def test_delivers_once(database, store, add, receive, quick, *, settled):
+async def test_delivers_once(database, store, add, receive, quick, *, settled, running):
     receiver = await receive(receive.status(200))
     add(("ops", "a"))
     outbox = build(store, [hook(receiver)], quick)
@@ -92,7 +80,7 @@ async def test_delivers_once(database, store, add, receive, quick, *, settled):
     assert outbox.counts == {"ops": SinkCounts(sent=1, failed=0, dead=0, pending=0)}
 
 
-async def test_items_added_later_wake_their_sink(store, add, receive, quick, settled, *, until):
+async def test_items_added_later_wake_their_sink(store, add, receive, quick, settled, *, until, running):
     receiver = await receive(receive.status(200))
     outbox = build(store, [hook(receiver)], quick)
     async with running(outbox):
@@ -103,7 +91,7 @@ async def test_items_added_later_wake_their_sink(store, add, receive, quick, set
         await settled(outbox)
 
 
-async def test_every_failure_is_counted_and_the_id_stays(database, store, add, receive, quick, *, settled):
+async def test_every_failure_is_counted_and_the_id_stays(database, store, add, receive, quick, *, settled, running):
     receiver = await receive(
         receive.status(500), receive.status(302, Location="/x"), receive.close_mid_body, receive.hang,
         receive.status(408), receive.status(200),
@@ -118,7 +106,9 @@ async def test_every_failure_is_counted_and_the_id_stays(database, store, add, r
     assert database._read("SELECT attempts, last_error FROM outbox") == [(6, None)]
 
 
-async def test_a_refused_notification_is_dead_and_the_next_one_goes(database, store, add, receive, quick, *, settled):
+async def test_a_refused_notification_is_dead_and_the_next_one_goes(
+    database, store, add, receive, quick, *, settled, running
+):
     receiver = await receive(receive.status(400, "bad"), receive.status(200))
     add(("ops", "a"), ("ops", "a"))
     outbox = build(store, [hook(receiver)], quick)
@@ -129,7 +119,7 @@ async def test_a_refused_notification_is_dead_and_the_next_one_goes(database, st
     assert database._read("SELECT last_error FROM outbox WHERE id = 'item1'") == [("HTTP 400: bad",)]
 
 
-async def test_refused_connection_then_up(store, add, receive, quick, settled, *, until):
+async def test_refused_connection_then_up(store, add, receive, quick, settled, *, until, running):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -144,7 +134,9 @@ async def test_refused_connection_then_up(store, add, receive, quick, settled, *
 
 
 class Script:
-    """A sink in memory: `script[occurrence]` is how often each item of it fails first."""
+    """A sink in memory: `failures[id]` is how often that notification fails first."""
+
+    takes_digests = False
 
     def __init__(self, name, failures=None, delay=0.0):
         self.name = name
@@ -162,7 +154,7 @@ class Script:
         self.taken.append(notification.id)
 
 
-async def test_order_within_an_occurrence_and_freedom_between(store, add, quick, settled):
+async def test_order_within_a_thread_and_freedom_between(store, add, quick, settled, running):
     sink = Script("ops", {"item1": 4, "item2": 3})
     add(("ops", "a"), ("ops", "a"), ("ops", "b"), ("ops", "a"), ("ops", "b"))
     outbox = build(store, [sink], quick)
@@ -174,7 +166,7 @@ async def test_order_within_an_occurrence_and_freedom_between(store, add, quick,
     assert sink.taken.index("item5") < sink.taken.index("item1")  # b did not wait for a
 
 
-async def test_any_failures_keep_the_order(store, add, quick, settled):
+async def test_any_failures_keep_the_order(store, add, quick, settled, running):
     failures = {f"item{number}": number * 7 % 4 for number in range(1, 61)}
     sink = Script("ops", failures)
     places = [("ops", "abcde"[number % 5]) for number in range(60)]
@@ -183,12 +175,12 @@ async def test_any_failures_keep_the_order(store, add, quick, settled):
     async with running(outbox):
         await settled(outbox)
     for name in "abcde":
-        sent = [one.id for one in items if one.occurrence == name]
+        sent = [one.id for one in items if one.thread == name]
         assert [one for one in sink.taken if one in sent] == sent
     assert Counter(sink.tried) == {one: failures[one] + 1 for one in failures}
 
 
-async def test_a_slow_sink_delays_no_other(store, add, quick, until):
+async def test_a_slow_sink_delays_no_other(store, add, quick, until, running):
     slow, fast = Script("slow", delay=10.0), Script("fast")
     add(*[(sink, name) for name in "abcde" for sink in ("slow", "fast")])
     outbox = build(store, [slow, fast], quick)
@@ -198,14 +190,14 @@ async def test_a_slow_sink_delays_no_other(store, add, quick, until):
     assert outbox.counts["slow"].pending == 5
 
 
-async def test_a_sink_that_never_returns_is_a_failure(store, add, quick, until):
+async def test_a_sink_that_never_returns_is_a_failure(store, add, quick, until, running):
     outbox = build(store, [Script("ops", delay=60.0)], replace(quick, delivery_seconds=0.02))
     add(("ops", "a"))
     async with running(outbox):
         await until(lambda: outbox.counts["ops"].failed >= 3)
 
 
-async def test_a_bug_in_a_sink_stops_nothing_and_tells_no_secret(database, store, add, quick, settled):
+async def test_a_bug_in_a_sink_stops_nothing_and_tells_no_secret(database, store, add, quick, settled, *, running):
     class Broken(Script):
         async def send(self, notification):
             if not self.tried:
@@ -230,7 +222,7 @@ async def test_a_bug_in_a_sink_stops_nothing_and_tells_no_secret(database, store
     assert outbox.counts["ops"] == SinkCounts(sent=1, failed=1, dead=0, pending=0)
 
 
-async def test_a_failing_store_is_asked_again_and_nothing_is_sent_twice(store, add, quick, settled):
+async def test_a_failing_store_is_asked_again_and_nothing_is_sent_twice(store, add, quick, settled, running):
     sink = Script("ops")
     add(("ops", "a"))
     record, due, failures = store.record_attempt, store.due_items, Counter()
@@ -250,7 +242,7 @@ async def test_a_failing_store_is_asked_again_and_nothing_is_sent_twice(store, a
     assert outbox.store_failures == 4
 
 
-async def test_what_is_in_flight_at_the_end_goes_again_under_its_id(store, add, receive, quick, settled):
+async def test_what_is_in_flight_at_the_end_goes_again_under_its_id(store, add, receive, quick, settled, *, running):
     slow = Script("ops", delay=10.0)
     add(("ops", "a"))
     outbox = build(store, [slow], replace(quick, delivery_seconds=30.0))
@@ -270,7 +262,7 @@ async def test_a_sink_that_left_the_configuration_is_counted_as_waiting(store, a
     assert outbox.counts == {"ops": SinkCounts(0, 0, 0, 0), "former": SinkCounts(0, 0, 0, 1)}
 
 
-async def test_retry_after_is_a_lower_bound(database, store, add, receive, quick, *, settled, until):
+async def test_retry_after_is_a_lower_bound(database, store, add, receive, quick, *, settled, until, running):
     receiver = await receive(receive.status(429, Retry_After="1800"), receive.status(200))
     add(("ops", "a"))
     clock = [NOW_MS]
@@ -287,7 +279,7 @@ async def test_retry_after_is_a_lower_bound(database, store, add, receive, quick
     assert len(receiver.bodies) == 2
 
 
-async def test_a_date_beyond_every_wait_comes_from_a_clock_that_jumped(database, store, add, quick, until):
+async def test_a_date_beyond_every_wait_comes_from_a_clock_that_jumped(database, store, add, quick, until, *, running):
     add(("ops", "a"), ("ops", "b"))
     for item, wait_ms in (("item1", 3_600_000), ("item2", 3_600_001)):
         database.record_attempt(
@@ -301,7 +293,7 @@ async def test_a_date_beyond_every_wait_comes_from_a_clock_that_jumped(database,
     assert sink.taken == ["item2"]
 
 
-async def test_dead_after_the_bound(database, store, add, quick, settled):
+async def test_dead_after_the_bound(database, store, add, quick, settled, *, running):
     items = add(("ops", "a"), created_ms=NOW_MS - 86_400_001)
     sink = Script("ops", {items[0].id: 100})
     outbox = build(store, [sink], quick)
@@ -338,7 +330,7 @@ def test_the_steady_clock_goes_on_from_the_wall_clock():
     assert clock() == NOW_MS + 1_500
 
 
-async def test_memory_holds_one_page(database, store, add, quick, settled):
+async def test_memory_holds_one_page(database, store, add, quick, settled, *, running):
     add(*[("ops", f"x{number}") for number in range(120)])
     assert len(database.due_items("ops", now_ms=NOW_MS, beyond_ms=NOW_MS + 1, limit=50)) == 50
     sink = Script("ops")
@@ -346,3 +338,29 @@ async def test_memory_holds_one_page(database, store, add, quick, settled):
     async with running(outbox):
         await settled(outbox)
     assert sink.taken == [f"item{number}" for number in range(1, 121)]
+
+
+async def test_what_made_room_is_counted_and_waits_no_longer(store, quick):
+    outbox = build(store, [Script("ops"), Script("chat")], quick)
+    outbox.added([OutboxItem(f"item{number}", "ops", "a", "{}", NOW_MS) for number in range(3)], {"ops": 2})
+    assert outbox.counts["ops"] == SinkCounts(sent=0, failed=0, dead=0, pending=1, dropped=2)
+    assert outbox.counts["chat"] == SinkCounts(0, 0, 0, 0)
+
+
+async def test_a_sink_is_tried_beside_the_queue(database, store, add, quick):
+    sink = Script("ops", {"bad": 1})
+    add(("ops", "a"))
+    outbox = build(store, [sink], quick)
+    assert await outbox.attempt("ops", Notification("good", "{}")) is None
+    assert await outbox.attempt("ops", Notification("bad", "{}")) == "not now"
+    assert sink.tried == ["good", "bad"]
+    assert rows(database) == {"item1": "pending"}
+    with pytest.raises(KeyError):
+        await outbox.attempt("nobody", Notification("good", "{}"))
+
+
+def test_digests_are_for_those_that_take_them(quick):
+    people, pager = Script("people"), Script("pager")
+    people.takes_digests = True
+    outbox = build(None, [pager, people], quick)
+    assert (outbox.sink_names, outbox.digest_sinks) == (("pager", "people"), ("people",))

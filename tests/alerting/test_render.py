@@ -3,7 +3,6 @@ import math
 import re
 import time
 from dataclasses import replace
-from importlib.resources import files
 
 import pytest
 from hypothesis import given
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from alerting.alert import AlertBook
 from alerting.occurrence import State, from_json, to_json
-from alerting.render import _clause, amount, duration, foremost, payload, rfc3339, sentence
+from alerting.render import _clause, amount, by_role, duration, foremost, one_line, rfc3339, sentence
 from detectors.findings import Change, ChangeKind, Contributor, Culprit, Direction, Precedent, Resource, Unit
 
 ULID = "01KJM6DS00" + "0" * 16
@@ -202,29 +201,6 @@ def test_when_it_was_like_that(occurrences, monkeypatch):
         time.tzset()
 
 
-def test_evidence_leaves_as_the_schema_says_and_comes_back_from_the_database(occurrences):
-    part = replace(
-        occurrences[0].contributors[0], direction=Direction.ABOVE, recent_low=0.1, recent_high=0.98, network_share=0.4
-    )
-    full = replace(
-        occurrences[0],
-        contributors=(part,),
-        culprits=(WRITER, Culprit("", "yes", Resource.CPU, 0.5), WAITING),
-        change=Change(1, ChangeKind.MARK, "deploy"),
-        precedent=Precedent(ULID, 1, 2.0, 0.9),
-    )
-    document = payload(ULID, "web1", full)
-    check(document, SCHEMA)
-    assert document["culprits"][0]["usual_share"] == 0.09
-    assert document["culprits"][1]["usual_share"] is None
-    assert len(document["culprits"]) == 2
-    assert document["victims"] == [
-        {"unit": "postgresql.service", "waits_for": "disk", "share_of_time": 0.4, "usual_share_of_time": 0.01}
-    ]
-    assert document["contributors"][0]["network_share"] == 0.4
-    assert to_json(from_json(to_json(full))) == to_json(full)
-
-
 def test_an_occurrence_of_an_earlier_version_is_read(occurrences):
     document = json.loads(to_json(occurrences[0]))
     for key in ("culprits", "change", "precedent"):
@@ -284,116 +260,23 @@ def test_a_duration_has_its_step():
     assert [duration(s) for s in (30, 119, 120, 7_200, 200_000)] == ["30 s", "119 s", "2 min", "2 h", "2.3 d"]
 
 
-def test_golden_payload(occurrences):
-    document = payload("01KJM6DS00" + "1" * 16, "web1", occurrences[0])
-    assert document.pop("contributors")[0] == {
-        "signal": "cpu.busy", "family": "cpu", "resource": "", "value": 0.97, "unit": "ratio",
-        "expected_low": 0.03, "expected_high": 0.12, "surprise": 9.0,
-        "direction": None, "recent_low": None, "recent_high": None, "network_share": None,
-    }  # fmt: skip
-    assert document.pop("sentence") == occurrences[0].sentence
-    assert document == {
-        "version": 1,
-        "id": "01KJM6DS00" + "1" * 16,
-        "event": "firing",
-        "occurrence": ULID,
-        "fingerprint": "dc9dad7ce891c9db",
-        "alertname": "Anomaly",
-        "severity": "info",
-        "network": "anomaly",
-        "resource": "",
-        "host": "web1",
-        "started_at": "2026-03-01T06:00:00.000Z",
-        "fired_at": "2026-03-01T06:01:00.000Z",
-        "resolved_at": None,
-        "score": 5.0,
-        "threshold": 3.0,
-        "culprits": [],
-        "victims": [],
-        "change": None,
-        "precedent": None,
-        "commands": {"status": "presage status"},
-    }
-    assert payload("x", "web1", occurrences[1])["resolved_at"] == "2026-03-01T06:14:00.000Z"
-
-
-def test_what_is_not_finite_or_no_text_does_not_leave(occurrences):
-    part = replace(occurrences[0].contributors[0], value=math.nan, expected_high=math.inf, resource="\udcff")
-    odd = replace(
-        occurrences[0], score=math.inf, threshold=-math.inf, resource="/a\nb\udcff", contributors=(part,), detail="a\nb"
-    )
-    document = payload(ULID, "web1", replace(odd, sentence=sentence("web1", odd)))
-    text = json.dumps(document, allow_nan=False, ensure_ascii=False)
-    assert "\n" not in text.encode("utf-8").decode("utf-8")
-    assert document["score"] is document["threshold"] is None
-    assert document["contributors"][0]["value"] is None
-    assert document["resource"] == "/a b\\udcff"
-    check(document, SCHEMA)
-
-
 def test_rfc3339_keeps_its_milliseconds():
     assert rfc3339(1_772_344_800_001) == "2026-03-01T06:00:00.001Z"
 
 
-SCHEMA = json.loads(files("alerting").joinpath("schema/webhook-v1.json").read_text(encoding="utf-8"))
-TYPES = {"object": dict, "array": list, "string": str, "number": (int, float), "null": type(None)}
-KEYWORDS = {
-    "$schema", "$id", "$defs", "$ref", "title", "description", "type", "required", "properties", "const", "enum",
-    "pattern", "minLength", "items",
-}  # fmt: skip
+def test_one_line_is_one_line_whatever_a_mount_point_holds():
+    assert one_line("/a\nb\t\x1b[31m\udcff\u2028c") == "/a b  [31m\\udcff c"
+    assert one_line("Größe 温度 🔥") == "Größe 温度 🔥"
 
 
-def check(value, schema, at="$"):
-    """Validate by the keywords that our schema uses; any other keyword, and any unlisted property, is an error."""
-    assert schema.keys() <= KEYWORDS, at
-    if "$ref" in schema:
-        check(value, SCHEMA["$defs"][schema["$ref"].removeprefix("#/$defs/")], at)
-    if "const" in schema:
-        assert value == schema["const"], at
-    if "enum" in schema:
-        assert value in schema["enum"], at
-    if "type" in schema:
-        names = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
-        assert isinstance(value, tuple(kind for name in names for kind in _kinds(name))), at
-    if isinstance(value, str):
-        assert re.search(schema.get("pattern", ""), value), at
-        assert len(value) >= schema.get("minLength", 0), at
-    if isinstance(value, dict) and "properties" in schema:
-        assert set(schema["required"]) <= value.keys() == schema["properties"].keys(), at
-        for key, part in value.items():
-            check(part, schema["properties"][key], f"{at}.{key}")
-    if isinstance(value, list) and "items" in schema:
-        for number, part in enumerate(value):
-            check(part, schema["items"], f"{at}[{number}]")
+def test_what_comes_and_goes_is_said(occurrences):
+    fact = replace(occurrences[0], detail="app.service failed", contributors=())
+    assert sentence("web1", replace(fact, firings=2)) == "web1: app.service failed"
+    assert sentence("web1", replace(fact, firings=3)) == (
+        "web1: app.service failed; it comes and goes: 3 times within the hour"
+    )
 
 
-def _kinds(name):
-    kind = TYPES[name]
-    return kind if isinstance(kind, tuple) else (kind,)
-
-
-def test_payloads_are_as_the_schema_says(occurrences):
-    for occurrence in occurrences:
-        check(json.loads(json.dumps(payload(ULID, "web1", occurrence))), SCHEMA)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"version": 2},
-        {"event": "pending"},
-        {"id": "1"},
-        {"host": ""},
-        {"started_at": "now"},
-        {"score": "5"},
-        {"new": 1},
-    ],
-)
-def test_the_check_itself_finds_faults(occurrences, change):
-    with pytest.raises(AssertionError):
-        check({**payload(ULID, "web1", occurrences[0]), **change}, SCHEMA)
-
-
-def test_every_unit_is_in_the_schema():
-    units = SCHEMA["$defs"]["contributor"]["properties"]["unit"]["enum"]
-    assert units == [unit.name.lower() for unit in Unit]
+def test_who_took_and_who_waited_are_two_lists():
+    assert by_role((WAITING, WRITER)) == ([WRITER], [WAITING])
+    assert by_role(()) == ([], [])

@@ -1,4 +1,6 @@
 import asyncio
+import base64
+import hmac
 import shutil
 import socket
 import ssl
@@ -9,8 +11,9 @@ from email.utils import format_datetime
 import pytest
 
 from alerting.errors import DeliveryError
+from alerting.group import What
 from alerting.sinks.base import Notification
-from alerting.sinks.webhook import WebhookSink
+from alerting.sinks.webhook import WebhookSink, signing_keys
 
 NOW = 1_772_344_800.0
 NOTE = Notification("01KJM6DS000000000000000000", '{"version": 1, "host": "wéb"}')
@@ -79,7 +82,8 @@ async def test_a_redirect_is_not_followed(receive):
     target = await receive(receive.status(200))
     receiver = await receive(receive.status(302, Location=target.url))
     failure = await failure_of(sink_for(receiver.url))
-    assert str(failure) == "HTTP 302"
+    assert str(failure) == "HTTP 302, a redirect, which is not followed"
+    assert not failure.permanent
     assert target.bodies == []
 
 
@@ -139,16 +143,89 @@ async def test_no_secret_of_the_url_is_quoted_from_an_answer(receive):
     assert "hunter2" not in str(await failure_of(with_password))
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "127.0.0.1/hook", "http:///hook", ""])
+async def test_no_half_of_a_secret_is_quoted_where_an_answer_is_cut(receive):
+    receiver = await receive(receive.status(404, "x" * 190 + " secret-path-9000"))
+    text = str(await failure_of(sink_for(f"{receiver.url}/secret-path-9000")))
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://127.0.0.1/", "127.0.0.1/hook", "http:///hook", "", "http://h:hunter2/", "http://[::1/", "http://h:0/"],
+)
 def test_an_address_that_cannot_work(url):
-    with pytest.raises(ValueError, match="sink ops: the url must begin"):
+    with pytest.raises(ValueError, match="sink ops: the url must begin") as caught:
         sink_for(url)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/a\nhttp://127.0.0.1/b", "http://127.0.0.1/a b"])
+def test_a_file_of_two_addresses_is_none(url):
+    with pytest.raises(ValueError, match="sink ops: the url must be one line"):
+        sink_for(url)
+
+
+@pytest.mark.parametrize("token", ["s3cret\ntoken", "s3crét"])
+def test_a_token_that_no_header_can_carry(token):
+    with pytest.raises(ValueError, match="one line of plain letters") as caught:
+        sink_for("http://127.0.0.1/", bearer_token=token)
+    assert token not in str(caught.value)
 
 
 def test_a_user_and_a_token_are_one_too_many():
     with pytest.raises(ValueError, match="keep one of them") as caught:
         sink_for("http://me:hunter2@127.0.0.1/", bearer_token="s3cret-token")
     assert "hunter2" not in str(caught.value)
+
+
+async def test_golden_document(receive, note, alert, golden):
+    receiver = await receive(receive.status(204))
+    first = alert("FilesystemReadOnly", "/srv", sentence="web1: /srv is mounted read-only")
+    await sink_for(receiver.url).send(note((What.BEGAN, first), (What.BEGAN, alert("UnitFailed"))))
+    golden("webhook", receiver.bodies[0])
+
+
+# Signatures
+
+
+async def test_the_signature_is_that_of_standard_webhooks(receive):
+    """The example that its authors verify their own libraries with."""
+    receiver = await receive(receive.status(204))
+    keys = signing_keys("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    sink = WebhookSink(
+        "ops", receiver.url, user_agent="presaged/0.1.0", signing_keys=keys, wall_seconds=lambda: 1614265330.9
+    )
+    await sink.send(Notification("msg_p5jXN8AQM9LWM0D4loKWxJek", '{"test": 2432232314}'))
+    headers = {name.lower(): value for name, value in receiver.headers[0].items()}
+    assert headers["webhook-timestamp"] == "1614265330"
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+async def test_two_secrets_give_two_signatures_and_either_proves_it(receive):
+    receiver = await receive(receive.status(204))
+    old, new = "the old secret of sixteen", "whsec_" + base64.b64encode(b"n" * 32).decode()
+    await sink_for(receiver.url, signing_keys=signing_keys(f"{new}\n{old}\n")).send(NOTE)
+    headers = {name.lower(): value for name, value in receiver.headers[0].items()}
+    signed = f"{NOTE.id}.{headers['webhook-timestamp']}.{NOTE.payload}".encode()
+    assert headers["webhook-signature"].split(" ") == [
+        "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode() for key in (b"n" * 32, old.encode())
+    ]
+
+
+async def test_without_a_secret_nothing_is_signed(receive):
+    receiver = await receive(receive.status(204))
+    await sink_for(receiver.url).send(NOTE)
+    assert "webhook-signature" not in {name.lower() for name in receiver.headers[0]}
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "one\ntwo\nthree", "whsec_no-base64!", "whsec_"])
+def test_a_secret_file_that_cannot_be_used(text):
+    with pytest.raises(ValueError, match=r"^(give one secret|what follows whsec_)") as caught:
+        signing_keys(text)
+    assert "no-base64" not in str(caught.value)
+
+
+# Certificates
 
 
 @pytest.fixture

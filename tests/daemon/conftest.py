@@ -17,7 +17,7 @@ import pytest
 
 from alerting.alert import AlertBook
 from alerting.outbox import Outbox
-from alerting.pipeline import Pipeline
+from alerting.pipeline import Pipeline, PipelineSettings
 from alerting.policy import PolicySettings
 from alerting.ulid import UlidSource
 from daemon.alert_store import OffloadedState
@@ -128,7 +128,9 @@ class Host:
         self.outbox = Outbox(store, (), now_ms=lambda: self.clock.now().time_ms)
         ids = UlidSource()
         book = AlertBook(settings, gap_seconds=3 * self.interval + 1, new_id=ids, describe=lambda one: one.detail)
-        self.pipeline = Pipeline("web1", settings, book=book, store=store, outbox=self.outbox, new_id=ids)
+        self.pipeline = Pipeline(
+            "web1", PipelineSettings(settings), book=book, store=store, outbox=self.outbox, new_id=ids
+        )
         self.sampler = Sampler(self.collectors)
         self.changes = ChangeLog(
             state=self.state,
@@ -163,7 +165,7 @@ class Host:
 
     async def start(self):
         self.open()
-        await self.pipeline.restore()
+        await self.pipeline.restore(self.clock.now())
         self.changes.restore(self.proc)
         self.precedents.learn(reversed(self.state.recent_occurrences(500)))
         self.learning.restore()

@@ -288,7 +288,7 @@ async def app_of(tmp_path, clock, quiet_collector, monkeypatch):
         app._offload = Offload()
         stores = app._open_stores()
         app._build(loaded.config, stores, clock.now())
-        await app._pipeline.restore()
+        await app._pipeline.restore(clock.now())
         app._learning.restore()
         await app._scheduler.start()
         return app

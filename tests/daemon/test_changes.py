@@ -169,15 +169,15 @@ async def test_culprits_that_cannot_be_found_cost_nothing_else(host, monkeypatch
 
 @pytest.mark.parametrize("marked", [False, True])
 async def test_in_the_grace_an_anomaly_is_recorded_and_not_sent(host, marked, monkeypatch):
-    monkeypatch.setattr(type(host.outbox), "sink_names", ("hook",))
-    monkeypatch.setattr(host.outbox, "added", lambda items: None)
+    monkeypatch.setattr(host.pipeline._dispatcher, "_sinks", ("hook",))
+    monkeypatch.setattr(host.outbox, "added", lambda items, dropped: None)
     monkeypatch.setattr(type(host.watch), "learned", True)
     await host.take(200)
     if marked:
         await host.changes.mark("deploy 42")
     alert = await disturb(host)
     assert alert.told == (() if marked else ("hook",))
-    assert [one.id for one in host.state.open_occurrences()] == [alert.id]
+    assert [one.id for one in host.state.unsettled_occurrences()] == [alert.id]
 
 
 # Precedents

@@ -100,8 +100,9 @@ CASES = {
         "FILE:6: alerting.sinks.1: give either url or url_file",
     ),
     "key of the second sink": (
-        f'{SINK}url = "http://a/"\n[[alerting.sinks]]\nname = "b"\nurl = "http://b/"\ntype = "slack"\n',
-        'FILE:8: alerting.sinks.1.type: must be "webhook", not "slack"',
+        f'{SINK}url = "http://a/"\n[[alerting.sinks]]\nname = "b"\nurl = "http://b/"\ntype = "slak"\n',
+        'FILE:8: alerting.sinks.1.type: must be "webhook", "slack", "alertmanager", "pagerduty", "apprise", "journal"'
+        ' or "stdout", not "slak"',
     ),
     "sink without a name": (
         '[[alerting.sinks]]\ntype = "webhook"\nurl = "http://a/"\n',
@@ -254,9 +255,11 @@ def test_the_default_file_names_every_key():
         for key, value in table.items():
             yield from keys(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
 
-    expected = set(keys(Config().model_dump(mode="json"))) - {("alerting", "sinks")}
-    assert set(keys(tomllib.loads(render_default()))) == expected
-    assert "# [[alerting.sinks]]" in render_default()
+    expected = set(keys(Config().model_dump(mode="json")))
+    repeated = {("alerting", name) for name in ("sinks", "routes", "maintenance")}
+    assert set(keys(tomllib.loads(render_default()))) == expected - repeated
+    for _, name in repeated:
+        assert f"# [[alerting.{name}]]" in render_default()
 
 
 def test_the_repositorys_file_is_generated():

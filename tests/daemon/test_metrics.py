@@ -107,7 +107,7 @@ def test_the_exposition_of_one_snapshot_is_the_golden_file(metrics):
     metrics.samples.inc(12)
     metrics.retrains.labels("anomaly", "first", "promoted").inc()
     metrics.jobs_skipped.labels("rollup").inc()
-    metrics.publish(snapshot(), SINKS)
+    metrics.publish(snapshot(), SINKS, (9, 1))
     got = ours(metrics.render().decode())
     if os.environ.get("PRESAGED_TEST_WRITE_GOLDEN"):
         GOLDEN.parent.mkdir(exist_ok=True)

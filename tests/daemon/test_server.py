@@ -58,6 +58,10 @@ class Running:
         self.marked = []
         self.asked = []
         self.broken = False
+        self.scrapes = 0
+
+    def scrape(self):
+        self.scrapes += 1
 
     async def changes(self, limit):
         self.asked.append(limit)
@@ -90,6 +94,8 @@ async def serve():
                 ready=lambda: running.ready,
                 changes=running.changes,
                 mark=running.mark,
+                desk=None,  # its routes have tests of their own
+                scraped=running.scrape,
                 token=TOKEN,
                 allowed_hosts=allowed_hosts,
             )
@@ -126,6 +132,16 @@ async def test_metrics_are_prometheus_text(serve):
     assert "_created" not in text
 
 
+async def test_each_time_that_metrics_are_taken_is_a_scrape(serve):
+    running = await serve()
+    for path, method in (("/healthz", "GET"), ("/metrics", "HEAD"), ("/api/v1/status", "GET"), ("/nothing", "GET")):
+        await running.get(path, method=method)
+    assert running.scrapes == 0
+    await running.get("/metrics")
+    await running.get("/metrics")
+    assert running.scrapes == 2
+
+
 async def test_status_is_the_model_as_json(serve):
     running = await serve()
     status, headers, text = await running.get("/api/v1/status")
@@ -139,7 +155,19 @@ async def test_what_is_not_there_says_what_is(serve):
     assert status == 404
     assert headers["Content-Type"].startswith("text/plain")
     assert text.count("\n") == 1
-    assert "/api/v1/status" in text
+    for name in (
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/api/v1/",
+        "status",
+        "changes",
+        "alerts",
+        "silences",
+        "drill",
+        "sinks",
+    ):
+        assert name in text
 
 
 @pytest.mark.parametrize("name", ["evil.example", "evil.example:9736", "127.0.0.1.evil.example", "localhost.evil"])
@@ -309,6 +337,8 @@ async def test_it_stops_while_a_client_stays(serve):
         ready=lambda: True,
         changes=Running(None).changes,
         mark=Running(None).mark,
+        desk=None,
+        scraped=lambda: None,
         token=TOKEN,
         allowed_hosts=(),
     )
@@ -326,6 +356,14 @@ def test_the_token_is_made_once_and_private(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert ensure_token(tmp_path) == token
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_secret_of_another_name_is_another(tmp_path):
+    token, key = ensure_token(tmp_path), ensure_token(tmp_path, "links.key")
+    assert token != key
+    assert (ensure_token(tmp_path), ensure_token(tmp_path, "links.key")) == (token, key)
+    assert {path.name for path in tmp_path.iterdir()} == {"token", "links.key"}
+    assert stat.S_IMODE((tmp_path / "links.key").stat().st_mode) == 0o600
 
 
 def test_a_token_that_was_opened_to_others_is_closed_again(tmp_path):

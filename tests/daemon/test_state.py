@@ -12,15 +12,19 @@ from functools import partial
 import pytest
 
 from alerting.errors import StoreError
-from alerting.occurrence import Occurrence, State, fingerprint_of
+from alerting.occurrence import Occurrence, State, fingerprint_of, to_json
 from alerting.outbox import ItemState, OutboxItem
 from alerting.policy import Severity
+from alerting.silence import Match, Silence
+from alerting.verdict import Verdict, VerdictKind
+from daemon import durable
 from daemon import state as state_module
 from daemon.alert_store import OffloadedState
+from daemon.durable import bind_to_machine
 from daemon.errors import StateError
 from daemon.offload import Offload
 from daemon.signals import Kind, SignalSpec
-from daemon.state import MIGRATIONS, JobTimes, StateDatabase, bind_to_machine
+from daemon.state import MIGRATIONS, JobTimes, StateDatabase
 from detectors.findings import Change, ChangeKind, Unit
 
 NOW_MS = 1_772_344_800_000
@@ -48,8 +52,8 @@ def occurrence(name, state=State.FIRING):
     )  # fmt: skip
 
 
-def item(number, name, sink="ops"):
-    return OutboxItem(f"item{number}", sink, name, "{}", NOW_MS)
+def item(number, thread, sink="ops", *, is_page=False):
+    return OutboxItem(f"item{number}", sink, thread, "{}", NOW_MS, is_page=is_page)
 
 
 def mode(path):
@@ -153,10 +157,20 @@ def test_a_name_that_is_no_text_is_kept(database):
 # Occurrences and the outbox
 
 
+def refuse_items(database, thread):
+    """Let the database itself refuse an item of this thread."""
+    database._write(
+        lambda db: db.execute(
+            f"CREATE TRIGGER refuse BEFORE INSERT ON outbox WHEN new.thread = '{thread}'"
+            " BEGIN SELECT raise(ABORT, 'refused'); END"
+        )
+    )
+
+
 def test_transitions_are_all_or_nothing(database):
-    lost = replace(item(1, "a"), occurrence="unknown")
-    with pytest.raises(StateError, match="FOREIGN KEY"):
-        database.record_transitions([occurrence("a")], [lost])
+    refuse_items(database, "unknown")
+    with pytest.raises(StateError, match="refused"):
+        database.record_transitions([occurrence("a")], [item(1, "a"), item(2, "unknown")])
     assert database.recent_occurrences(5) == []
     assert database.count_pending() == {}
 
@@ -167,32 +181,60 @@ def test_the_same_transitions_again_change_nothing(database):
     database.record_attempt("item1", state=ItemState.DELIVERED, attempts=1, next_attempt_ms=0, error=None)
     database.record_transitions([occurrence("a")], [item(1, "a")])
     assert database.count_pending() == {}
-    assert database.open_occurrences() == [occurrence("a")]
+    assert database.unsettled_occurrences() == [occurrence("a")]
 
 
-def test_open_and_recent_occurrences(database):
+def test_unsettled_and_recent_occurrences(database):
     database.record_transitions([occurrence(name) for name in "abc"], [])
     database.record_transitions([occurrence("b", State.RESOLVED)], [])
-    assert [one.id for one in database.open_occurrences()] == ["a", "c"]
+    assert [one.id for one in database.unsettled_occurrences()] == ["a", "c"]
     assert [one.id for one in database.recent_occurrences(2)] == ["c", "b"]
 
 
 def test_one_open_occurrence_a_fingerprint(database):
     database.record_transitions([occurrence("a")], [])
     with pytest.raises(StateError, match="UNIQUE"):
-        database.record_transitions([replace(occurrence("a"), id="z")], [])
+        database._write(
+            lambda db: db.execute(
+                "INSERT INTO occurrences (id, fingerprint, state, payload) SELECT 'z', fingerprint, state, payload"
+                " FROM occurrences"
+            )
+        )
     database.record_transitions([occurrence("a", State.RESOLVED), replace(occurrence("a"), id="z")], [])
-    assert [one.id for one in database.open_occurrences()] == ["z"]
+    assert [one.id for one in database.unsettled_occurrences()] == ["z"]
+
+
+def test_an_end_that_was_lost_keeps_no_later_firing_out(database):
+    database.record_transitions([occurrence("a")], [])
+    database.record_transitions([replace(occurrence("a"), id="z")], [item(1, "z")])
+    assert [one.id for one in database.unsettled_occurrences()] == ["z"]
+    assert database.count_pending() == {"ops": 1}
+
+
+def test_what_is_over_and_owed_is_unsettled(database):
+    over = replace(occurrence("a", State.RESOLVED), owed=True)
+    database.record_transitions([over, occurrence("b"), occurrence("c", State.RESOLVED)], [])
+    assert database.unsettled_occurrences() == [over, occurrence("b")]
+    database.record_transitions([replace(over, owed=False)], [])
+    assert database.unsettled_occurrences() == [occurrence("b")]
+
+
+def test_an_occurrence_is_found_by_the_end_of_its_id(database):
+    names = ["01KJM6DS00AAAA", "01KJM6DS00AABB", "01KJM6DS00CCBB"]
+    database.record_transitions([occurrence(name) for name in names], [])
+    assert [one.id for one in database.occurrences_named("aaaa")] == names[:1]
+    assert [one.id for one in database.occurrences_named("BB")] == [names[2], names[1]]
+    assert database.occurrences_named("ZZ") == []
 
 
 def test_an_unreadable_occurrence_is_refused(database):
     database.record_transitions([occurrence("a")], [])
     database._write(lambda db: db.execute("UPDATE occurrences SET payload = '{}'"))
     with pytest.raises(StateError, match="a stored occurrence is unreadable"):
-        database.open_occurrences()
+        database.unsettled_occurrences()
 
 
-def test_only_the_oldest_pending_item_of_an_occurrence_is_due(database):
+def test_only_the_oldest_pending_item_of_a_thread_is_due(database):
     database.record_transitions(
         [occurrence("a"), occurrence("b")], [item(1, "a"), item(2, "a"), item(3, "b"), item(4, "a", "chat")]
     )
@@ -223,12 +265,93 @@ def test_pruning_keeps_what_is_owed(database):
     database.record_transitions([occurrence(name, State.RESOLVED) for name in names if name != "o1"], [])
     assert database.prune(keep_rows=10_000) == 0
     removed = database.prune(keep_rows=3)
-    assert [one.id for one in reversed(database.recent_occurrences(20))] == ["o0", "o1", "o7", "o8", "o9"]
+    assert [one.id for one in reversed(database.recent_occurrences(20))] == ["o1", "o7", "o8", "o9"]
     assert database._read("SELECT id FROM outbox ORDER BY ordinal") == [
         ("item0",), ("item7",), ("item8",), ("item9",)
     ]  # fmt: skip
-    assert removed == 11
+    assert removed == 12
     assert database.count_pending() == {"ops": 1}
+
+
+def test_pruning_keeps_what_somebody_is_still_to_be_told_of(database):
+    over = [occurrence(f"o{number}", State.RESOLVED) for number in range(10)]
+    database.record_transitions([replace(over[0], owed=True), *over[1:]], [])
+    assert database.prune(keep_rows=3) == 6
+    assert [one.id for one in reversed(database.recent_occurrences(20))] == ["o0", "o7", "o8", "o9"]
+
+
+def test_what_waits_for_a_sink_is_bounded_and_no_page_makes_room(database, monkeypatch):
+    monkeypatch.setattr(state_module, "MOST_PENDING", 5)
+    first = [item(1, "a", is_page=True), item(2, "a"), item(3, "b", is_page=True), *[item(n, "c") for n in (4, 5)]]
+    assert database.record_transitions([], first) == {}
+    other = [item(n, "d", "chat") for n in (6, 7)]
+    assert database.record_transitions([], [item(8, "c"), *other]) == {"ops": 1}
+    assert database.record_transitions([], [item(9, "c"), item(10, "c")]) == {"ops": 2}
+    left = [number for (number,) in database._read("SELECT id FROM outbox WHERE sink = 'ops' ORDER BY ordinal")]
+    assert left == ["item1", "item3", "item8", "item9", "item10"]
+    pages = [item(n, "e", is_page=True) for n in range(11, 19)]
+    assert database.record_transitions([], pages) == {"ops": 3}
+    assert database.count_pending() == {"ops": 10, "chat": 2}  # pages alone go beyond the bound
+    assert database.record_transitions([], [item(20, "f")]) == {"ops": 1}
+    assert database.count_pending() == {"ops": 10, "chat": 2}
+
+
+def test_what_is_delivered_makes_no_room_and_needs_none(database, monkeypatch):
+    monkeypatch.setattr(state_module, "MOST_PENDING", 2)
+    for number in range(1, 6):
+        assert database.record_transitions([], [item(number, "a")]) == {}
+        database.record_attempt(f"item{number}", state=ItemState.DELIVERED, attempts=1, next_attempt_ms=0, error=None)
+    assert len(database._read("SELECT id FROM outbox")) == 5
+
+
+# Silences and verdicts
+
+
+def silence(number, ends_ms=NOW_MS + HOUR_MS, **match):
+    return Silence(number, Match(**match), NOW_MS, ends_ms, "ana", "disk swap")
+
+
+def test_a_silence_is_kept_until_it_is_over(path):
+    with closing(StateDatabase(path)) as database:
+        database.record_silence(silence("b", alertname="Unit*", resource="/srv/*", severity="critical", network="host"))
+        database.record_silence(silence("a", ends_ms=NOW_MS + 5))
+    with closing(StateDatabase(path)) as database:
+        assert database.silences(NOW_MS) == [
+            silence("a", ends_ms=NOW_MS + 5),
+            silence("b", alertname="Unit*", resource="/srv/*", severity="critical", network="host"),
+        ]
+        assert [one.id for one in database.silences(NOW_MS + 5)] == ["b"]
+        assert database.silences(NOW_MS + HOUR_MS) == []
+
+
+def test_a_silence_that_is_ended_early_keeps_its_beginning(database):
+    database.record_silence(silence("a"))
+    database.record_silence(replace(silence("a"), ends_ms=NOW_MS + 7, comment="done"))
+    assert database.silences(NOW_MS) == [replace(silence("a"), ends_ms=NOW_MS + 7, comment="done")]
+
+
+def verdict(number, kind=VerdictKind.REAL, one="a", time_ms=NOW_MS):
+    return Verdict(number, one, kind, "ana", "the disk was full", time_ms)
+
+
+def test_verdicts_are_kept_and_the_newest_can_be_taken_back(database):
+    given = [verdict("v1"), verdict("v2", VerdictKind.FALSE), verdict("v3", one="b")]
+    for one in (*given, given[0]):
+        database.record_verdict(one)
+    assert database.verdicts("a") == given[:2]
+    assert database.undo_verdict("a", NOW_MS + 1)
+    assert database.verdicts("a") == [given[0], replace(given[1], undone_ms=NOW_MS + 1)]
+    assert database.undo_verdict("a", NOW_MS + 2)
+    assert not database.undo_verdict("a", NOW_MS + 3)
+    assert [one.undone_ms for one in database.verdicts("a")] == [NOW_MS + 2, NOW_MS + 1]
+    assert database.verdicts("b") == given[2:]
+    assert database.verdicts("c") == []
+
+
+def test_words_that_are_no_text_are_kept(database):
+    database.record_silence(replace(silence("a"), author="\udcff", comment="\udcff"))
+    database.record_verdict(replace(verdict("v"), author="\udcff", comment="\udcff"))
+    assert database.silences(NOW_MS)[0].author == database.verdicts("a")[0].comment == "\\udcff"
 
 
 # Jobs
@@ -274,7 +397,44 @@ def test_every_released_version_is_brought_up(path, monkeypatch, version):
         assert database.meta("key") == "value"
         assert database.recent_changes(1) == []
         database.record_changes([Change(1, ChangeKind.MARK, "x")])
+        database.record_transitions([occurrence("a")], [item(1, "a")])
+        assert database.count_pending() == {"ops": 1}
     assert path.with_name(f"state.db.before-v{version + 1}").exists()
+
+
+def test_what_waited_before_groups_is_delivered_after_them_in_its_order(path, monkeypatch):
+    """Migration 3: an outbox of occurrences becomes one of threads, and what was open stays so."""
+    with monkeypatch.context() as patch:
+        patch.setattr(state_module, "MIGRATIONS", MIGRATIONS[:2])
+        with closing(StateDatabase(path)) as database:
+            database._connection.executescript(
+                f"""
+                INSERT INTO occurrences (id, fingerprint, state, payload) VALUES
+                    ('a', 'fa', 'firing', '{to_json(occurrence("a"))}'),
+                    ('b', 'fb', 'resolved', '{to_json(occurrence("b", State.RESOLVED))}');
+                INSERT INTO outbox (id, sink, occurrence, payload, created_ms, attempts, next_attempt_ms, state,
+                    last_error) VALUES
+                    ('i1', 'ops', 'b', '1', 5, 1, 0, 'delivered', NULL),
+                    ('i2', 'ops', 'b', '2', 6, 0, 0, 'pending', NULL),
+                    ('i3', 'ops', 'a', '3', 7, 4, 99, 'pending', 'no'),
+                    ('i4', 'ops', 'b', '4', 8, 0, 0, 'pending', NULL),
+                    ('i5', 'ops', 'a', '5', 9, 2, 0, 'dead', 'gone');
+                """
+            )
+    with closing(StateDatabase(path)) as database:
+        assert database.unsettled_occurrences() == [occurrence("a")]
+        due = database.due_items("ops", now_ms=NOW_MS, beyond_ms=NOW_MS + 1, limit=9)
+        assert due == [
+            OutboxItem("i2", "ops", "b", "2", 6),
+            OutboxItem("i3", "ops", "a", "3", 7, attempts=4),
+        ]
+        assert database._read("SELECT id, state, last_error FROM outbox ORDER BY ordinal") == [
+            ("i1", "delivered", None), ("i2", "pending", None), ("i3", "pending", "no"), ("i4", "pending", None),
+            ("i5", "dead", "gone"),
+        ]  # fmt: skip
+        database.record_transitions([], [item(6, "a")])
+        assert database._read("SELECT max(ordinal), count(*) FROM outbox") == [(6, 6)]
+        assert database._read("PRAGMA foreign_key_check") == []
 
 
 @pytest.fixture
@@ -291,9 +451,9 @@ def test_a_migration_leaves_a_copy_of_what_was(path, next_version):
     with closing(StateDatabase(path)) as database:
         database.set_meta("key", "value")
     assert list(path.parent.glob("*before*")) == []
-    next_version("CREATE TABLE silences (id INTEGER PRIMARY KEY)")
+    next_version("CREATE TABLE songs (id INTEGER PRIMARY KEY)")
     with closing(StateDatabase(path)) as database:
-        assert database._read("SELECT count(*) FROM silences") == [(0,)]
+        assert database._read("SELECT count(*) FROM songs") == [(0,)]
         assert database.meta("key") == "value"
     copy = path.with_name(f"state.db.before-v{NEXT}")
     assert mode(copy) == 0o600
@@ -443,7 +603,7 @@ def test_a_full_disk_takes_the_reserve_and_the_promise_is_kept(small_disk):
             database.record_transitions([occurrence(name)], [item(number, name)])
             assert number < 2_000
         assert not (small_disk / "state.reserve").exists()
-        assert len(database.open_occurrences()) == number == database.count_pending()["ops"]
+        assert len(database.unsettled_occurrences()) == number == database.count_pending()["ops"]
         assert not database.restore_reserve()
         (small_disk / "ballast").unlink()
         assert database.restore_reserve()
@@ -459,9 +619,9 @@ def test_a_full_disk_without_a_reserve_is_said_and_survived(small_disk):
         with pytest.raises(StateError, match="no room on the disk, and the reserve is used up"):
             write_until_it_fails(database)
         (small_disk / "ballast").unlink()
-        stored = len(database.open_occurrences())
+        stored = len(database.unsettled_occurrences())
         database.record_transitions([occurrence("after")], [])
-        assert len(database.open_occurrences()) == stored + 1
+        assert len(database.unsettled_occurrences()) == stored + 1
         assert database._read("PRAGMA integrity_check") == [("ok",)]
 
 
@@ -471,7 +631,7 @@ def test_opening_on_a_full_disk(small_disk):
     fill(small_disk)
     with closing(StateDatabase(small_disk / "state.db")) as database:
         database.record_transitions([occurrence("b")], [])
-        assert [one.id for one in database.open_occurrences()] == ["a", "b"]
+        assert [one.id for one in database.unsettled_occurrences()] == ["a", "b"]
         assert database.reserve_releases == 1
 
 
@@ -492,7 +652,7 @@ def test_many_threads_use_it_at_once(database):
 
 
 def test_a_caller_behind_a_stuck_one_is_let_go(database, monkeypatch):
-    monkeypatch.setattr(state_module, "_LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(durable, "_LOCK_SECONDS", 0.05)
     with database._locked(), pytest.raises(StateError, match=r"has not answered for 0\.05 s"):
         database.meta("key")
 
@@ -500,13 +660,16 @@ def test_a_caller_behind_a_stuck_one_is_let_go(database, monkeypatch):
 async def test_the_door_gives_alertings_own_error(database):
     offload = Offload()
     store = OffloadedState(database, offload)
-    await store.record_transitions([occurrence("a")], [item(1, "a")])
-    assert await store.open_occurrences() == [occurrence("a")]
+    assert await store.record_transitions([occurrence("a")], [item(1, "a")]) == {}
+    assert await store.unsettled_occurrences() == await store.recent_occurrences(5) == [occurrence("a")]
+    await store.record_silence(silence("s"))
+    assert await store.silences(NOW_MS) == [silence("s")]
     assert await store.count_pending() == {"ops": 1}
     (due,) = await store.due_items("ops", now_ms=NOW_MS, beyond_ms=NOW_MS + 1, limit=5)
     await store.record_attempt(due.id, state=ItemState.PENDING, attempts=1, next_attempt_ms=NOW_MS + 9, error="no")
     assert await store.next_due_ms("ops") == NOW_MS + 9
-    with pytest.raises(StoreError, match="FOREIGN KEY"):
+    refuse_items(database, "unknown")
+    with pytest.raises(StoreError, match="refused"):
         await store.record_transitions([], [item(2, "unknown")])
     offload.close()
 
@@ -522,7 +685,7 @@ def test_a_folder_is_bound_to_its_machine(tmp_path):
     bind_to_machine(tmp_path, f"{MACHINE}\n")
     path = tmp_path / "machine"
     assert mode(path) == 0o600
-    assert path.read_text() == hmac.new(state_module._MACHINE_KEY, MACHINE.encode(), hashlib.sha256).hexdigest() + "\n"
+    assert path.read_text() == hmac.new(durable._MACHINE_KEY, MACHINE.encode(), hashlib.sha256).hexdigest() + "\n"
     assert MACHINE not in path.read_text()
 
 

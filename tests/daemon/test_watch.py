@@ -151,7 +151,8 @@ def test_what_is_unusual_is_found_named_and_not_learned_from(driver, rows):
     last = verdicts[-1]
     assert last.raw > last.threshold
     assert last.state.shown > 0.8
-    (finding,) = last.findings
+    finding, felt = last.findings
+    assert (felt.alertname, felt.strength) == ("AnomalyWithImpact", Strength.HOLDING)  # nothing tells of harm
     assert (finding.alertname, finding.network, finding.resource) == ("Anomaly", "anomaly", "")
     assert finding.strength is Strength.RAISED
     assert (finding.score, finding.threshold) == (last.state.shown, 0.8)
@@ -171,8 +172,52 @@ def test_between_release_and_threshold_an_alert_is_held(driver, rows):
     for share, strengths in ((0.5, [Strength.RAISED]), (1.2, [Strength.HOLDING]), (2.0, [])):
         driver.watch.threshold = verdict.raw * share
         alarmed = share < 1
-        found = driver.watch._findings(verdict.raw, verdict.state, (), alarmed=alarmed)
-        assert [one.strength for one in found] == strengths
+        found = driver.watch._findings(verdict.raw, verdict.state, (), alarmed=alarmed, harmed="it hurts")
+        assert [one.strength for one in found if one.alertname == "Anomaly"] == strengths
+        found = driver.watch._findings(verdict.raw, verdict.state, (), alarmed=alarmed, harmed="")
+        felt = [one.strength for one in found if one.alertname == "AnomalyWithImpact"]
+        assert felt == [Strength.HOLDING] * len(strengths)
+
+
+@pytest.fixture
+def suffering(rows):
+    """A driver on a host whose last signal tells of harm."""
+    harmful = SignalSpec("pressure.memory_full", Unit.RATIO, Kind.GAUGE, "pressure")
+    known = [(10 + place, spec, 0) for place, spec in enumerate([*specs(SIGNALS - 1), harmful])]
+    driver = Driver(SignalRegistry(known, lambda *_: {}, lambda *_: None))
+    driver.feed(rows[:300])
+    return driver
+
+
+def test_an_anomaly_that_is_felt_is_one_more_finding_as_long_as_it_is_unusual(suffering, rows):
+    loud = rows[300:306].copy()
+    loud[:, 3:9] += 3.0
+    loud[2:4, -1] = 0.9
+    verdicts = suffering.feed(loud)
+    said = [[(one.alertname, one.strength) for one in verdict.findings] for verdict in verdicts]
+    only_unusual = [("Anomaly", Strength.RAISED), ("AnomalyWithImpact", Strength.HOLDING)]
+    assert said == [only_unusual] * 2 + [[(name, Strength.RAISED) for name, _ in only_unusual]] * 2 + [only_unusual] * 2
+    details = [verdict.findings[1].detail for verdict in verdicts]
+    assert details[2] == "unusual, and felt: all tasks wait for memory 90 % of the time"
+    assert details[4] == "unusual, and was felt"
+    plain, felt = verdicts[2].findings
+    assert (felt.score, felt.threshold, felt.contributors) == (plain.score, plain.threshold, plain.contributors)
+
+
+def test_what_hurts_and_is_not_unusual_is_no_finding(suffering, rows):
+    calm = rows[300:301].copy()
+    suffering.watch.threshold = 1e9
+    calm[:, -1] = 0.99
+    (verdict,) = suffering.feed(calm)
+    assert verdict.findings == ()
+
+
+def test_while_own_work_runs_what_hurts_raises_nothing(suffering, rows):
+    loud = rows[300:302].copy()
+    loud[:, 3:] += 3.0
+    with suffering.watch.own_work():
+        (verdict, _) = suffering.feed(loud)
+    assert [one.strength for one in verdict.findings] == [Strength.HOLDING] * 2
 
 
 @pytest.mark.parametrize(("above", "expected", "alarmed"), [(1.2, False, True), (1.2, True, False), (1.5, True, True)])
@@ -202,7 +247,7 @@ def test_own_work_raises_nothing_keeps_what_is_up_and_is_not_looked_back_on(driv
         assert verdict.own_work
         assert not verdict.alarmed
         assert verdict.raw > verdict.threshold
-        assert [one.strength for one in verdict.findings] == [Strength.HOLDING]
+        assert [one.strength for one in verdict.findings] == [Strength.HOLDING] * 2
     assert driver.watch.episodes == 0
     quiet = driver.feed(rows[304:310])
     assert not any(one.own_work or one.alarmed for one in quiet)

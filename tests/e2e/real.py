@@ -116,8 +116,8 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                receiver.got.append((time.monotonic(), body))
+                text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                receiver.got.append((time.monotonic(), json.loads(text) if text else None))
                 self.send_response(204)
                 self.end_headers()
 

@@ -15,7 +15,7 @@ from server import INTERVAL
 
 from alerting.alert import AlertBook, Event
 from alerting.outbox import Outbox
-from alerting.pipeline import Pipeline
+from alerting.pipeline import Pipeline, PipelineSettings
 from alerting.policy import PolicySettings
 from alerting.ulid import UlidSource
 from daemon import worker
@@ -133,8 +133,8 @@ class Replay:
         ids = UlidSource()
         book = AlertBook(self._settings, gap_seconds=3 * INTERVAL + 1, new_id=ids, describe=lambda one: one.detail)
         outbox = Outbox(store, (_Person(),), now_ms=lambda: int(self.server.time_ms[self.row]))
-        pipeline = Pipeline("host", self._settings, book=book, store=store, outbox=outbox, new_id=ids)
-        await pipeline.restore()
+        pipeline = Pipeline("host", PipelineSettings(self._settings), book=book, store=store, outbox=outbox, new_id=ids)
+        await pipeline.restore(self.server.instant(0))
         due = {
             "threshold": self.config.anomaly.threshold_interval_seconds,
             "train": self.config.learning.interval_days * 86_400,
@@ -143,7 +143,7 @@ class Replay:
         for row in np.flatnonzero(~self.server.down).tolist():
             self.row = row
             findings, now = self._observe(row)
-            transitions = await pipeline.observe(findings, now, learned=self.watch.learned)
+            transitions = await pipeline.observe(findings, now, learned=self.watch.learned, changing=False)
             self.outcome.fired += [one.occurrence for one in transitions if one.event is Event.FIRING]
             self._learn(row)
             for name, job in (("threshold", self._follow), ("train", self._train_again)):
@@ -257,6 +257,7 @@ class _Person:
     """Who would be told; the outbox never runs, so that everything that was to be sent stays in it."""
 
     name = "person"
+    takes_digests = True
 
     async def send(self, notification):
         raise AssertionError("the outbox does not run here")

@@ -24,6 +24,13 @@ def test_help_names_every_command_and_has_examples(invoke):
         "doctor",
         "changes",
         "mark-change",
+        "alerts",
+        "explain",
+        "ack",
+        "feedback",
+        "drill",
+        "silence",
+        "sinks",
         "config",
         "--version",
         "--install-completion",
@@ -35,7 +42,26 @@ def test_help_names_every_command_and_has_examples(invoke):
 
 @pytest.mark.parametrize(
     "command",
-    [("status",), ("doctor",), ("changes",), ("mark-change",), ("config", "check"), ("config", "show"), ("config",)],
+    [
+        ("status",),
+        ("doctor",),
+        ("changes",),
+        ("mark-change",),
+        ("alerts",),
+        ("explain",),
+        ("ack",),
+        ("feedback",),
+        ("drill",),
+        ("silence",),
+        ("silence", "add"),
+        ("silence", "list"),
+        ("silence", "expire"),
+        ("sinks",),
+        ("sinks", "test"),
+        ("config", "check"),
+        ("config", "show"),
+        ("config",),
+    ],
 )
 def test_help_in_a_pipe_is_plain_and_fits(invoke, command):
     said = invoke(*command, "--help")

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from alerting.policy import KEPT_WORDS, Kept
 from daemon.api import (
     AlertAnswer,
     AnomalyAnswer,
@@ -116,6 +117,25 @@ def test_the_bar_keeps_its_length(score):
     assert len(bar) == 25
     assert bar.index("|") == 19
     assert bar.count("#") == round(min(score, 1.0) * 24)
+
+
+def test_what_holds_an_alert_and_who_has_it_is_shown():
+    (alert,) = STATUS.alerts
+    held = alert.model_copy(update={"held": "left to Prometheus", "acknowledged_by": "ann\x1b[31m"})
+    assert ("", "01J000, sent to team; held: left to Prometheus; in the hands of ann [31m") in plain(
+        STATUS.model_copy(update={"alerts": [held]})
+    )
+    kept = alert.model_copy(update={"held": KEPT_WORDS[Kept.LEARNING], "sent_to": []})
+    shown = plain(STATUS.model_copy(update={"alerts": [kept]}))
+    assert ("", "01J000, held: the host is still being learned") in shown
+    lone = alert.model_copy(update={"sent_to": []})
+    assert ("", "01J000, not sent") in plain(STATUS.model_copy(update={"alerts": [lone]}))
+
+
+def test_a_sink_that_dropped_notifications_says_so():
+    (sink,) = STATUS.sinks
+    shown = plain(STATUS.model_copy(update={"sinks": [sink.model_copy(update={"dropped": 7})]}))
+    assert ("sink", "team: 2 sent, 1 failed, 0 given up, 4 waiting, 7 dropped to make room") in shown
 
 
 def test_an_old_sample_stands_out():

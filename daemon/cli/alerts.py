@@ -1,0 +1,119 @@
+"""`presage alerts`, `ack` and `feedback`: what fires and what did, who has it in hand, and whether it was right.
+
+Enters: the daemon's answer, and an operator's word. Leaves: a listing of 80 columns, JSON, or one line that says what
+is kept. Which alert is meant is told by the end of its id, or "latest".
+"""
+
+import getpass
+import os
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from alerting.policy import GRAVEST
+from alerting.verdict import VerdictKind
+from daemon.alert_answers import MAX_AUTHOR, AlertsAnswer
+from daemon.api import AlertAnswer
+from daemon.cli import client
+from daemon.cli.configuration import ConfigOption
+from daemon.cli.status import SEVERITIES, standing
+from daemon.cli.terminal import console, print_json, print_rows, printable
+from daemon.config import load
+
+AlertArgument = Annotated[str, typer.Argument(help='End of the id, 4 letters or more, or "latest".')]
+
+SHORT = 6  # letters of an id that are shown
+_ASKED_FOR_EACH = 10  # records are left out afterwards
+_MOST_ASKED = 1000
+_SEVERITIES = [severity.value for severity in GRAVEST]
+
+
+def show_alerts(
+    config: ConfigOption = None,
+    records: Annotated[bool, typer.Option("--all", help="Records that are over, too.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=_MOST_ASKED, help="Most alerts shown.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+) -> None:
+    """List alerts: those that are open, then those that were, the newest first.
+
+    Records, which nobody is told of, are left out once they are over.
+    """
+    asked = limit if records else min(_MOST_ASKED, limit * _ASKED_FOR_EACH)
+    chosen = choose(client.fetch_alerts(load(config), asked).alerts, records=records)[:limit]
+    if as_json:
+        print_json(AlertsAnswer(alerts=chosen).model_dump(mode="json"))
+        return
+    out = console()
+    for alert in chosen:
+        print_rows(out, _rows(alert), SHORT)
+    if not chosen:
+        sys.stdout.write("none\n" if records else "none; with --all, records that are over are listed too\n")
+
+
+def choose(alerts: list[AlertAnswer], *, records: bool) -> list[AlertAnswer]:
+    """Return those to list: open ones first, the gravest of them before the others, then what is over."""
+    over = [
+        one for one in alerts if one.state == "resolved" and (records or one.sent_to or one.severity != _SEVERITIES[-1])
+    ]
+    still = [one for one in alerts if one.state != "resolved"]
+    still.sort(key=lambda one: (one.state == "pending", _SEVERITIES.index(one.severity)))
+    return still + over
+
+
+def _rows(alert: AlertAnswer) -> Iterator[tuple[str, Text]]:
+    """Yield one row that names the alert, one that tells it, and one for what else an operator must know."""
+    moment = datetime.fromisoformat(alert.fired_at or alert.started_at or "").astimezone()
+    name = printable(f"{alert.alertname} {alert.resource}".strip())
+    head = Text(f"{moment:%Y-%m-%d %H:%M} {alert.severity:<8} {alert.state:<8} ")
+    over = alert.state == "resolved"
+    head.append(name, "" if over else SEVERITIES.get(alert.severity, "bold"))
+    yield alert.occurrence[-SHORT:], head
+    yield "", Text(printable(alert.sentence), "dim" if over else "")
+    if alert.held or alert.acknowledged_by is not None:
+        yield "", Text(printable("; ".join(standing(alert))), "cyan")
+
+
+def acknowledge(alert: AlertArgument, config: ConfigOption = None) -> None:
+    """Take an alert in hand: it is not told again, and nobody else is called for it."""
+    author = login_name()
+    taken = client.acknowledge(load(config), alert, author)
+    who = "yours" if taken.acknowledged_by == author else f"in the hands of {taken.acknowledged_by} already"
+    sys.stdout.write(printable(f"{_named(taken)} is {who}") + "\n")
+
+
+def feedback(
+    alert: AlertArgument,
+    verdict: Annotated[VerdictKind | None, typer.Argument(help="What it was.")] = None,
+    config: ConfigOption = None,
+    comment: Annotated[str, typer.Option(metavar="TEXT", help="Why, in one line.")] = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Take the newest verdict back.")] = False,
+) -> None:
+    """Say whether an alert was real, false, or expected: somebody's own work."""
+    if (verdict is None) != undo:
+        raise typer.BadParameter("give real, false or expected, or else --undo", param_hint="'VERDICT'")
+    loaded, author = load(config), login_name()
+    if verdict is None:
+        now = client.undo_feedback(loaded, alert, author)
+        left = f"what counts is {now.verdict.verdict}, by {now.verdict.author}" if now.verdict else "none counts"
+        sys.stdout.write(printable(f"{now.occurrence[-SHORT:]}: the verdict is taken back; {left}") + "\n")
+        return
+    kept = client.give_feedback(loaded, alert, verdict.value, author, comment)
+    short = kept.occurrence[-SHORT:]
+    sys.stdout.write(f"{short} is kept as {verdict.value}; `presage feedback {short} --undo` takes it back\n")
+
+
+def login_name() -> str:
+    """Return who asks: behind sudo, whoever called it."""
+    try:
+        name = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (OSError, KeyError):  # no name goes with this user id
+        name = f"user {os.getuid()}"
+    return printable(name)[:MAX_AUTHOR]
+
+
+def _named(alert: AlertAnswer) -> str:
+    return f"{alert.alertname} {alert.resource}".strip() + f" ({alert.occurrence[-SHORT:]})"

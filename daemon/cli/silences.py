@@ -1,0 +1,93 @@
+"""`presage silence add | list | expire`: keeping alerts quiet for a while, by an operator's word.
+
+Enters: which alerts, and for how long. Leaves: one line that says until when, a listing, or JSON. What fires under a
+silence is kept and shown, and told when it still fires afterwards.
+"""
+
+import json
+import re
+import sys
+from typing import Annotated
+
+import typer
+
+from alerting.policy import Severity
+from daemon.alert_answers import SilenceAnswer
+from daemon.cli import client
+from daemon.cli.alerts import SHORT, login_name
+from daemon.cli.configuration import ConfigOption
+from daemon.cli.status import when
+from daemon.cli.terminal import print_json, printable
+from daemon.config import load
+
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+def add(
+    *,
+    lasting: Annotated[str, typer.Option("--for", metavar="TIME", help='For how long, like "30m", "2h" or "1d".')],
+    alert: Annotated[str, typer.Option(metavar="PATTERN", help='Name of the alerts, like "Resource*".')] = "",
+    resource: Annotated[str, typer.Option(metavar="PATTERN", help='What they are about, like "/srv/*".')] = "",
+    severity: Annotated[Severity | None, typer.Option(help="Their severity.")] = None,
+    network: Annotated[str, typer.Option(metavar="NAME", help='What finds them, like "anomaly" or "host".')] = "",
+    everything: Annotated[bool, typer.Option("--everything", help="All alerts there are.")] = False,
+    comment: Annotated[str, typer.Option(metavar="TEXT", help="Why, in one line.")] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Keep alerts quiet for a while; alerts must match all that is given."""
+    seconds = seconds_of(lasting)
+    if everything == bool(alert or resource or severity or network):
+        hint = "'--alert' / '--resource' / '--severity' / '--network' / '--everything'"
+        raise typer.BadParameter("give what is to be quiet, or else --everything alone", param_hint=hint)
+    wanted = {
+        "alertname": alert,
+        "resource": resource,
+        "severity": severity.value if severity else "",
+        "network": network,
+        "everything": everything,
+        "for_seconds": seconds,
+        "author": login_name(),
+        "comment": comment,
+    }
+    silence = client.add_silence(load(config), wanted)
+    short = silence.id[-SHORT:]
+    said = f"{short}: {silence.takes} is quiet until {when(silence.ends_at)}; `presage silence expire {short}` ends it"
+    sys.stdout.write(printable(said) + "\n")
+
+
+def show(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")] = False,
+) -> None:
+    """List the silences that are not over."""
+    answer, body = client.fetch_silences(load(config))
+    if as_json:
+        print_json(json.loads(body))
+        return
+    for silence in answer.silences:
+        sys.stdout.write(printable(_line(silence)) + "\n")
+    if not answer.silences:
+        sys.stdout.write("none\n")
+
+
+def expire(
+    silence: Annotated[str, typer.Argument(help="End of its id, 4 letters or more.")], config: ConfigOption = None
+) -> None:
+    """End a silence now."""
+    over = client.expire_silence(load(config), silence, login_name())
+    sys.stdout.write(printable(f"{over.id[-SHORT:]} is over: {over.takes} is told again") + "\n")
+
+
+def seconds_of(text: str) -> int:
+    """Return a length of time in seconds. Raises BadParameter, which says what would be one."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text.strip().lower())
+    if not found or not int(found[1]):
+        raise typer.BadParameter(
+            "give a whole number above 0 and its unit: s, m, h, d or w, like 2h", param_hint="'--for'"
+        )
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def _line(silence: SilenceAnswer) -> str:
+    said = f"{silence.id[-SHORT:]}  until {when(silence.ends_at)}  {silence.takes}, by {silence.author}"
+    return f"{said}: {silence.comment}" if silence.comment else said

@@ -1,0 +1,322 @@
+"""The operator's desk: what people ask of alerts, and what they do about them.
+
+Enters: questions and orders, from the API and from the links of notifications. Leaves: answers as typed models;
+what was ordered is in state.db, or a PresagedError says in one sentence why not. It sends nothing by itself but
+the test of a sink, never waits for a sample, and an order that is given twice is done once.
+"""
+
+import asyncio
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+import structlog
+
+from alerting.document import test_document, to_text
+from alerting.errors import StoreError
+from alerting.links import LinkSigner
+from alerting.occurrence import Occurrence, State
+from alerting.outbox import Outbox
+from alerting.pipeline import Pipeline
+from alerting.policy import GRAVEST, RULES
+from alerting.render import one_line
+from alerting.silence import Match, Silence
+from alerting.sinks.base import Notification
+from alerting.ulid import UlidSource
+from alerting.verdict import Verdict, VerdictKind
+from daemon.alert_answers import (
+    LONGEST_SILENCE_SECONDS,
+    AlertDetail,
+    AlertsAnswer,
+    FeedbackAnswer,
+    SilenceAnswer,
+    SilenceRequest,
+    SilencesAnswer,
+    SinkTestAnswer,
+    alert_detail,
+    silence_answer,
+    verdict_answer,
+)
+from daemon.api import AlertAnswer, alert_answer
+from daemon.clock import Clock
+from daemon.errors import Conflict, DeskError, NotFound, StateError
+from daemon.offload import Offload
+from daemon.state import StateDatabase
+
+T = TypeVar("T")
+
+LATEST = "latest"
+STATES = ("firing", "resolved", "all")
+
+_STORE_SECONDS = 5.0
+_WHOLE = 26  # letters of an id
+_LEAST_ENDING = 4  # letters of an id that are enough, as long as they fit one alert only
+_LETTERS = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+_READ_AS = str.maketrans("ILO", "110")  # as the alphabet of the ids has it: no letter is taken for a digit
+_MOST_SILENCES = 1_000
+_SHOWN = 40
+
+_log = structlog.get_logger()
+
+
+class Desk:
+    """Answers one question or does one order at a time for each caller; `drill` lets the next sample carry a drill."""
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        state: StateDatabase,
+        offload: Offload,
+        pipeline: Pipeline,
+        outbox: Outbox,
+        clock: Clock,
+        new_id: UlidSource,
+        signer: LinkSigner,
+        drill: Callable[[str], None],
+    ) -> None:
+        self._host = host
+        self._state = state
+        self._offload = offload
+        self._pipeline = pipeline
+        self._outbox = outbox
+        self._clock = clock
+        self._new_id = new_id
+        self._signer = signer
+        self._drill = drill
+        self._judging = asyncio.Lock()
+
+    @property
+    def host(self) -> str:
+        """How this host is called."""
+        return self._host
+
+    # Alerts
+
+    async def alerts(self, state: str, limit: int) -> AlertsAnswer:
+        """Return at most `limit` alerts, the newest first; `state` is one of STATES, "all" has the pending ones too."""
+        found = {one.id: one for one in self._pipeline.active}
+        if state != State.FIRING:
+            stored = await self._ask(lambda: self._state.recent_occurrences(limit + len(found)))
+            # What the store has as firing and fires no more has ended just now: it is listed once that is stored.
+            found = {one.id: one for one in stored if one.state is State.RESOLVED} | found
+        chosen = [one for one in found.values() if state in {"all", one.state}]
+        chosen.sort(key=lambda one: (one.started_ms, one.id), reverse=True)
+        return AlertsAnswer(alerts=[self._answer(one) for one in chosen[:limit]])
+
+    async def alert(self, name: str) -> AlertDetail:
+        """Return all that is known of one alert."""
+        one = await self._find(name)
+        now_ms = self._clock.now().time_ms
+        deliveries = await self._ask(lambda: self._state.deliveries(one.group, one.id)) if one.group else []
+        return alert_detail(
+            one,
+            self._pipeline.muted,
+            deliveries=deliveries,
+            verdicts=await self._ask(lambda: self._state.verdicts(one.id)),
+            silences=[
+                silence for silence in self._pipeline.silences if silence.is_active(now_ms) and silence.match.takes(one)
+            ],
+        )
+
+    async def acknowledge(self, name: str, author: str) -> AlertAnswer:
+        """Note that `author` has taken an alert in hand; whoever came first stays."""
+        one = await self._find(name)
+        try:
+            taken = await self._pipeline.acknowledge(one.id, author, self._clock.now())
+        except StoreError as error:
+            raise StateError(str(error)) from error
+        if taken is None:
+            why = "has not fired yet" if one.state is State.PENDING else "is over"
+            raise Conflict(f"{_named(one)} {why}: there is nothing to take in hand")
+        _log.info("alert_acknowledged", occurrence=taken.id, author=author)
+        return self._answer(taken)
+
+    async def feedback(self, name: str, kind: VerdictKind, author: str, comment: str) -> FeedbackAnswer:
+        """Keep what `author` says of an alert; the same again, with nothing between, is kept once."""
+        one = await self._find(name)
+        if one.state is State.PENDING:
+            raise Conflict(f"{_named(one)} has not fired yet: there is nothing to judge")
+        async with self._judging:  # two at once must not both find that it was not said yet
+            verdict = await self._counting(one.id)
+            if verdict is None or (verdict.kind, verdict.author, verdict.comment) != (kind, author, comment):
+                time_ms = self._clock.now().time_ms
+                verdict = Verdict(self._new_id(time_ms), one.id, kind, author, comment, time_ms)
+                given = verdict
+                await self._ask(lambda: self._state.record_verdict(given))
+                _log.info("verdict_given", occurrence=one.id, verdict=kind.value, author=author)
+        return FeedbackAnswer(occurrence=one.id, verdict=verdict_answer(verdict))
+
+    async def undo(self, name: str, author: str) -> FeedbackAnswer:
+        """Take back the newest verdict on an alert; the one before counts again."""
+        one = await self._find(name)
+        time_ms = self._clock.now().time_ms
+        async with self._judging:
+            if not await self._ask(lambda: self._state.undo_verdict(one.id, time_ms)):
+                raise Conflict(f"{_named(one)} has no verdict that could be taken back")
+            _log.info("verdict_undone", occurrence=one.id, author=author)
+            verdict = await self._counting(one.id)
+        return FeedbackAnswer(occurrence=one.id, verdict=None if verdict is None else verdict_answer(verdict))
+
+    def link_refusal(self, occurrence: str, action: str, expires: str, signature: str) -> str:
+        """Return why a link is not to be followed, "" when it is genuine and not expired."""
+        return self._signer.refusal(occurrence, action, expires, signature, self._clock.now().time_ms)
+
+    # Silences
+
+    def silences(self) -> SilencesAnswer:
+        """Return the silences that are not over."""
+        return SilencesAnswer(silences=[silence_answer(one) for one in self._standing()])
+
+    async def add_silence(self, wanted: SilenceRequest) -> SilenceAnswer:
+        """Keep a new silence, from now on."""
+        now_ms = self._clock.now().time_ms
+        ends_ms = _end_of(wanted, now_ms)
+        _check_names(wanted)
+        if len(self._standing()) >= _MOST_SILENCES:
+            raise Conflict(f"there are {_MOST_SILENCES} silences already; let one expire first")
+        silence = Silence(
+            self._new_id(now_ms),
+            Match(wanted.alertname, wanted.resource, wanted.severity, wanted.network),
+            now_ms,
+            ends_ms,
+            wanted.author,
+            wanted.comment,
+        )
+        return await self._keep(silence, "silence_added", wanted.author)
+
+    async def expire(self, name: str, author: str) -> SilenceAnswer:
+        """End a silence now."""
+        standing = self._standing()
+        ending = _ending(name, "silence", "presage silence list")
+        found = [one for one in standing if one.id.endswith(ending)]
+        if not found:
+            raise NotFound(f"no silence that is not over has an id ending in {ending}; see `presage silence list`")
+        if len(found) > 1:
+            raise Conflict(f"{len(found)} silences have an id ending in {ending}; give more of it")
+        over = replace(found[0], ends_ms=self._clock.now().time_ms)
+        return await self._keep(over, "silence_expired", author)
+
+    # Trying whether notifications arrive
+
+    def drill(self, author: str) -> str:
+        """Let the next sample carry a finding that is none; return an id that is below that of its alert."""
+        self._drill(f"this is a drill, started by {author}: nothing is wrong")
+        _log.info("drill_asked", author=author)
+        return self._new_id(self._clock.now().time_ms)
+
+    def sink_names(self) -> list[str]:
+        """Return the sinks in the order of the configuration."""
+        return list(self._outbox.sink_names)
+
+    async def test_sink(self, name: str) -> SinkTestAnswer:
+        """Send one notification that says it is a test, beside the queue, and tell how that went."""
+        began = self._clock.now()
+        number = self._new_id(began.time_ms)
+        names = self._outbox.sink_names
+        if name not in names:
+            there = f"there are {', '.join(names)}" if names else "none is configured; see [[alerting.sinks]]"
+            raise NotFound(f"there is no sink {_quoted(name)}: {there}")
+        document = test_document(number, self._host, name, began.time_ms)
+        error = await self._outbox.attempt(name, Notification(number, to_text(document)))
+        seconds = (self._clock.now().monotonic_ns - began.monotonic_ns) / 1e9
+        return SinkTestAnswer(sink=name, id=number, error=error, seconds=round(seconds, 3))
+
+    # How it is done
+
+    async def _find(self, name: str) -> Occurrence:
+        """Return the alert of an id, of the unique ending of one, or the latest that fired."""
+        if name.lower() == LATEST:
+            return await self._latest()
+        ending = _ending(name, "alert", "presage alerts")
+        found = {one.id: one for one in await self._ask(lambda: self._state.occurrences_named(ending))}
+        found |= {one.id: one for one in self._pipeline.active if one.id.endswith(ending)}
+        if not found:
+            raise NotFound(f"no alert has an id ending in {ending}; see `presage alerts --all`")
+        if len(found) > 1:
+            raise Conflict(f"more than one alert has an id ending in {ending}; give more of it")
+        return next(iter(found.values()))
+
+    async def _latest(self) -> Occurrence:
+        active = {one.id: one for one in self._pipeline.active}
+        fired = [one for one in active.values() if one.state is State.FIRING]
+        fired += [active.get(one.id, one) for one in await self._ask(lambda: self._state.recent_occurrences(1))]
+        known = fired or list(active.values())
+        if not known:
+            raise NotFound("there has been no alert yet")
+        return max(known, key=lambda one: (one.fired_ms or one.started_ms, -GRAVEST.index(one.severity), one.id))
+
+    async def _counting(self, occurrence: str) -> Verdict | None:
+        """Return the newest verdict that was not undone."""
+        verdicts = await self._ask(lambda: self._state.verdicts(occurrence))
+        return next((one for one in reversed(verdicts) if one.undone_ms is None), None)
+
+    def _standing(self) -> list[Silence]:
+        now_ms = self._clock.now().time_ms
+        return [one for one in self._pipeline.silences if one.ends_ms > now_ms]
+
+    async def _keep(self, silence: Silence, event: str, author: str) -> SilenceAnswer:
+        try:
+            await self._pipeline.silence(silence)
+        except StoreError as error:
+            raise StateError(str(error)) from error
+        _log.info(event, silence=silence.id, takes=str(silence.match), author=author)
+        return silence_answer(silence)
+
+    def _answer(self, one: Occurrence) -> AlertAnswer:
+        return alert_answer(one, self._pipeline.muted)
+
+    async def _ask(self, run: Callable[[], T]) -> T:
+        return await self._offload.run(run, deadline_seconds=_STORE_SECONDS, what="state.db")
+
+
+def _ending(name: str, what: str, listing: str) -> str:
+    """Return a name as the letters an id ends with. Raises NotFound for what can be the end of none."""
+    ending = name.upper().translate(_READ_AS)
+    if not _LEAST_ENDING <= len(ending) <= _WHOLE or not _LETTERS.issuperset(ending):
+        latest = f', or "{LATEST}"' if what == "alert" else ""
+        raise NotFound(
+            f"{_quoted(name)} is no {what}: give its id or the last {_LEAST_ENDING} letters of it or more{latest};"
+            f" see `{listing}`"
+        )
+    return ending
+
+
+def _end_of(wanted: SilenceRequest, now_ms: int) -> int:
+    """Return when a silence is to end. Raises DeskError for an end that makes no sense."""
+    if wanted.for_seconds is not None:
+        return now_ms + wanted.for_seconds * 1000
+    ends_ms = now_ms if wanted.until is None else int(wanted.until.timestamp() * 1000)
+    if ends_ms <= now_ms:
+        raise DeskError("until: a silence must end in the future")
+    if ends_ms - now_ms > LONGEST_SILENCE_SECONDS * 1000:
+        raise DeskError("until: a silence lasts a year at most")
+    return ends_ms
+
+
+def _check_names(wanted: SilenceRequest) -> None:
+    """Raise DeskError for a name that no alert will ever have: such a silence would keep nothing quiet."""
+    if wanted.alertname and not any(fnmatchcase(name, wanted.alertname) for name in RULES):
+        raise DeskError(
+            f"alertname: no alert is named {_quoted(wanted.alertname)}; {_nearest(wanted.alertname, RULES)}"
+        )
+    networks = sorted({rule.network for rule in RULES.values()})
+    if wanted.network and wanted.network not in networks:
+        raise DeskError(f"network: nothing is named {_quoted(wanted.network)}; {_nearest(wanted.network, networks)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(name, names, 1)
+    return f'did you mean "{near[0]}"?' if near else f"there are {', '.join(names)}"
+
+
+def _named(one: Occurrence) -> str:
+    return one_line(f"{one.alertname} {one.resource}".strip()) + f" ({one.id[-6:]})"
+
+
+def _quoted(name: str) -> str:
+    text = one_line(name)
+    return f'"{text[:_SHOWN]}..."' if len(text) > _SHOWN else f'"{text}"'
