@@ -3,6 +3,7 @@ import os
 import threading
 import time
 from math import isnan
+from pathlib import Path
 
 from daemon.collectors.itself import SelfCollector
 
@@ -12,7 +13,7 @@ def settle():
     gc.collect()
     known, since, limit = 0, time.monotonic(), time.monotonic() + 10
     while time.monotonic() < min(since + 0.3, limit):
-        if (count := len(os.listdir("/proc/self/task"))) != known:
+        if (count := len(list(Path("/proc/self/task").iterdir()))) != known:
             known, since = count, time.monotonic()
         time.sleep(0.01)
 
