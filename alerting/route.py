@@ -6,6 +6,7 @@ does, every sink is told.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from alerting.occurrence import Occurrence, State
 from alerting.policy import Severity
@@ -13,20 +14,26 @@ from alerting.policy import Severity
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Sends what it takes to `sinks`; an empty list of severities, networks or alert names takes any."""
+    """Sends what it takes to `sinks`; an empty list takes any. `alertnames` and `resources` may be patterns."""
 
     sinks: tuple[str, ...]
     severities: frozenset[str] = frozenset()
     networks: frozenset[str] = frozenset()
-    alertnames: frozenset[str] = frozenset()
+    alertnames: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
 
     def takes(self, occurrence: Occurrence) -> bool:
         """Tell whether `occurrence` goes this way."""
         return (
             (not self.severities or occurrence.severity.value in self.severities)
             and (not self.networks or occurrence.network in self.networks)
-            and (not self.alertnames or occurrence.alertname in self.alertnames)
+            and _fits(occurrence.alertname, self.alertnames)
+            and _fits(occurrence.resource, self.resources)
         )
+
+
+def _fits(value: str, patterns: Sequence[str]) -> bool:
+    return not patterns or any(fnmatchcase(value, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True)

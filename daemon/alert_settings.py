@@ -39,7 +39,7 @@ def _dispatch(alerting: Alerting) -> DispatchSettings:
         return DispatchSettings(group_seconds=0.0, limits=Limits(alerting.rate_burst, 0.0))
     return DispatchSettings(
         routes=tuple(
-            Route(one.sinks, frozenset(one.severities), frozenset(one.networks), frozenset(one.alertnames))
+            Route(one.sinks, frozenset(one.severities), frozenset(one.networks), one.alertnames, one.resources)
             for one in alerting.routes
         ),
         escalation=Escalation(float(alerting.escalation.after_seconds), alerting.escalation.sinks),

@@ -86,7 +86,8 @@ class Route(Section):
     sinks: tuple[str, ...] = Field(description="Names of sinks; [] keeps the alert to presaged.")
     severities: tuple[Literal["critical", "warning", "info"], ...] = Field((), description="Severities; [] = any.")
     networks: tuple[str, ...] = Field((), description='What finds the alert, like "host" or "anomaly"; [] = any.')
-    alertnames: tuple[str, ...] = Field((), description="Names of alerts; [] = any.")
+    alertnames: tuple[str, ...] = Field((), description='Names of alerts, patterns like "Resource*" too; [] = any.')
+    resources: tuple[str, ...] = Field((), description='What they are about, patterns like "/srv/*" too; [] = any.')
 
 
 class Maintenance(Matching):

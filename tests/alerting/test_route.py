@@ -23,7 +23,7 @@ def test_the_first_route_that_takes_an_alert_decides(alert):
     routes = (
         Route(("chat",), severities=frozenset({"warning"})),
         Route(("boss",), networks=frozenset({"capacity"})),
-        Route(("ops", "boss"), alertnames=frozenset({"UnitFailed"})),
+        Route(("ops", "boss"), alertnames=("UnitFailed",)),
         Route(("ops",)),
     )
     assert ask(alert("DiskHealth"), *routes) == ("chat",)
@@ -34,12 +34,14 @@ def test_the_first_route_that_takes_an_alert_decides(alert):
 
 
 def test_a_route_wants_all_that_it_names(alert):
-    route = Route(("ops",), frozenset({"critical"}), frozenset({"host"}), frozenset({"UnitFailed"}))
-    assert route.takes(alert())
+    taken = alert(resource="db@1.service")
+    route = Route(("ops",), frozenset({"critical"}), frozenset({"host"}), ("Unit*",), ("db@*.service", "web.service"))
+    assert route.takes(taken)
     for other in (
-        alert(severity=Severity.TICKET),
-        alert(network="failure"),
-        alert("FilesystemReadOnly"),
+        replace(taken, severity=Severity.TICKET),
+        replace(taken, network="failure"),
+        replace(taken, alertname="FilesystemReadOnly"),
+        replace(taken, resource="cron.service"),
     ):
         assert not route.takes(other)
 

@@ -29,7 +29,7 @@ FULL = Alerting(
     rate_per_hour=12.5,
     sinks=(HOOK, BOSS),
     routes=(
-        RouteTable(sinks=("ops",), severities=("critical",), networks=("host",), alertnames=("UnitFailed",)),
+        RouteTable(sinks=("ops",), severities=("critical",), networks=("host",), alertnames=("UnitFailed",), resources=("db*",)),
         RouteTable(sinks=()),
     ),
     escalation=EscalationTable(after_seconds=900, sinks=("boss",)),
@@ -59,7 +59,7 @@ def test_every_word_arrives():
     assert given.policy == PolicySettings("always", 3.0, 30.0, 90.0)
     assert given.dispatch == DispatchSettings(
         routes=(
-            Route(("ops",), frozenset({"critical"}), frozenset({"host"}), frozenset({"UnitFailed"})),
+            Route(("ops",), frozenset({"critical"}), frozenset({"host"}), ("UnitFailed",), ("db*",)),
             Route(()),
         ),
         escalation=Escalation(900.0, ("boss",)),
