@@ -308,7 +308,7 @@ class StateDatabase(DurableDatabase):
         return dict(self._read("SELECT sink, count(*) FROM outbox WHERE state = 'pending' GROUP BY sink"))
 
     def prune(self, keep_rows: int = 10_000) -> int:
-        """Remove the oldest settled outbox rows, occurrences and changes beyond `keep_rows`; return how many.
+        """Remove the oldest settled outbox rows, occurrences, changes, silences beyond `keep_rows`; return how many.
 
         By count, never by the clock; what is pending, fires or is still owed to somebody stays.
         """
@@ -329,7 +329,11 @@ class StateDatabase(DurableDatabase):
                 " ORDER BY ordinal DESC LIMIT 1 OFFSET ?)",
                 (keep_rows,),
             )
-            return items.rowcount + occurrences.rowcount + changes.rowcount
+            silences = db.execute(
+                "DELETE FROM silences WHERE id NOT IN (SELECT id FROM silences ORDER BY ends_ms DESC LIMIT ?)",
+                (keep_rows,),
+            )
+            return items.rowcount + occurrences.rowcount + changes.rowcount + silences.rowcount
 
         return self._write(work)
 

@@ -29,7 +29,9 @@ FULL = Alerting(
     rate_per_hour=12.5,
     sinks=(HOOK, BOSS),
     routes=(
-        RouteTable(sinks=("ops",), severities=("critical",), networks=("host",), alertnames=("UnitFailed",), resources=("db*",)),
+        RouteTable(
+            sinks=("ops",), severities=("critical",), networks=("host",), alertnames=("UnitFailed",), resources=("db*",)
+        ),
         RouteTable(sinks=()),
     ),
     escalation=EscalationTable(after_seconds=900, sinks=("boss",)),

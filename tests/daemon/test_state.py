@@ -324,6 +324,13 @@ def test_a_silence_is_kept_until_it_is_over(path):
         assert database.silences(NOW_MS + HOUR_MS) == []
 
 
+def test_of_silences_those_that_end_last_are_kept(database):
+    for number in range(5):
+        database.record_silence(silence(str(number), ends_ms=NOW_MS + (5 - number) * HOUR_MS))
+    assert database.prune(keep_rows=2) == 3
+    assert [one.id for one in database.silences(NOW_MS)] == ["0", "1"]
+
+
 def test_a_silence_that_is_ended_early_keeps_its_beginning(database):
     database.record_silence(silence("a"))
     database.record_silence(replace(silence("a"), ends_ms=NOW_MS + 7, comment="done"))
