@@ -29,7 +29,7 @@ from detectors.findings import Finding
 
 _MOST_UNSAVED = 5_000  # alerts, and notifications. A store that fails for longer loses the oldest, counted, pages last.
 _REMEMBERED = 1_000
-_MOST_SILENCES = 1_000
+MOST_SILENCES = 1_000
 _LONG_OVER_MS = 7 * 86_400_000  # of a silence: a clock that is fast when the host starts is set right within days
 _STRIDE = 50  # alerts between two turns of the others in the loop
 _DIGESTS = "digest"
@@ -195,7 +195,7 @@ class Pipeline:
         async with self._lock:
             await self._store.record_silence(silence)
             others = [one for one in self._silences if one.id != silence.id]
-            self._silences = (*others[-(_MOST_SILENCES - 1) :], silence)
+            self._silences = (*others[-(MOST_SILENCES - 1) :], silence)
 
     def _judged(self, transition: Transition, *, learned: bool, changing: bool) -> Transition:
         """Return a transition with the policy's word; what began as a record stays one to its end."""

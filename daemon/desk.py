@@ -19,7 +19,7 @@ from alerting.errors import StoreError
 from alerting.links import LinkSigner
 from alerting.occurrence import Occurrence, State
 from alerting.outbox import Outbox
-from alerting.pipeline import Pipeline
+from alerting.pipeline import MOST_SILENCES, Pipeline
 from alerting.policy import GRAVEST, RULES
 from alerting.render import one_line
 from alerting.silence import Match, Silence
@@ -55,7 +55,6 @@ _WHOLE = 26  # letters of an id
 _LEAST_ENDING = 4  # letters of an id that are enough, as long as they fit one alert only
 _LETTERS = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _READ_AS = str.maketrans("ILO", "110")  # as the alphabet of the ids has it: no letter is taken for a digit
-_MOST_SILENCES = 1_000
 _SHOWN = 40
 
 _log = structlog.get_logger()
@@ -175,8 +174,8 @@ class Desk:
         now_ms = self._clock.now().time_ms
         ends_ms = _end_of(wanted, now_ms)
         _check_names(wanted)
-        if len(self._standing()) >= _MOST_SILENCES:
-            raise Conflict(f"there are {_MOST_SILENCES} silences already; let one expire first")
+        if len(self._standing()) >= MOST_SILENCES:
+            raise Conflict(f"there are {MOST_SILENCES} silences already; let one expire first")
         silence = Silence(
             self._new_id(now_ms),
             Match(wanted.alertname, wanted.resource, wanted.severity, wanted.network),

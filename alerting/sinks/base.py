@@ -17,7 +17,7 @@ class Notification:
 
 
 class Sink(Protocol):
-    """One receiver; `send` may be called again with the same notification, and by one task only."""
+    """One receiver; `send` may be called again with the same notification, and with a test beside another."""
 
     @property
     def name(self) -> str:
