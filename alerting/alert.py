@@ -5,8 +5,9 @@ tick, and the alerts that are open. Durations are monotonic time that was observ
 ticks proves neither that a finding held nor that it was clear, so it lets nothing fire or resolve.
 
 An alert that comes and goes is held: from its third firing within an hour on it must be clear for half an
-hour. What comes in thousands is bounded: beyond a thousand open alerts they are only counted. Half of that room
-is for pages, and a few of each name are followed in any case.
+hour, if somebody was told of it; records come and go as they do. What comes in thousands is bounded: beyond a
+thousand open alerts they are only counted. Half of that room is for pages, and a few of each name are followed in
+any case.
 """
 
 import math
@@ -209,7 +210,8 @@ class AlertBook:
         if entry.clear_ns is None:
             entry.clear_ns = now.monotonic_ns
         wait_seconds = timing_of(entry.occurrence.alertname, self._settings).keep_firing_seconds
-        if wait_seconds and entry.occurrence.firings >= FLAPPING_FIRINGS:
+        flapping = entry.occurrence.firings >= FLAPPING_FIRINGS
+        if wait_seconds and flapping and entry.occurrence.told:
             wait_seconds = max(wait_seconds, _FLAPPING_CLEAR_SECONDS)
         if now.monotonic_ns - entry.clear_ns < int(wait_seconds * _NS):
             return None

@@ -235,13 +235,14 @@ def test_an_unreadable_occurrence_is_said_to_be_one(book, run, anomaly, key, val
 
 
 @pytest.fixture
-def come_and_go(run, anomaly):
-    """Let an alert fire from `start` on and be clear after it; returns when it was over."""
+def come_and_go(book, run, anomaly):
+    """Let an alert fire from `start` on, of which `told` are told, and be clear after it; returns when it was over."""
 
-    def cycle(start, most_seconds=3_000):
+    def cycle(start, told=("ops",), most_seconds=3_000):
         for seconds in (0, 30):
             assert run(start + seconds, anomaly()) == []
         assert [event for event, _ in run(start + 60, anomaly())] == [Event.FIRING]
+        book.update(replace(book.active[0], told=told))
         for seconds in range(90, most_seconds, 30):
             if run(start + seconds):
                 return start + seconds
@@ -256,12 +257,18 @@ def test_from_the_third_firing_within_an_hour_on_it_must_be_clear_for_half_an_ho
     for seconds in (480, 510, 540):
         run(seconds, anomaly())
     assert book.active[0].firings == 3
+    book.update(replace(book.active[0], told=("ops",)))
     for seconds in range(570, 1_500, 30):
         assert run(seconds) == []
     assert run(1_500, anomaly()) == []  # it is back: no other firing, and the half hour begins again
     for seconds in range(1_530, 3_330, 30):
         assert run(seconds) == []
     assert [event for event, _ in run(3_330)] == [Event.RESOLVED]
+
+
+def test_a_record_is_not_held_however_often_it_comes_and_goes(come_and_go):
+    for number in range(10):
+        assert come_and_go(240 * number, told=()) == 240 * number + 210
 
 
 def test_what_fires_less_often_than_that_is_not_held(come_and_go):
@@ -284,6 +291,7 @@ def test_what_comes_and_goes_is_known_over_a_restart(book, tick, anomaly, settin
     for seconds in (480, 510, 540):
         later.observe([anomaly()], tick(seconds))
     assert [one.firings for one in later.active] == [3]
+    later.update(replace(later.active[0], told=("ops",)))
     again = AlertBook(settings, gap_seconds=75.0, new_id=lambda time_ms: "new", describe=lambda one: "")
     again.restore([from_json(to_json(one)) for one in later.active], tick(560))
     for seconds in range(570, 2_370, 30):

@@ -1,5 +1,6 @@
 """The state machine under any sequence of findings, gaps, clock jumps and restarts, against a plain model."""
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -23,8 +24,8 @@ class Tick:
 
 
 def keep(one):
-    """How long an alert must be clear: longer once it comes and goes."""
-    return FLAPPING_KEEP if one.firings >= 3 else KEEP
+    """How long an alert must be clear: longer once it comes and goes and somebody was told of it."""
+    return FLAPPING_KEEP if one.firings >= 3 and one.told else KEEP
 
 
 class AlertMachine(RuleBasedStateMachine):
@@ -73,6 +74,13 @@ class AlertMachine(RuleBasedStateMachine):
         now = Tick(self.wall_ms, int(self.seconds * 1e9))
         for transition in self.book.observe(findings, now):
             self._check(transition)
+
+    @rule(resource=st.sampled_from(RESOURCES))
+    def tell(self, resource):
+        if self.clear_since[resource] is None:  # the pipeline tells in the tick of the firing
+            for one in self.book.active:
+                if one.resource == resource and one.state is State.FIRING:
+                    self.book.update(replace(one, told=("ops",)))
 
     def _watch(self, since, resource, *, holds, gap):
         if not holds:

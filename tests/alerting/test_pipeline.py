@@ -444,7 +444,7 @@ async def test_the_end_of_what_was_told_before_a_silence_is_told(build, play, fa
 
 
 async def test_silences_are_bounded(build, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "_MOST_SILENCES", 3)
+    monkeypatch.setattr(pipeline_module, "MOST_SILENCES", 3)
     pipeline = build("ops")
     for number in range(5):
         await pipeline.silence(silence(number=f"s{number}"))
