@@ -295,8 +295,11 @@ class App:
             return f"history set aside: {reason}"
 
     async def _roll_up(self) -> str:
-        written = await self._offload.run(self._history.roll_up, deadline_seconds=100.0, what="history.db")
-        return f"{written} rows"
+        def work() -> int:
+            self._learning.note_imported()
+            return self._history.roll_up()
+
+        return f"{await self._offload.run(work, deadline_seconds=100.0, what='history.db')} rows"
 
     async def _keep_house(self) -> str:
         """Delete what is past its time, note which signals were seen, give the reserve back."""

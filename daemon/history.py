@@ -1,8 +1,9 @@
 """history.db: every sample, and rollups of 5 minutes, an hour and a day.
 
 Enters: one sample a tick. Leaves: rows for learning, scores for the threshold, rollups for long views.
-Order is `seq`, never the clock; retention counts rows. The file may be set aside when it is corrupt:
-what is promised to people lives in state.db. Opened read-only by the child.
+Order is `seq`, never the clock; retention counts rows. Samples that were imported have numbers below zero: they
+come before the first own one. The file may be set aside when it is corrupt: what is promised to people lives in
+state.db. Opened read-only by the child.
 """
 
 import sqlite3
@@ -44,6 +45,8 @@ FLAG_DOUBTFUL = 2  # the clock jumped in this hour: no rhythm may be learned fro
 FLAG_ALARMED = 4  # inside an episode or incident: not to be learned from
 FLAG_OWN_WORK = 8  # the daemon itself was learning or notifying: says little of the host
 
+_BEFORE_ALL = -(2**62)
+
 TIERS_SECONDS = (300, 3600, 86_400)
 STATISTICS = ("mean", "min", "max", "p95", "last", "count")
 
@@ -77,6 +80,15 @@ class Rows:
     time_ms: NDArray[np.int64]
     hours: NDArray[np.int64]
     flags: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Samples with what orders them: `monotonic_ns` and `boot` (T,), a number for each boot."""
+
+    rows: Rows
+    monotonic_ns: NDArray[np.int64]
+    boot: NDArray[np.int64]
 
 
 class History:
@@ -179,9 +191,32 @@ class History:
             return former
 
     def lineage_start(self) -> int:
-        """Return the last seq that was taken at another interval (0: none): nothing up to it is learned from."""
-        row = self._database.execute("SELECT value FROM meta WHERE key = 'lineage_seq'").fetchone()
-        return int(row[0]) if row else 0
+        """Return the last seq that was taken at another interval: nothing up to it is learned from."""
+        value = self.meta("lineage_seq")
+        return _BEFORE_ALL if value is None else int(value)
+
+    def seen(self, seq: int) -> int:
+        """Return how many samples of this lineage were taken up to `seq`: own ones, and those that are imported."""
+        start = self.lineage_start()
+        (imported,) = self._database.execute(
+            "SELECT count(*) FROM samples WHERE seq > ? AND seq < 0 AND seq <= ?", (start, seq)
+        ).fetchone()
+        return int(imported) + max(0, seq - max(start, 0))
+
+    def meta(self, key: str) -> str | None:
+        """Return a single kept value."""
+        row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep a single value."""
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def first_own_ms(self) -> int | None:
+        """Return when the first sample was taken that is there and was not imported."""
+        row = self._database.execute("SELECT time_ms FROM samples WHERE seq >= 0 ORDER BY seq LIMIT 1").fetchone()
+        return int(row[0]) if row else None
 
     def last(self) -> tuple[int, int, int, str] | None:
         """Return (seq, time_ms, monotonic_ns, boot_id) of the newest sample, None in an empty database."""
@@ -193,26 +228,35 @@ class History:
 
     def append(self, sample: StoredSample) -> None:
         """Commit one sample."""
-        key = sample.signal_ids.astype("<i8").tobytes()
         with self._transaction() as database:
-            schema = self._schemas.get(key) or self._number_schema(database, key)
-            instant = sample.instant
             database.execute(
-                "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    sample.seq,
-                    instant.time_ms,
-                    instant.monotonic_ns,
-                    self._boots.get(instant.boot_id) or self._number_boot(database, instant.boot_id),
-                    schema,
-                    sample.hour,
-                    sample.flags,
-                    sample.model,
-                    sample.raw_score,
-                    sample.raw_threshold,
-                    encode(sample.values),
-                ),
+                "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._record(database, sample)
             )
+
+    def add(self, samples: Sequence[StoredSample]) -> int:
+        """Commit those of `samples` whose number is not there yet, all or nothing; returns how many they were."""
+        with self._transaction() as database:
+            records = [self._record(database, sample) for sample in samples]
+            before = database.total_changes
+            database.executemany("INSERT OR IGNORE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", records)
+            return database.total_changes - before
+
+    def _record(self, database: sqlite3.Connection, sample: StoredSample) -> tuple[object, ...]:
+        key = sample.signal_ids.astype("<i8").tobytes()
+        instant = sample.instant
+        return (
+            sample.seq,
+            instant.time_ms,
+            instant.monotonic_ns,
+            self._boots.get(instant.boot_id) or self._number_boot(database, instant.boot_id),
+            self._schemas.get(key) or self._number_schema(database, key),
+            sample.hour,
+            sample.flags,
+            sample.model,
+            sample.raw_score,
+            sample.raw_threshold,
+            encode(sample.values),
+        )
 
     def _number_schema(self, database: sqlite3.Connection, key: bytes) -> int:
         database.execute("INSERT OR IGNORE INTO schemas (signal_ids) VALUES (?)", (key,))
@@ -235,6 +279,17 @@ class History:
                 (self.lineage_start(), count),
             ).fetchall()
         return self._rows(records[::-1])
+
+    def recorded(self, first_ms: int, end_ms: int) -> Recorded:
+        """Return the samples of this lineage with first_ms <= time < end_ms, in their order."""
+        with self._lock:
+            records = self._database.execute(
+                "SELECT seq, time_ms, hour, flags, schema, data, monotonic_ns, boot FROM samples"
+                " WHERE seq > ? AND time_ms >= ? AND time_ms < ? ORDER BY seq",
+                (self.lineage_start(), first_ms, end_ms),
+            ).fetchall()
+        order = np.array([record[6:] for record in records], np.int64).reshape(-1, 2)
+        return Recorded(self._rows([record[:6] for record in records]), order[:, 0], order[:, 1])
 
     def _rows(self, records: Sequence[tuple[int, int, int, int, int, bytes]]) -> Rows:
         schemas = sorted({record[4] for record in records})
@@ -270,17 +325,26 @@ class History:
         A bucket is a run of samples with the same start on the wall clock; when the clock was set back,
         the same start comes again under a later seq, and both stay.
         """
-        return sum(self._roll_up_tier(tier) for tier in TIERS_SECONDS)
+        return sum(self._roll_up_tier(tier, -1, 2**62) for tier in TIERS_SECONDS)
 
-    def _roll_up_tier(self, tier: int) -> int:
+    def roll_up_imported(self) -> int:
+        """Fold what was imported, anew; returns how many rows were written."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM rollups WHERE seq < 0")
+        return sum(self._roll_up_tier(tier, _BEFORE_ALL, 0) for tier in TIERS_SECONDS)
+
+    def _roll_up_tier(self, tier: int, after: int, before_seq: int) -> int:
         width = tier * 1000
         written = 0
         while True:
             with self._lock:
-                row = self._database.execute("SELECT max(seq) FROM rollups WHERE tier = ?", (tier,)).fetchone()
+                row = self._database.execute(
+                    "SELECT ifnull(max(seq), ?) FROM rollups WHERE tier = ? AND seq BETWEEN ? AND ?",
+                    (after, tier, after, before_seq - 1),
+                ).fetchone()
                 records = self._database.execute(
-                    "SELECT seq, time_ms / ? FROM samples WHERE seq > ? ORDER BY seq LIMIT ?",
-                    (width, row[0] or 0, max(2 * tier, 20_000)),
+                    "SELECT seq, time_ms / ? FROM samples WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?",
+                    (width, row[0], before_seq, max(2 * tier, 20_000)),
                 ).fetchall()
             before = written
             first = 0
@@ -323,7 +387,9 @@ class History:
         """Delete the oldest rows beyond `keep[tier]` rows (tier 0 = samples) that are rolled up; returns how many."""
         with self._transaction() as database:
             rolled = min(
-                database.execute("SELECT ifnull(max(seq), 0) FROM rollups WHERE tier = ?", (tier,)).fetchone()[0]
+                database.execute(
+                    "SELECT ifnull(max(seq), ?) FROM rollups WHERE tier = ?", (_BEFORE_ALL, tier)
+                ).fetchone()[0]
                 for tier in TIERS_SECONDS
             )
             newest = database.execute("SELECT ifnull(max(seq), 0) FROM samples").fetchone()[0]

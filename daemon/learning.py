@@ -128,7 +128,7 @@ class Learning:
         last = self._history.last()
         rows = self._history.last_rows(WINDOW_ROWS)
         if last is not None:
-            self._watch.seen = last[0] - self._history.lineage_start()
+            self._watch.seen = self._history.seen(last[0])
         ids = np.array(rows.signal_ids, np.int64)
         for row in range(len(rows.seq)):
             hour = UNKNOWN_HOUR if rows.flags[row] & FLAG_DOUBTFUL else int(rows.hours[row])
@@ -142,11 +142,17 @@ class Learning:
             if self._watch.window.filled >= max(MINIMUM_ROWS, 2 * rows_learned):
                 rows_learned, seen_learned = (
                     self._watch.window.filled,
-                    int(rows.seq[row]) - self._history.lineage_start(),
+                    self._history.seen(int(rows.seq[row])),
                 )
         if self._watch.window.filled == WINDOW_ROWS:  # its oldest rows are no longer those that were learned from
             rows_learned, seen_learned = WINDOW_ROWS, self._watch.seen
         return rows_learned, seen_learned
+
+    def note_imported(self) -> None:
+        """Count what was imported since the start as seen; blocks."""
+        last = self._history.last()
+        if last is not None:
+            self._watch.seen = max(self._watch.seen, self._history.seen(last[0]))
 
     def _stored_threshold(self, number: int) -> float | None:
         text = self._state.meta(_META)

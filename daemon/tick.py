@@ -79,8 +79,8 @@ class Tick:
         self.samples = 0
 
     def resume(self, seq: int, last: Instant) -> None:
-        """Go on after the sample `seq` that was stored last."""
-        self.seq = seq
+        """Go on after the sample `seq` that was stored last; below zero, it was imported."""
+        self.seq = max(seq, 0)
         self._continuity.resume(last)
 
     def drill(self, words: str) -> None:

@@ -1,13 +1,27 @@
 """Rows of a table into history.db: each at its place before the first own sample, once.
 
-Enters: tables of samples, in any order, again and again. Leaves: how many rows were new.
+Enters: tables of samples, in any order, again and again. Leaves: how many rows were new. A row's number follows
+from its time alone, below zero, so that what is written twice is there once and any order gives the same history.
 """
 
+import json
 from dataclasses import dataclass
 
-from daemon.history import History
+import numpy as np
+
+from daemon.clock import Instant
+from daemon.continuity import hour_of_week
+from daemon.errors import StateError
+from daemon.history import FLAG_GAP, History, StoredSample
 from daemon.imports.table import Table
+from daemon.signals import MAXIMUM
 from daemon.state import StateDatabase
+
+_ORIGIN = "import.origin_ms"
+_BEFORE = "import.before_ms"
+_DONE = "import.done"
+_GAP_INTERVALS = 2.5
+_ROWS = 500  # in one transaction: the daemon waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,30 +35,105 @@ class Written:
 class ImportWriter:
     """Writes into `history`, at a sample every `interval_seconds`; signals get their ids from `state`.
 
-    `before_ms`: only what is earlier than this is written: from there on the daemon has its own samples.
-    Raises StateError where history.db holds samples of another interval.
+    Only what is earlier than `before_ms` is written: from there on the daemon has its own samples. Raises
+    StateError where history.db holds samples of another interval: the two cannot be compared.
     """
 
     def __init__(self, history: History, state: StateDatabase, *, interval_seconds: float, now_ms: int) -> None:
-        raise NotImplementedError
+        self._history = history
+        self._state = state
+        self._step_ms = round(interval_seconds * 1000)
+        kept = history.meta("interval_seconds")
+        if history.meta("lineage_seq") is not None or (kept is not None and float(kept) != interval_seconds):
+            raise StateError(
+                f"{history.path}: holds samples that were not taken every {interval_seconds:g} s, which cannot be "
+                "compared with imported ones; move the file away to begin anew"
+            )
+        if kept is None:
+            history.bind_interval(interval_seconds)
+        before, own = history.meta(_BEFORE), history.first_own_ms()
+        self._before_ms = min(value for value in (own, int(before) if before else None, now_ms) if value is not None)
+        if before is None:
+            history.set_meta(_BEFORE, str(self._before_ms))
+        origin = history.meta(_ORIGIN)
+        self._origin_ms = None if origin is None else int(origin)
+        self._done: dict[str, list[tuple[int, int]]] = {
+            source: [(int(first), int(end)) for first, end in spans]
+            for source, spans in json.loads(history.meta(_DONE) or "{}").items()
+        }
+        self.changed = False
 
     @property
     def before_ms(self) -> int:
         """The end of what is imported: the first own sample, else the first time anything was imported."""
-        raise NotImplementedError
+        return self._before_ms
 
     def write(self, table: Table, first_ms: int, end_ms: int) -> Written:
         """Write the rows of `table` with first_ms <= time < end_ms; earlier rows only tell of gaps before them."""
-        raise NotImplementedError
+        wanted = np.flatnonzero((table.time_ms >= first_ms) & (table.time_ms < min(end_ms, self._before_ms)))
+        wanted = wanted[np.isfinite(table.values[wanted]).any(axis=1)]
+        if len(wanted) == 0:
+            return Written(0, 0)
+        specs = table.specs[:MAXIMUM]
+        numbers = self._state.assign_signals(specs, int(table.time_ms[wanted[-1]]))
+        ids = np.array([numbers[spec.name] for spec in specs], np.int64)
+        order = np.argsort(ids)
+        ids, values = ids[order], table.values[:, order]
+        places = self._places(table.time_ms[wanted])
+        first_of_place = np.r_[True, np.diff(places) > 0]
+        distance = np.diff(table.time_ms, prepend=table.time_ms[0] - 2**40)
+        rebooted = np.diff(table.boot, prepend=table.boot[0]) != 0
+        gaps = (distance > _GAP_INTERVALS * self._step_ms) | rebooted
+        samples = [
+            StoredSample(
+                place,
+                Instant(
+                    time_ms := int(table.time_ms[row]), time_ms * 1_000_000, 0, f"imported-{int(table.boot[row])}"
+                ),
+                hour_of_week(time_ms),
+                FLAG_GAP if gaps[row] else 0,
+                0,
+                None,
+                None,
+                ids,
+                values[row],
+            )
+            for row, place in zip(wanted[first_of_place].tolist(), places[first_of_place].tolist(), strict=True)
+        ]
+        new = sum(self._history.add(samples[at : at + _ROWS]) for at in range(0, len(samples), _ROWS))
+        self.changed |= new > 0
+        return Written(new, len(samples) - new)
+
+    def _places(self, time_ms: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Return the number (T,) of the sample at each time: one for each interval, the last before us is -1.
+
+        The border between two intervals lies half an interval from where the source takes its samples, so that a
+        scrape that is a little late is still in its own.
+        """
+        if self._origin_ms is None:
+            phase = (int(time_ms[-1]) + self._step_ms // 2 - self._before_ms) % self._step_ms
+            self._origin_ms = self._before_ms + phase
+            self._history.set_meta(_ORIGIN, str(self._origin_ms))
+        return (time_ms - self._origin_ms) // self._step_ms
 
     def is_done(self, source: str, first_ms: int, end_ms: int) -> bool:
         """Tell whether this span of `source` was written whole before."""
-        raise NotImplementedError
+        return any(first <= first_ms and end_ms <= end for first, end in self._done.get(source, ()))
 
     def note_done(self, source: str, first_ms: int, end_ms: int) -> None:
         """Keep that this span of `source` is written whole: it is not asked for again."""
-        raise NotImplementedError
+        spans = sorted([*self._done.get(source, ()), (first_ms, end_ms)])
+        merged = [spans[0]]
+        for first, end in spans[1:]:
+            if first <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((first, end))
+        self._done[source] = merged
+        self._history.set_meta(_DONE, json.dumps(self._done))
 
     def finish(self) -> None:
         """Roll up what was imported."""
-        raise NotImplementedError
+        if self.changed:
+            self._history.roll_up_imported()
+            self.changed = False

@@ -1,0 +1,70 @@
+"""What is replayed: the samples of history.db with the signals of state.db, read by a process of its own.
+
+Enters: the state folder. Leaves: `Samples`. It writes nothing, so the daemon may run beside it.
+"""
+
+import sqlite3
+from pathlib import Path
+
+from daemon.backtest.result import Samples
+from daemon.errors import StateError
+from daemon.history import History
+from daemon.signals import Kind, SignalSpec
+from detectors.findings import Unit
+
+_ALL = 2**62
+
+
+def read_samples(directory: Path, first_ms: int | None = None, end_ms: int | None = None) -> Samples:
+    """Return the samples with first_ms <= time < end_ms. Raises StateError in one readable line."""
+    history_path, state_path = directory / "history.db", directory / "state.db"
+    for path in (history_path, state_path):
+        _must_be_readable(path)
+    try:
+        specs = _specs(state_path)
+        history = History(history_path, read_only=True)
+        try:
+            recorded = history.recorded(-_ALL if first_ms is None else first_ms, _ALL if end_ms is None else end_ms)
+        finally:
+            history.close()
+    except sqlite3.Error as error:
+        raise StateError(f"{history_path}: cannot be read: {error}") from error
+    rows = recorded.rows
+    known = [place for place, number in enumerate(rows.signal_ids) if number in specs]
+    values = rows.values if len(known) == len(rows.signal_ids) else rows.values[:, known]
+    ids = tuple(rows.signal_ids[place] for place in known)
+    return Samples(
+        specs=tuple(specs[number] for number in ids),
+        signal_ids=ids,
+        values=values,
+        seq=rows.seq,
+        time_ms=rows.time_ms,
+        monotonic_ns=recorded.monotonic_ns,
+        boot=recorded.boot,
+        hours=rows.hours,
+        flags=rows.flags,
+    )
+
+
+def _must_be_readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except FileNotFoundError as error:
+        raise StateError(
+            f"{path}: there is no history yet; let presaged run for a while, or bring some with `presage import`"
+        ) from error
+    except OSError as error:
+        raise StateError(f"{path}: cannot be read: {error.strerror}; ask as its owner or as root") from error
+
+
+def _specs(path: Path) -> dict[int, SignalSpec]:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+    try:
+        rows = connection.execute("SELECT id, name, unit, kind, family, resource FROM signals").fetchall()
+    finally:
+        connection.close()
+    return {
+        number: SignalSpec(name, Unit(unit), Kind(kind), family, resource)
+        for number, name, unit, kind, family, resource in rows
+    }
