@@ -43,7 +43,10 @@ _LEAST_SCORES_SECONDS = 43_200.0
 
 
 class Learning:
-    """Keeps the watch supplied with models. `backend` names what computes the networks."""
+    """Keeps the watch supplied with models. `backend` names what computes the networks.
+
+    `with_network`: a replay may leave out a network that decides nothing.
+    """
 
     def __init__(
         self,
@@ -59,7 +62,9 @@ class Learning:
         offload: Offload,
         metrics: Metrics,
         cache: Path,
+        with_network: bool = True,
     ) -> None:
+        self._with_network = with_network
         self._config = config
         self._interval = interval_seconds
         self._history = history
@@ -184,6 +189,11 @@ class Learning:
         await self._release_memory()
         while True:
             await self._due.wait()
+            await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Learn what is due now."""
+        if self._due.is_set():
             self._due.clear()
             with self._watch.own_work():
                 await self._learn_what_is_due()
@@ -253,6 +263,7 @@ class Learning:
             "memory_bytes": self._config.learning.memory_bytes,
             "backend": self._config.compute.backend,
             "cache": str(self._cache),
+            "with_network": self._with_network,
         }
         result = await self._child.run("train", spec, deadline_seconds=_TRAIN_SECONDS)
         name = str(result.get("name"))

@@ -236,6 +236,14 @@ class Offload:
         self._idle.clear()
 
 
+class Inline(Offload):
+    """The door where nothing else waits, in a replay: everything is done at once, in the caller's own thread."""
+
+    async def run(self, run: Callable[[], T], *, deadline_seconds: float, what: str) -> T:  # noqa: ARG002
+        """Return what `run` returns, or raise its error."""
+        return run()
+
+
 class _Thread:
     """A daemon thread that runs what its inbox brings."""
 

@@ -7,6 +7,7 @@ its own signals, never the round: each has its deadline in a lane of its own thr
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from daemon.collectors.base import Collector, Measurement, Noticed, Notices
 from daemon.collectors.filesystem import FilesystemCollector
@@ -16,7 +17,7 @@ from daemon.offload import Call, Lane, Outcome
 from daemon.snapshot import CollectorState
 from detectors.findings import Finding, Strength
 
-_STOPPED_ROUNDS = 3  # one failure may be chance
+STOPPED_ROUNDS = 3  # one failure may be chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,40 @@ class Round:
     noticed: tuple[Noticed, ...] = ()
 
 
+class Rounds(Protocol):
+    """What the tick asks for samples."""
+
+    def collect(self, monotonic_ns: int) -> Round:
+        """Return what is measured now; blocks."""
+        ...
+
+
+class Writability:
+    """Tells of file systems that were writable and are not: one that is mounted read-only on purpose is no fault."""
+
+    def __init__(self) -> None:
+        self._was_writable: set[str] = set()
+
+    def expect(self, writable: Iterable[str]) -> None:
+        """Take up which were writable before."""
+        self._was_writable.update(writable)
+
+    def observe(self, mounts: Mapping[str, bool]) -> list[Finding]:
+        """Take in whether each mount is read-only now."""
+        self._was_writable.update(mount for mount, read_only in mounts.items() if not read_only)
+        return [
+            Finding(
+                "FilesystemReadOnly",
+                "host",
+                mount,
+                Strength.RAISED,
+                f"{mount} was writable and is mounted read-only: writes fail",
+            )
+            for mount, read_only in mounts.items()
+            if read_only and mount in self._was_writable
+        ]
+
+
 class Sampler:
     """Calls every collector once a round; blocks, and is called through the offload door."""
 
@@ -41,12 +76,12 @@ class Sampler:
         self._lane = Lane("collectors")
         self._worked: set[str] = set()
         self._failures: dict[str, int] = {}
-        self._was_writable: set[str] = set()
+        self._writability = Writability()
 
     def expect(self, working: Iterable[str], writable: Iterable[str]) -> None:
         """Take up what an earlier run knew: sources that used to answer, file systems that used to be writable."""
         self._worked.update(working)
-        self._was_writable.update(writable)
+        self._writability.expect(writable)
 
     def collect(self, monotonic_ns: int) -> Round:
         """Run one round; takes at most the sum of the deadlines, usually a millisecond."""
@@ -63,13 +98,13 @@ class Sampler:
             state = self._state(outcome)
             states.append(state)
             if self._has_stopped(state):
-                findings.append(_stopped(state.name, state.problem))
+                findings.append(stopped(state.name, state.problem))
         filesystem = self._collectors.get("filesystem")
         if isinstance(filesystem, FilesystemCollector):
             findings += [
-                _stopped(mount, "the file system does not answer") for mount in sorted(filesystem.stuck_mounts)
+                stopped(mount, "the file system does not answer") for mount in sorted(filesystem.stuck_mounts)
             ]
-            findings += self._became_read_only(filesystem.read_only_mounts)
+            findings += self._writability.observe(filesystem.read_only_mounts)
         unit = self._collectors.get("unit")
         return Round(
             tuple(measured),
@@ -94,22 +129,7 @@ class Sampler:
             self._failures[state.name] = 0
             return False
         self._failures[state.name] = self._failures.get(state.name, 0) + 1
-        return state.name in self._worked and self._failures[state.name] >= _STOPPED_ROUNDS
-
-    def _became_read_only(self, mounts: Mapping[str, bool]) -> list[Finding]:
-        """File systems that were writable and are not: one that is mounted read-only on purpose is no fault."""
-        self._was_writable.update(mount for mount, read_only in mounts.items() if not read_only)
-        return [
-            Finding(
-                "FilesystemReadOnly",
-                "host",
-                mount,
-                Strength.RAISED,
-                f"{mount} was writable and is mounted read-only: writes fail",
-            )
-            for mount, read_only in mounts.items()
-            if read_only and mount in self._was_writable
-        ]
+        return state.name in self._worked and self._failures[state.name] >= STOPPED_ROUNDS
 
     def close(self) -> None:
         """Give back what the collectors hold."""
@@ -118,6 +138,7 @@ class Sampler:
             collector.close()
 
 
-def _stopped(resource: str, problem: str) -> Finding:
+def stopped(resource: str, problem: str) -> Finding:
+    """Return the finding that a source gives no data any more."""
     detail = f"{resource} gives no data any more: {problem}"
     return Finding("StoppedCollecting", "host", resource, Strength.RAISED, detail)

@@ -117,6 +117,9 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX verdicts_occurrence ON verdicts (occurrence);
     """,
+    """
+    CREATE TABLE backtested (id TEXT PRIMARY KEY, payload TEXT NOT NULL);  -- alerts of a replay, to be judged
+    """,
 )
 
 MOST_PENDING = 2_000  # notifications that wait for a sink; a page that fires is above it
@@ -259,11 +262,28 @@ class StateDatabase(DurableDatabase):
         )
 
     def occurrences_named(self, ending: str) -> list[Occurrence]:
-        """Return the occurrences whose id ends with `ending`, at most two: so many are too many."""
+        """Return the occurrences whose id ends with `ending`, those of a backtest too; two at most: so many are too many."""
         pattern = f"%{ending.upper()}"
         return self._occurrences(
-            self._read("SELECT payload FROM occurrences WHERE id LIKE ? ORDER BY ordinal DESC LIMIT 2", pattern)
-        )
+            self._read(
+                "SELECT payload FROM occurrences WHERE id LIKE ? UNION ALL"
+                " SELECT payload FROM backtested WHERE id LIKE ? LIMIT 2",
+                pattern, pattern,
+            )
+        )  # fmt: skip
+
+    def record_backtest(self, occurrences: Collection[Occurrence]) -> None:
+        """Keep the alerts of the newest backtest in the place of the last one's, so that they can be judged.
+
+        Those that were judged stay, and so do their verdicts.
+        """
+        rows = [(one.id, to_json(one)) for one in occurrences]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM backtested WHERE id NOT IN (SELECT occurrence FROM verdicts)")
+            db.executemany("INSERT OR REPLACE INTO backtested (id, payload) VALUES (?, ?)", rows)
+
+        self._write(work)
 
     def recent_occurrences(self, limit: int) -> list[Occurrence]:
         """Return at most `limit` occurrences, the newest first."""

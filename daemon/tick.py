@@ -23,7 +23,7 @@ from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK,
 from daemon.metrics import Metrics
 from daemon.offload import Offload
 from daemon.routines import Routines
-from daemon.sampler import Round, Sampler
+from daemon.sampler import Round, Rounds
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
 from daemon.watch import AnomalyWatch, Verdict
@@ -44,7 +44,7 @@ class Tick:
         interval_seconds: float,
         clock: Clock,
         offload: Offload,
-        sampler: Sampler,
+        sampler: Rounds,
         registry: SignalRegistry,
         history: History,
         watch: AnomalyWatch,

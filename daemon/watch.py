@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from daemon.impact import Reading, harm, tells_of_harm
 from daemon.signals import SignalRegistry, SignalSpec
 from daemon.snapshot import AnomalyState
 from daemon.window import RingWindow
-from detectors.anomaly import MINIMUM_ROWS, AnomalyModel, LiveScorer, RowScores, fit_model
+from detectors.anomaly import MINIMUM_ROWS, SCORE_SPAN, AnomalyModel, LiveScorer, RowScores, fit_model
 from detectors.calibration import (
     MERGE_SECONDS,
     REFERENCE_DAYS,
@@ -36,7 +37,6 @@ from detectors.kernels import NUMPY, Backend
 
 WINDOW_ROWS = 2880  # a day at 30 s
 _TOP = 5
-_WARM_ROWS = 15
 _EXPECTED_RISE = 1.35  # while a job runs that always ran at this hour: what is more than its usual stir is news still
 _UNLIKE_RATIO = 0.5  # of the threshold
 _DAY_SECONDS = 86_400.0
@@ -60,18 +60,47 @@ class Verdict:
     own_work: bool = False
 
 
+class Scorer(Protocol):
+    """Scores one sample after the other; see `LiveScorer`."""
+
+    model: AnomalyModel
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """The surprise (1, S, 8) of the row that was scored last."""
+        ...
+
+    def score(self, window: NDArray[np.float32], hour: int) -> RowScores:
+        """Score the last row of `window` (16, S)."""
+        ...
+
+    def restart(self) -> None:
+        """Time has a gap here."""
+        ...
+
+    def warm(self, values: NDArray[np.float32], hours: NDArray[np.int64]) -> None:
+        """Take in the last rows (16 + T, S), at `hours` (T,)."""
+        ...
+
+
 class AnomalyWatch:
     """Scores each sample against the model on duty.
 
     `number` is the lineage of the scores: the seq up to which the model has learned, below zero for one
     that was learned from the window. `seen` counts the samples of this host and interval, and decides
-    what is still lacking.
+    what is still lacking. `scorer`: a replay knows what comes, and brings a faster one.
     """
 
-    def __init__(self, settings: Anomaly, interval_seconds: float) -> None:
+    def __init__(
+        self,
+        settings: Anomaly,
+        interval_seconds: float,
+        scorer: Callable[[AnomalyModel], Scorer] = LiveScorer,
+    ) -> None:
+        self._scorer = scorer
         self._settings = settings
         self._interval = interval_seconds
-        self._live: LiveScorer | None = None
+        self._live: Scorer | None = None
         self._backend = NUMPY
         self._last_crossing_ns: int | None = None
         self._episode_start_ns = 0
@@ -141,7 +170,7 @@ class AnomalyWatch:
         """
         if model.network:
             model.network.use(self._backend)
-        self._live = LiveScorer(model)
+        self._live = self._scorer(model)
         self.number, self._name, self._trained_ms, self._lasting = number, name, trained_ms, bool(name)
         budget = self._settings.episodes_per_week
         self.threshold = threshold or budget_threshold(
@@ -153,14 +182,8 @@ class AnomalyWatch:
         """Give the scorer the last 15 scores, as if it had been on duty."""
         if self._live is None:
             return
-        rows = self.window.recent(self._live.model.signal_ids, WINDOW + _WARM_ROWS)
-        hours = self.window.recent_hours(_WARM_ROWS)
-        for back, hour in zip(range(_WARM_ROWS), hours, strict=True):
-            window = rows[1 + back : 1 + back + WINDOW]
-            if np.isfinite(window[-1]).any():
-                self._live.score(window, hour)
-            else:
-                self._live.restart()
+        rows = self.window.recent(self._live.model.signal_ids, WINDOW + SCORE_SPAN)
+        self._live.warm(rows, np.array(self.window.recent_hours(SCORE_SPAN)))
 
     def wants_to_learn(self) -> bool:
         """Whether to learn from the window now: at 60 samples and at each doubling, until there is a lasting model."""

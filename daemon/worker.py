@@ -23,7 +23,7 @@ from detectors import kernels, registry
 from detectors.anomaly import MINIMUM_ROWS, fit_model
 from detectors.features import FLOORS
 from detectors.findings import Unit
-from detectors.learner import TrainingError
+from detectors.learner import Progress, TrainingError
 
 Spec = Mapping[str, object]
 
@@ -31,11 +31,15 @@ Spec = Mapping[str, object]
 def compile_kernels(spec: Spec) -> dict[str, object]:
     """Compile every kernel into the cache folder `cache`."""
     started = time.monotonic()
-    kernels.compile_all(Path(str(spec["cache"])), lambda share, text: _say(progress=share, text=text))
+    kernels.compile_all(Path(str(spec["cache"])), _report)
     return {"seconds": round(time.monotonic() - started, 2)}
 
 
-def train(spec: Spec) -> dict[str, object]:
+def _report(share: float, text: str) -> None:
+    _say(progress=share, text=text)
+
+
+def train(spec: Spec, progress: Progress = _report) -> dict[str, object]:
     """Learn a model from `history` and write it into `incoming`; `units` maps signal ids to unit suffixes."""
     history = History(Path(str(spec["history"])), read_only=True)
     units = spec["units"]
@@ -56,9 +60,9 @@ def train(spec: Spec) -> dict[str, object]:
         hours,
         ids,
         floor,
-        with_network=True,
+        with_network=bool(spec.get("with_network", True)),
         seed=number,
-        progress=lambda share, text: _say(progress=share, text=text),
+        progress=progress,
         backend=backend,
     )
     name = f"{number:012d}"

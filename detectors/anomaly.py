@@ -38,6 +38,7 @@ Hours = NDArray[np.int64]
 MINIMUM_ROWS = 4 * SPAN  # two halves that each have rows left once the first 15 have been looked back on
 _SCALES = (1, 3, 15)  # samples: smoothing alone loses short spikes, none alone loses faint long faults
 SCORE_SCALES = len(_SCALES)
+SCORE_SPAN = _SCALES[-1]  # rows that a score looks back on
 _TAIL = 0.995
 _KEPT_SCORES = 20_160  # a week at 30 s
 # The least that quiet time spreads: real servers have 0.5 to 2.5 and 0.5 to 1.1. On a host at rest, and after an hour
@@ -49,6 +50,7 @@ _LATELY = 360  # samples: what has surprised for longer is what a signal is used
 # How many of the parts decide: 1 is the aggregate, 2 its mean with the network. On the development machines the sum
 # leads by 0.005 VUS-PR, and the interval of that holds 0 (docs/anomaly.md).
 _DECIDING = 1
+NETWORK_DECIDES = _DECIDING > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,15 @@ class LiveScorer:
     def restart(self) -> None:
         """Forget the last scores: time has a gap here."""
         self._relative.clear()
+
+    def warm(self, values: Float32, hours: Hours) -> None:
+        """Take in the last rows (16 + T, S), as if the scorer had been on duty: scores for the last T, at `hours` (T,)."""
+        for back, hour in enumerate(hours.tolist(), 1):
+            window = values[back : back + WINDOW]
+            if np.isfinite(window[-1]).any():
+                self.score(window, hour)
+            else:
+                self.restart()
 
     def score(self, window: Float32, hour: int) -> RowScores:
         """Score the last row of `window` (16, S); all arrays of the answer have one row.

@@ -5,12 +5,13 @@ Enters: the state folder. Leaves: `Samples`. It writes nothing, so the daemon ma
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from daemon.backtest.result import Samples
 from daemon.errors import StateError
 from daemon.history import History
 from daemon.signals import Kind, SignalSpec
-from detectors.findings import Unit
+from detectors.findings import Change, ChangeKind, Unit
 
 _ALL = 2**62
 
@@ -46,6 +47,20 @@ def read_samples(directory: Path, first_ms: int | None = None, end_ms: int | Non
     )
 
 
+def read_changes(directory: Path) -> list[Change]:
+    """Return the changes of the host, oldest first. Raises StateError."""
+    rows = _ask(directory / "state.db", "SELECT time_ms, kind, text FROM changes ORDER BY time_ms, ordinal")
+    return [Change(time_ms, ChangeKind(kind), text) for time_ms, kind, text in rows]
+
+
+def read_verdicts(directory: Path) -> dict[str, str]:
+    """Return the verdict that counts, by occurrence. Raises StateError."""
+    rows = _ask(
+        directory / "state.db", "SELECT occurrence, kind FROM verdicts WHERE undone_ms IS NULL ORDER BY ordinal"
+    )
+    return dict(rows)
+
+
 def _must_be_readable(path: Path) -> None:
     try:
         with path.open("rb"):
@@ -59,12 +74,19 @@ def _must_be_readable(path: Path) -> None:
 
 
 def _specs(path: Path) -> dict[int, SignalSpec]:
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
-    try:
-        rows = connection.execute("SELECT id, name, unit, kind, family, resource FROM signals").fetchall()
-    finally:
-        connection.close()
+    rows = _ask(path, "SELECT id, name, unit, kind, family, resource FROM signals")
     return {
         number: SignalSpec(name, Unit(unit), Kind(kind), family, resource)
         for number, name, unit, kind, family, resource in rows
     }
+
+
+def _ask(path: Path, question: str) -> list[tuple[Any, ...]]:
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+        try:
+            return connection.execute(question).fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StateError(f"{path}: cannot be read: {error}") from error

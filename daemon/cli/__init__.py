@@ -14,7 +14,7 @@ from rich.text import Text
 from daemon import __version__
 from daemon.cli import alerts, changes, configuration, doctor, explain, silences, sinks, status
 from daemon.cli.terminal import complain, on_terminal
-from daemon.errors import ConfigError, DaemonError
+from daemon.errors import ConfigError, PresagedError
 
 _FAILED = 1
 _MISUSED = 2
@@ -157,7 +157,7 @@ def main() -> int:
     except ConfigError as error:
         complain(str(error))
         return _MISUSED
-    except DaemonError as error:
+    except PresagedError as error:
         complain(str(error))
         return _FAILED
     except typer.TyperException as error:

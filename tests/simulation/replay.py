@@ -8,7 +8,7 @@ Scores come from the batch path, in pieces ahead of time, because 86,400 single 
 every run of the tests; `live=True` computes each by itself, as the daemon does, and `check_live` compares.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 from server import INTERVAL
@@ -30,8 +30,8 @@ from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
 from daemon.watch import WINDOW_ROWS, AnomalyWatch, floors_of
 from detectors import anomaly
-from detectors.anomaly import RowScores, fit_model, score_rows
-from detectors.features import SPAN, surprise
+from detectors.ahead import AheadScorer
+from detectors.anomaly import fit_model
 from detectors.findings import ChangeKind
 
 UNITS = {
@@ -40,44 +40,6 @@ UNITS = {
     "lists": "apt-daily.service",
     "scrub": "scrub.service",
 }
-_AHEAD = 1440
-_BACK = SPAN + 15  # rows that the first score ahead looks back on, its means included
-
-
-class _Ahead:
-    """In the place of `LiveScorer`: the same scores, computed for the next hours at once from what will be seen."""
-
-    def __init__(self, model, replay):
-        self.model = model
-        self._replay = replay
-        self._scores = {}
-        self._next = self._left = 0
-
-    def restart(self):
-        self._next = self._left
-
-    @property
-    def features(self):
-        """The evidence of the row that was scored last (1, S, 8)."""
-        return surprise(self.model.context, *self._last)
-
-    def score(self, window, hour):
-        self._last = (window, np.full(len(window), hour))
-        if self._next == self._left:
-            self._look_ahead()
-        at, self._next = slice(self._next, self._next + 1), self._next + 1
-        return RowScores(**{name: part[at] for name, part in self._scores.items()})
-
-    def _look_ahead(self):
-        replay = self._replay
-        before = replay.watch.window.recent(self.model.signal_ids, _BACK + 1)  # its last row is the present one
-        rows = replay.coming(_AHEAD)
-        values = np.concatenate([before, replay.server.values[rows]])
-        hours = np.concatenate([replay.watch.window.recent_hours(_BACK + 1), replay.server.hours[rows]])
-        scores = score_rows(self.model, values, hours)
-        self._scores = {one.name: getattr(scores, one.name)[_BACK - SPAN :] for one in fields(scores)}
-        self._left = len(scores.raw) - (_BACK - SPAN)
-        self._next = 0
 
 
 @dataclass
@@ -152,11 +114,16 @@ class Replay:
                     job(row)
         np.maximum.accumulate(self.outcome.episodes, out=self.outcome.episodes)  # over rows that were never sampled
 
-    def coming(self, most):
+    def _behind(self, count):
+        window = self.watch.window
+        return window.recent(self.watch.model.signal_ids, count), np.array(window.recent_hours(count))
+
+    def _coming(self, most):
         """The next rows that will be sampled, up to the next gap."""
         rows = self.row + 1 + np.arange(min(most, self.server.rows - self.row - 1))
         stop = np.flatnonzero(self.server.down[rows])
-        return rows[: stop[0]] if len(stop) else rows
+        rows = rows[: stop[0]] if len(stop) else rows
+        return self.server.values[rows], self.server.hours[rows]
 
     def _restart(self, row):
         """A reboot: the next process takes up window, model and threshold, as `Learning.restore` does."""
@@ -236,7 +203,7 @@ class Replay:
     def _adopt(self, model, number, name, threshold=None):
         self.watch.adopt(model, number, name, None, threshold)
         if not self.live:
-            self.watch._live = _Ahead(model, self)
+            self.watch._live = AheadScorer(model, self._behind, self._coming)
 
     def _follow(self, row):
         """The threshold job."""

@@ -1,0 +1,123 @@
+"""The host as it was recorded: its clock, its collectors and its changes, one stored sample after the other.
+
+Enters: stored samples and changes. Leaves: the moment, and one round of measurements at each. What history does not
+hold is not there: who took what, and facts that no signal shows.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import compress
+
+import numpy as np
+
+from daemon.backtest.result import Samples
+from daemon.clock import Instant
+from daemon.collectors.base import Noticed
+from daemon.config import COLLECTOR_NAMES
+from daemon.culprits import Culprits
+from daemon.history import FLAG_DOUBTFUL, FLAG_GAP
+from daemon.sampler import STOPPED_ROUNDS, Round, Writability, stopped
+from detectors.findings import Change, ChangeKind, Contributor, Culprit
+
+_STARTED, _STOPPED, _RAN = " started", " stopped", ".timer ran"
+
+
+class RecordedClock:
+    """The moments of the samples; `row` is the present one."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+        self._boottime_ns = _boottime(samples)
+        self.row = 0
+
+    def now(self) -> Instant:
+        """Return when the present sample was taken."""
+        samples, row = self._samples, self.row
+        return Instant(
+            int(samples.time_ms[row]),
+            int(samples.monotonic_ns[row]),
+            int(self._boottime_ns[row]),
+            str(int(samples.boot[row])),
+        )
+
+
+def _boottime(samples: Samples) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the clock (T,) that counts suspend, which is not stored: the wall clock, but for where that jumped."""
+    doubtful = (samples.flags & FLAG_DOUBTFUL) != 0
+    jumped = doubtful & ((samples.flags & FLAG_GAP) != 0)
+    steps = np.diff(samples.time_ms, prepend=samples.time_ms[:1]) * 1_000_000
+    ran = np.diff(samples.monotonic_ns, prepend=samples.monotonic_ns[:1])
+    return np.asarray(10**9 + np.cumsum(np.where(jumped, ran, steps)))
+
+
+class RecordedRounds:
+    """In the place of the collectors. `changes` are the host's, oldest first; marks are left to the caller."""
+
+    def __init__(self, samples: Samples, clock: RecordedClock, changes: Sequence[Change]) -> None:
+        self._samples = samples
+        self._clock = clock
+        self._changes = [change for change in changes if change.kind is not ChangeKind.MARK]
+        self._next_change = 0
+        self._writability = Writability()
+        self._read_only = [
+            (column, spec.resource)
+            for column, spec in enumerate(samples.specs)
+            if spec.family == "filesystem" and spec.name == f"filesystem.{spec.resource}.read_only"
+        ]
+        self._families = {
+            name: np.array([column for column, spec in enumerate(samples.specs) if spec.family == name], np.int64)
+            for name in COLLECTOR_NAMES
+            if any(spec.family == name for spec in samples.specs)
+        }
+        self._worked: set[str] = set()
+        self._silent: dict[str, int] = {}
+
+    def collect(self, monotonic_ns: int) -> Round:  # noqa: ARG002 - the clock knows the row
+        """Return what was measured at the present sample."""
+        row = self._clock.row
+        values = self._samples.values[row]
+        present = np.isfinite(values)
+        measured = tuple(zip(self._samples.specs, values.tolist(), strict=True))
+        if not present.all():
+            measured = tuple(compress(measured, present.tolist()))
+        mounts = {mount: values[column] > 0 for column, mount in self._read_only if np.isfinite(values[column])}
+        findings = self._writability.observe(mounts)
+        if self._samples.flags[row] & FLAG_GAP:  # a restart, perhaps with other sources
+            self._worked.clear()
+        for name, columns in self._families.items():
+            self._silent[name] = 0 if present[columns].any() else self._silent.get(name, 0) + 1
+            if not self._silent[name]:
+                self._worked.add(name)
+            elif name in self._worked and self._silent[name] >= STOPPED_ROUNDS:
+                findings.append(stopped(name, "its signals are missing"))
+        return Round(measured, (), tuple(findings), None, tuple(self._noticed(int(self._samples.time_ms[row]))))
+
+    def _noticed(self, time_ms: int) -> Iterable[Noticed]:
+        while self._next_change < len(self._changes) and self._changes[self._next_change].time_ms <= time_ms:
+            change = self._changes[self._next_change]
+            self._next_change += 1
+            yield _as_noticed(change)
+
+
+def _as_noticed(change: Change) -> Noticed:
+    """Return a stored change as the collector told it, with the run of a unit that it began or ended."""
+    began = ended = ""
+    if change.kind is ChangeKind.UNIT:
+        began = change.text.removesuffix(_STARTED) if change.text.endswith(_STARTED) else ""
+        ended = change.text.removesuffix(_STOPPED) if change.text.endswith(_STOPPED) else ""
+    if change.kind is ChangeKind.TIMER and change.text.endswith(_RAN):
+        began = f"{change.text.removesuffix(_RAN)}.service"
+    return Noticed(change.kind, change.text, change.time_ms, began, ended)
+
+
+class NoCulprits(Culprits):
+    """In the place of the process scan: who ran then is not recorded."""
+
+    def __init__(self) -> None:
+        pass
+
+    def calm(self, units: object) -> None:
+        """Learn nothing."""
+
+    def name(self, contributors: Sequence[Contributor], units: object, monotonic_ns: int) -> tuple[Culprit, ...]:  # noqa: ARG002
+        """Name nobody."""
+        return ()
