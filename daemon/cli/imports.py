@@ -1,0 +1,406 @@
+"""`presage import`: history from a Prometheus or a file, so that presaged knows this host from its first hour.
+
+Enters: where the history is. Leaves: rows of history.db, and a summary. It opens the databases beside the running
+daemon, each time for a moment; what was interrupted goes on where it stopped when the same command is given again.
+"""
+
+import asyncio
+import os
+import pwd
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from daemon.cli.configuration import ConfigOption
+from daemon.cli.terminal import complain, console, print_json, print_rows, printable
+from daemon.config import Loaded, load
+from daemon.errors import DaemonError, StateError
+
+if TYPE_CHECKING:  # NumPy and aiohttp are loaded when they are needed: `presage --help` is quick
+    from daemon.imports.pages import Imported
+    from daemon.imports.table import Table
+    from daemon.imports.writer import ImportWriter
+
+_INTERRUPTED = 130
+_LABEL = 10
+_DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
+_DATABASES = ("history.db", "state.db")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which Prometheus, and what of it."""
+
+    url: str
+    token: str | None
+    instances: tuple[str, ...]
+    days: int
+
+
+def import_history(
+    *,
+    prometheus: Annotated[
+        str | None, typer.Option(metavar="URL", help="A Prometheus, Thanos, Mimir or VictoriaMetrics.")
+    ] = None,
+    instance: Annotated[
+        list[str] | None,
+        typer.Option(metavar="I", help="The node_exporter of this host (default: by host name); may be repeated."),
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=365, help="How many days back from now.")] = 30,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Bearer token for the Prometheus.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", exists=True, dir_okay=False, help="A table of our signals.")
+    ] = None,
+    openmetrics: Annotated[
+        Path | None,
+        typer.Option("--openmetrics", metavar="FILE", exists=True, dir_okay=False, help="Series of node_exporter."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
+) -> None:
+    """Import what others have measured of this host before presaged did.
+
+    It may run beside the daemon, be interrupted, and be given again: nothing is written twice.
+    """
+    if sum(source is not None for source in (prometheus, csv, openmetrics)) != 1:
+        raise typer.BadParameter("give one of --prometheus URL, --csv FILE and --openmetrics FILE")
+    source = None
+    if prometheus is not None:
+        source = Source(_checked_url(prometheus), _token(token_file), tuple(instance or ()), days)
+    elif instance or token_file is not None:
+        raise typer.BadParameter("--instance and --token-file go with --prometheus")
+    loaded = load(config)
+    try:
+        check_folder(loaded.state_directory)
+        if source is not None:
+            imported = asyncio.run(_from_prometheus(loaded, source))
+        else:
+            imported = _from_tables(loaded, partial(_tables, csv, openmetrics))
+    except KeyboardInterrupt:
+        complain("stopped; the same command goes on from here")
+        raise typer.Exit(_INTERRUPTED) from None
+    except (StateError, sqlite3.Error) as error:
+        raise DaemonError(str(error)) from error
+    _show(imported, as_json=as_json)
+
+
+def _checked_url(url: str) -> str:
+    from daemon.imports.prometheus import base_url  # noqa: PLC0415 - see above
+
+    try:
+        return base_url(url)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--prometheus") from None
+
+
+def _token(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not plain text"
+        raise typer.BadParameter(f"{path} cannot be read: {reason}", param_hint="--token-file") from None
+    if not token or not token.isprintable():
+        raise typer.BadParameter(f"{path} must hold the token alone, on one line", param_hint="--token-file")
+    return token
+
+
+def check_folder(folder: Path) -> None:
+    """Check that the state folder can be written by us. Raises DaemonError with the remedy."""
+    try:
+        status = folder.stat()
+        if not folder.is_dir():
+            raise DaemonError(f"{folder} is a file: name a folder in [storage] directory")
+    except FileNotFoundError:
+        raise DaemonError(
+            f"{folder} does not exist: start presaged once, it makes it, or name another in [storage] directory"
+        ) from None
+    except OSError as error:
+        raise DaemonError(f"{folder}: {error.strerror}: run `sudo presage import ...`") from None
+    paths = [folder, *(path for name in _DATABASES if (path := folder / name).exists())]
+    for path in paths:
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise DaemonError(
+                f"{path} may not be written by {_user(os.geteuid())}: run it as its owner,"
+                f" `sudo -u {_user(status.st_uid)} presage import ...`, or as root"
+            )
+    _refuse_damaged(folder / _DATABASES[0])
+
+
+def _refuse_damaged(path: Path) -> None:
+    """A damaged history is set aside by who opens it: that is left to the daemon, which may have it open."""
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+            database.execute("SELECT max(seq) FROM samples").fetchone()
+    except sqlite3.OperationalError:
+        return  # busy, or of no table yet: opening it tells
+    except sqlite3.DatabaseError as error:
+        raise DaemonError(f"{path} is damaged ({error}): restart presaged, which sets it aside, then import") from error
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+@contextmanager
+def _opened(loaded: Loaded) -> "Iterator[ImportWriter]":
+    """Open both databases for a writer. What root creates in the folder of another is given to that one."""
+    from daemon.history import History  # noqa: PLC0415 - see above
+    from daemon.imports.pages import patiently  # noqa: PLC0415 - see above
+    from daemon.imports.writer import ImportWriter  # noqa: PLC0415 - see above
+    from daemon.state import StateDatabase  # noqa: PLC0415 - see above
+
+    folder = loaded.state_directory
+    interval = float(loaded.config.sampling.interval_seconds)
+    try:
+        with (
+            closing(patiently(lambda: History(folder / "history.db"))) as history,
+            closing(patiently(lambda: StateDatabase(folder / "state.db"))) as state,
+        ):
+            _give_to_owner(folder)
+            yield patiently(lambda: ImportWriter(history, state, interval_seconds=interval, now_ms=_now_ms()))
+    finally:
+        _give_to_owner(folder)
+
+
+def _give_to_owner(folder: Path) -> None:
+    """A file of root's in the folder of the service's user would keep the daemon from its own database."""
+    owner = folder.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return
+    for path in folder.iterdir():
+        if path.is_file() and not path.is_symlink() and path.stat().st_uid == 0:
+            os.chown(path, owner.st_uid, owner.st_gid)
+
+
+async def _from_prometheus(loaded: Loaded, source: Source) -> "Imported":
+    """Find this host's series, then import page after page."""
+    from daemon.collectors.base import HostPaths  # noqa: PLC0415 - see above
+    from daemon.imports import pages  # noqa: PLC0415 - see above
+    from daemon.imports.node_exporter import METRICS, convert, names_of_disks  # noqa: PLC0415 - see above
+    from daemon.imports.prometheus import Prometheus  # noqa: PLC0415 - see above
+
+    config = loaded.config
+    interval = float(config.sampling.interval_seconds)
+    now_ms = _now_ms()
+    first_ms = (now_ms - source.days * _DAY_MS) // pages.PAGE_MS * pages.PAGE_MS
+    with _progress() as progress:
+        async with Prometheus(source.url, token=source.token, told=progress.say) as server:
+            targets = await pages.find_targets(server, config.host.name, source.instances, first_ms, now_ms)
+            scrape = await pages.find_interval(server, targets, first_ms, now_ms)
+            if warning := pages.judge_interval(scrape, interval, server.where):
+                progress.say(warning)
+            gap = pages.GAP_INTERVALS * max(scrape, interval)
+            with _opened(loaded) as writer:
+                if writer.before_ms <= first_ms:
+                    raise DaemonError(
+                        f"there are samples of this host since {_day(writer.before_ms)} already, and only what is"
+                        f" earlier is imported: give more than --days {source.days}"
+                    )
+                progress.begin(first_ms, writer.before_ms)
+                work = pages.PagedImport(
+                    server,
+                    targets,
+                    writer,
+                    names=METRICS,
+                    convert=partial(
+                        convert,
+                        gap_seconds=gap,
+                        names=names_of_disks(HostPaths().sys),
+                        exclude_mounts=config.collectors.exclude_mounts,
+                        exclude_disks=config.collectors.exclude_disks,
+                        exclude_interfaces=config.collectors.exclude_interfaces,
+                    ),
+                    source=" ".join(("prometheus", server.where, *targets.instances)),
+                    scrape_seconds=scrape,
+                    gap_seconds=gap,
+                    span_ms=(first_ms, writer.before_ms),
+                    progress=progress.show,
+                )
+                imported = await work.run()
+                await asyncio.to_thread(pages.patiently, writer.finish)
+    return imported
+
+
+def _tables(csv: Path | None, openmetrics: Path | None) -> "Iterator[Table]":
+    """Read the one file that was given."""
+    from daemon.imports.text import read_csv, read_openmetrics  # noqa: PLC0415 - see above
+
+    if csv is not None:
+        yield from read_csv(csv)
+    elif openmetrics is not None:
+        yield from read_openmetrics(openmetrics)
+
+
+def _from_tables(loaded: Loaded, tables: "Callable[[], Iterator[Table]]") -> "Imported":
+    """Import every table of a file; time between two of them that is a gap is told."""
+    from daemon.imports.pages import GAP_INTERVALS, Imported, patiently  # noqa: PLC0415 - see above
+
+    gap_ms = GAP_INTERVALS * loaded.config.sampling.interval_seconds * 1000
+    imported = Imported(0, 0)
+    last_ms: int | None = None
+    with _progress() as progress, _opened(loaded) as writer:
+        progress.begin(0, 0)
+        for table in tables():
+            if not len(table.time_ms):
+                continue
+            first_ms, end_ms = int(table.time_ms[0]), int(table.time_ms[-1]) + 1
+            written = patiently(partial(writer.write, table, first_ms, end_ms))
+            imported.new += written.new
+            imported.known += written.known
+            imported.signals.update(spec.name for spec in table.specs)
+            for time_ms in table.time_ms.tolist():
+                if last_ms is not None and time_ms - last_ms > gap_ms:
+                    imported.unseen_ms += time_ms - last_ms
+                last_ms = time_ms
+            imported.first_ms = imported.first_ms or first_ms
+            imported.end_ms = end_ms
+            progress.show(imported, end_ms)
+        patiently(writer.finish)
+    return imported
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class _Progress:
+    """What is told while it works: a bar on a terminal, else a line for every tenth."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._first_ms = self._end_ms = 0
+        self._told = 0
+
+    def begin(self, first_ms: int, end_ms: int) -> None:
+        """Say of which span it is; (0, 0) when nobody knows."""
+        self._first_ms, self._end_ms = first_ms, end_ms
+        self._began = time.monotonic()
+
+    def show(self, imported: "Imported", until_ms: int) -> None:
+        """Tell of all up to `until_ms`."""
+        tenth = int(10 * self._share(until_ms))
+        if tenth > self._told:
+            self._told = tenth
+            if imported.new or imported.known:  # what was done before goes by in a moment
+                self.say(f"{tenth * 10} %: {self._words(imported, until_ms)}")
+
+    def say(self, text: str) -> None:
+        """Tell one line."""
+        complain(printable(text))
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+    def _share(self, until_ms: int) -> float:
+        return (until_ms - self._first_ms) / (self._end_ms - self._first_ms) if self._end_ms else 0.0
+
+    def _words(self, imported: "Imported", until_ms: int) -> str:
+        rows = imported.new + imported.known
+        speed = rows / max(time.monotonic() - self._began, 0.001)
+        days = f"{(until_ms - self._first_ms) / _DAY_MS:.1f} of {(self._end_ms - self._first_ms) / _DAY_MS:.1f} days, "
+        return f"{days if self._end_ms else ''}{rows:,} rows, {speed:,.0f} rows/s"
+
+
+class _Bar(_Progress):
+    """The same as a bar that rich draws on stderr."""
+
+    def __init__(self) -> None:
+        from rich.console import Console  # noqa: PLC0415 - only on a terminal
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+        super().__init__()
+        self._bar = Progress(
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeRemainingColumn(),
+            console=Console(stderr=True, markup=False, highlight=False, emoji=False),
+            transient=True,
+        )
+        self._task = self._bar.add_task("asking for the series of this host", total=None)
+        self._bar.start()
+
+    def show(self, imported: "Imported", until_ms: int) -> None:
+        total = 1.0 if self._end_ms else None
+        words = self._words(imported, until_ms)
+        self._bar.update(self._task, total=total, completed=self._share(until_ms), description=words)
+
+    def say(self, text: str) -> None:
+        self._bar.console.print(f"presage: {printable(text)}", soft_wrap=True)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+@contextmanager
+def _progress() -> Iterator[_Progress]:
+    shown = _Bar() if sys.stderr.isatty() else _Progress()
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+def _show(imported: "Imported", *, as_json: bool) -> None:
+    """Print what came of it, and what comes next."""
+    if as_json:
+        print_json(
+            {
+                "first_at": _iso(imported.first_ms),
+                "end_at": _iso(imported.end_ms),
+                "rows_new": imported.new,
+                "rows_known": imported.known,
+                "signals": len(imported.signals),
+                "unseen_hours": round(imported.unseen_ms / _HOUR_MS, 2),
+                "done_before_hours": round(imported.skipped_ms / _HOUR_MS, 2),
+            }
+        )
+        return
+    rows = [
+        ("span", Text(f"{_minute(imported.first_ms)} to {_minute(imported.end_ms)}")),
+        ("rows", Text(f"{imported.new:,} new, {imported.known:,} known")),
+        ("signals", Text(f"{len(imported.signals)}")),
+    ]
+    if imported.skipped_ms:
+        rows.append(("skipped", Text(f"{_length(imported.skipped_ms)} that were imported before")))
+    if imported.unseen_ms:
+        rows.append(("unseen", Text(f"{_length(imported.unseen_ms)} without a sample", "yellow")))
+    after = "presaged takes it up within five minutes; `presage backtest` shows what it would have sent"
+    rows.append(("next", Text(after if imported.new else "nothing new to take up")))
+    print_rows(console(), rows, _LABEL)
+
+
+def _length(ms: int) -> str:
+    return f"{ms / _HOUR_MS:.1f} h" if ms < 2 * _DAY_MS else f"{ms / _DAY_MS:.1f} days"
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _minute(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _day(ms: int) -> str:
+    return _minute(ms).partition(" ")[0]
