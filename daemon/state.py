@@ -262,7 +262,7 @@ class StateDatabase(DurableDatabase):
         )
 
     def occurrences_named(self, ending: str) -> list[Occurrence]:
-        """Return the occurrences whose id ends with `ending`, those of a backtest too; two at most: so many are too many."""
+        """Return the occurrences whose id ends with `ending`, of a backtest too, at most two: so many are too many."""
         pattern = f"%{ending.upper()}"
         return self._occurrences(
             self._read(

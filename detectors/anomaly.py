@@ -185,7 +185,7 @@ class LiveScorer:
         self._relative.clear()
 
     def warm(self, values: Float32, hours: Hours) -> None:
-        """Take in the last rows (16 + T, S), as if the scorer had been on duty: scores for the last T, at `hours` (T,)."""
+        """Take in the last rows (16 + T, S), the last T of them scored, at `hours` (T,): as if it had been on duty."""
         for back, hour in enumerate(hours.tolist(), 1):
             window = values[back : back + WINDOW]
             if np.isfinite(window[-1]).any():

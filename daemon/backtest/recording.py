@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import compress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daemon.backtest.result import Samples
 from daemon.clock import Instant
@@ -40,7 +41,7 @@ class RecordedClock:
         )
 
 
-def _boottime(samples: Samples) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _boottime(samples: Samples) -> NDArray[np.int64]:
     """Return the clock (T,) that counts suspend, which is not stored: the wall clock, but for where that jumped."""
     doubtful = (samples.flags & FLAG_DOUBTFUL) != 0
     jumped = doubtful & ((samples.flags & FLAG_GAP) != 0)

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerting.alert import AlertBook
-from alerting.outbox import Notification as Sent
 from alerting.outbox import Outbox, OutboxItem
 from alerting.pipeline import Pipeline
 from alerting.redact import redactor
 from alerting.render import sentence
+from alerting.sinks.base import Notification as Sent
 from alerting.ulid import UlidSource
 from daemon import worker
 from daemon.alert_settings import pipeline_settings
@@ -88,7 +88,7 @@ class _Kept(Outbox):
         super().__init__(*args, **more)  # type: ignore[arg-type]
         self.items: list[OutboxItem] = []
 
-    def added(self, items: Iterable[OutboxItem], dropped: Mapping[str, int] = {}) -> None:  # noqa: ARG002, B006
+    def added(self, items: Iterable[OutboxItem], dropped: Mapping[str, int] = {}) -> None:  # noqa: ARG002
         """Keep `items`."""
         self.items += items
 
@@ -184,7 +184,7 @@ class _Replay:
         )
         settings = pipeline_settings(config)
         store = OffloadedState(state, offload)
-        new_id = UlidSource(lambda count: hashlib.sha256(f"backtest of {host}".encode()).digest()[:count])
+        new_id = UlidSource(self._letters)
         sinks = [_Told(one.name) for one in config.alerting.sinks] or [_Told(_NOBODY)]
         self._outbox = _Kept(store, sinks, now_ms=lambda: clock.now().time_ms)
         self._pipeline = Pipeline(
@@ -233,6 +233,10 @@ class _Replay:
             publish=self._note,
             jumped=lambda: None,
         )
+
+    def _letters(self, count: int) -> bytes:
+        """Return what stands for chance in an id: the same moment has the same ids in every replay of this host."""
+        return hashlib.sha256(f"backtest {self._host} {self._clock.now().time_ms}".encode()).digest()[:count]
 
     def close(self) -> None:
         """Close the databases; the folder goes with them."""

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from daemon import __version__
-from daemon.cli import alerts, changes, configuration, doctor, explain, silences, sinks, status
+from daemon.cli import alerts, backtest, changes, configuration, doctor, explain, imports, silences, sinks, status
 from daemon.cli.terminal import complain, on_terminal
 from daemon.errors import ConfigError, PresagedError
 
@@ -41,6 +41,7 @@ app = typer.Typer(
     epilog=_examples(
         ("presage status", "what is unusual now, and what is still lacking"),
         ("presage explain latest", "why the latest alert fired, and who was told"),
+        ("presage backtest", "what would have been sent last month"),
         ("presage drill", "whether notifications arrive"),
         ("presage doctor", "what on this host keeps presaged from its work"),
         ("presage config check", "whether the configuration is valid"),
@@ -68,6 +69,7 @@ app.command(
     "status",
     epilog=_examples(
         ("presage status", "on one screen"),
+        ("presage status --data", "how complete the stored history is"),
         ("presage status --json | jq .anomaly.score", "for programs"),
     ),
 )(status.show_status)
@@ -114,6 +116,22 @@ app.command(
     ),
 )(alerts.feedback)
 app.command("drill", epilog=_examples(("presage drill", "takes two samples")))(sinks.drill)
+
+app.command(
+    "import",
+    epilog=_examples(
+        ("presage import --prometheus http://prometheus:9090", "the last 30 days of this host"),
+        ("presage import --openmetrics month.om", "from a file"),
+    ),
+)(imports.import_history)
+app.command(
+    "backtest",
+    epilog=_examples(
+        ("presage backtest", "all that is stored"),
+        ("presage backtest --html month.html", "with plots"),
+        ("presage backtest --compare other.toml", "what another configuration would send"),
+    ),
+)(backtest.backtest)
 
 _silence = typer.Typer(help="Keep alerts quiet for a while.")
 _silence.command(

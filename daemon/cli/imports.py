@@ -10,13 +10,13 @@ import pwd
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 from rich.text import Text
@@ -48,6 +48,16 @@ class Source:
     days: int
 
 
+class Conversion(TypedDict):
+    """How `node_exporter.convert` is asked."""
+
+    gap_seconds: float
+    names: Mapping[str, str]
+    exclude_mounts: Sequence[str]
+    exclude_disks: Sequence[str]
+    exclude_interfaces: Sequence[str]
+
+
 def import_history(
     *,
     prometheus: Annotated[
@@ -55,7 +65,7 @@ def import_history(
     ] = None,
     instance: Annotated[
         list[str] | None,
-        typer.Option(metavar="I", help="The node_exporter of this host (default: by host name); may be repeated."),
+        typer.Option(metavar="I", help="The node_exporter of this host (default: by its name); may be repeated."),
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=365, help="How many days back from now.")] = 30,
     token_file: Annotated[
@@ -80,15 +90,18 @@ def import_history(
     source = None
     if prometheus is not None:
         source = Source(_checked_url(prometheus), _token(token_file), tuple(instance or ()), days)
-    elif instance or token_file is not None:
-        raise typer.BadParameter("--instance and --token-file go with --prometheus")
+    elif token_file is not None:
+        raise typer.BadParameter("--token-file goes with --prometheus")
+    elif instance and (csv is not None or len(instance) > 1):
+        raise typer.BadParameter("--instance goes with --prometheus, and once with --openmetrics")
     loaded = load(config)
     try:
         check_folder(loaded.state_directory)
         if source is not None:
             imported = asyncio.run(_from_prometheus(loaded, source))
         else:
-            imported = _from_tables(loaded, partial(_tables, csv, openmetrics))
+            file = csv or openmetrics or Path()
+            imported = _from_file(loaded, file, _tables(loaded, csv, file, instance[0] if instance else None))
     except KeyboardInterrupt:
         complain("stopped; the same command goes on from here")
         raise typer.Exit(_INTERRUPTED) from None
@@ -194,18 +207,16 @@ def _give_to_owner(folder: Path) -> None:
 
 async def _from_prometheus(loaded: Loaded, source: Source) -> "Imported":
     """Find this host's series, then import page after page."""
-    from daemon.collectors.base import HostPaths  # noqa: PLC0415 - see above
     from daemon.imports import pages  # noqa: PLC0415 - see above
-    from daemon.imports.node_exporter import METRICS, convert, names_of_disks  # noqa: PLC0415 - see above
+    from daemon.imports.node_exporter import METRICS, convert  # noqa: PLC0415 - see above
     from daemon.imports.prometheus import Prometheus  # noqa: PLC0415 - see above
 
-    config = loaded.config
-    interval = float(config.sampling.interval_seconds)
+    interval = float(loaded.config.sampling.interval_seconds)
     now_ms = _now_ms()
     first_ms = (now_ms - source.days * _DAY_MS) // pages.PAGE_MS * pages.PAGE_MS
     with _progress() as progress:
         async with Prometheus(source.url, token=source.token, told=progress.say) as server:
-            targets = await pages.find_targets(server, config.host.name, source.instances, first_ms, now_ms)
+            targets = await pages.find_targets(server, loaded.config.host.name, source.instances, first_ms, now_ms)
             scrape = await pages.find_interval(server, targets, first_ms, now_ms)
             if warning := pages.judge_interval(scrape, interval, server.where):
                 progress.say(warning)
@@ -222,14 +233,7 @@ async def _from_prometheus(loaded: Loaded, source: Source) -> "Imported":
                     targets,
                     writer,
                     names=METRICS,
-                    convert=partial(
-                        convert,
-                        gap_seconds=gap,
-                        names=names_of_disks(HostPaths().sys),
-                        exclude_mounts=config.collectors.exclude_mounts,
-                        exclude_disks=config.collectors.exclude_disks,
-                        exclude_interfaces=config.collectors.exclude_interfaces,
-                    ),
+                    convert=partial(convert, **_conversion(loaded, gap)),
                     source=" ".join(("prometheus", server.where, *targets.instances)),
                     scrape_seconds=scrape,
                     gap_seconds=gap,
@@ -241,42 +245,52 @@ async def _from_prometheus(loaded: Loaded, source: Source) -> "Imported":
     return imported
 
 
-def _tables(csv: Path | None, openmetrics: Path | None) -> "Iterator[Table]":
-    """Read the one file that was given."""
+def _conversion(loaded: Loaded, gap_seconds: float) -> Conversion:
+    """Return how series of node_exporter become signals, by the rules that the collectors have here."""
+    from daemon.collectors.base import HostPaths  # noqa: PLC0415 - see above
+    from daemon.imports.node_exporter import names_of_disks  # noqa: PLC0415 - see above
+
+    collectors = loaded.config.collectors
+    return {
+        "gap_seconds": gap_seconds,
+        "names": names_of_disks(HostPaths().sys),
+        "exclude_mounts": collectors.exclude_mounts,
+        "exclude_disks": collectors.exclude_disks,
+        "exclude_interfaces": collectors.exclude_interfaces,
+    }
+
+
+def _from_file(loaded: Loaded, path: Path, tables: "Iterator[Table]") -> "Imported":
+    """Import every table of a file; the databases are opened when the first of them could be read."""
+    from daemon.imports import pages  # noqa: PLC0415 - see above
+
+    interval = float(loaded.config.sampling.interval_seconds)
+    gap_ms = round(pages.GAP_INTERVALS * interval * 1000)
+    imported: Imported | None = None
+    with _progress() as progress, ExitStack() as stack:
+        for table in tables:
+            if imported is None:
+                if warning := pages.judge_interval(pages.pause_seconds(table, interval), interval, str(path)):
+                    progress.say(warning)
+                writer = stack.enter_context(_opened(loaded))
+                imported = pages.Imported(int(table.time_ms[0]), int(table.time_ms[0]))
+                progress.begin(imported.first_ms, writer.before_ms)
+            pages.import_table(table, writer, imported, gap_ms, progress.show)
+        if imported is None or not imported.new + imported.known:
+            raise DaemonError(f"{path}: no sample of it is from before presaged took its own")
+        pages.patiently(writer.finish)
+    return imported
+
+
+def _tables(loaded: Loaded, csv: Path | None, openmetrics: Path, instance: str | None) -> "Iterator[Table]":
+    """Read the file that was given; nothing of it is read yet when this returns."""
+    from daemon.imports.pages import GAP_INTERVALS  # noqa: PLC0415 - see above
     from daemon.imports.text import read_csv, read_openmetrics  # noqa: PLC0415 - see above
 
     if csv is not None:
-        yield from read_csv(csv)
-    elif openmetrics is not None:
-        yield from read_openmetrics(openmetrics)
-
-
-def _from_tables(loaded: Loaded, tables: "Callable[[], Iterator[Table]]") -> "Imported":
-    """Import every table of a file; time between two of them that is a gap is told."""
-    from daemon.imports.pages import GAP_INTERVALS, Imported, patiently  # noqa: PLC0415 - see above
-
-    gap_ms = GAP_INTERVALS * loaded.config.sampling.interval_seconds * 1000
-    imported = Imported(0, 0)
-    last_ms: int | None = None
-    with _progress() as progress, _opened(loaded) as writer:
-        progress.begin(0, 0)
-        for table in tables():
-            if not len(table.time_ms):
-                continue
-            first_ms, end_ms = int(table.time_ms[0]), int(table.time_ms[-1]) + 1
-            written = patiently(partial(writer.write, table, first_ms, end_ms))
-            imported.new += written.new
-            imported.known += written.known
-            imported.signals.update(spec.name for spec in table.specs)
-            for time_ms in table.time_ms.tolist():
-                if last_ms is not None and time_ms - last_ms > gap_ms:
-                    imported.unseen_ms += time_ms - last_ms
-                last_ms = time_ms
-            imported.first_ms = imported.first_ms or first_ms
-            imported.end_ms = end_ms
-            progress.show(imported, end_ms)
-        patiently(writer.finish)
-    return imported
+        return read_csv(csv)
+    gap = GAP_INTERVALS * loaded.config.sampling.interval_seconds
+    return read_openmetrics(openmetrics, instance=instance, **_conversion(loaded, gap))
 
 
 def _now_ms() -> int:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from daemon.api import AlertAnswer, AnomalyAnswer, SinkAnswer, StatusAnswer
 from daemon.cli.client import fetch_status
+from daemon.cli.owner import as_owner
 from daemon.cli.terminal import console, print_json, print_rows, printable
 from daemon.config import load
 
@@ -30,9 +31,17 @@ _STEPS = ((172_800.0, 86_400.0, "d"), (7200.0, 3600.0, "h"), (120.0, 60.0, "min"
 
 def show_status(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help=CONFIG_HELP)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")] = False,
+    data: Annotated[bool, typer.Option("--data", help="How good the stored history is.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
 ) -> None:
     """Show what the running daemon knows."""
+    if data:
+        from daemon.cli.data import show_data  # noqa: PLC0415 - it loads NumPy
+
+        loaded = load(config)
+        with as_owner(loaded.state_directory):
+            show_data(loaded, as_json)
+        return
     status, body = fetch_status(load(config))
     if as_json:
         print_json(json.loads(body))

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daemon.clock import Instant
 from daemon.continuity import hour_of_week
@@ -87,9 +88,7 @@ class ImportWriter:
         samples = [
             StoredSample(
                 place,
-                Instant(
-                    time_ms := int(table.time_ms[row]), time_ms * 1_000_000, 0, f"imported-{int(table.boot[row])}"
-                ),
+                Instant(time_ms := int(table.time_ms[row]), time_ms * 1_000_000, 0, f"imported-{int(table.boot[row])}"),
                 hour_of_week(time_ms),
                 FLAG_GAP if gaps[row] else 0,
                 0,
@@ -104,7 +103,7 @@ class ImportWriter:
         self.changed |= new > 0
         return Written(new, len(samples) - new)
 
-    def _places(self, time_ms: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def _places(self, time_ms: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number (T,) of the sample at each time: one for each interval, the last before us is -1.
 
         The border between two intervals lies half an interval from where the source takes its samples, so that a
