@@ -213,7 +213,7 @@ async def _from_prometheus(loaded: Loaded, source: Source) -> "Imported":
 
     interval = float(loaded.config.sampling.interval_seconds)
     now_ms = _now_ms()
-    first_ms = (now_ms - source.days * _DAY_MS) // pages.PAGE_MS * pages.PAGE_MS
+    first_ms = now_ms - source.days * _DAY_MS
     with _progress() as progress:
         async with Prometheus(source.url, token=source.token, told=progress.say) as server:
             targets = await pages.find_targets(server, loaded.config.host.name, source.instances, first_ms, now_ms)

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ Convert = Callable[[Scrapes], Table]
 
 PAGE_MS = 6 * 3600 * 1000
 _SMALLEST_PAGE_MS = PAGE_MS // 64  # 5.6 minutes: less would not hold the rows that a rate needs
+_FEW = 4  # scrapes that tell no interval
 _GROW_AFTER = 4  # pages in a row that were not too large
 GAP_INTERVALS = 2.5
 _APART_INTERVALS = 0.75  # a scrape that is nearer to one under another name is of the same moment
@@ -128,10 +130,10 @@ async def find_interval(server: Prometheus, targets: Targets, first_ms: int, end
     Raises DaemonError where there is none, and where two hosts bear the same name.
     """
     ask = selector((_BOOT, _MEMORY), targets.instances)
-    for page_ms in range((end_ms - 1) // PAGE_MS * PAGE_MS, first_ms - 1, -PAGE_MS):
-        found = await server.samples(ask, page_ms, min(page_ms + PAGE_MS, end_ms), divisible=False)
+    for page_ms in range((end_ms - 1) // PAGE_MS * PAGE_MS, first_ms - PAGE_MS, -PAGE_MS):
+        found = await server.samples(ask, max(page_ms, first_ms), min(page_ms + PAGE_MS, end_ms), divisible=False)
         _refuse_two_hosts(found)
-        distances = [np.diff(one.series.time_ms) for one in found if len(one.series.time_ms) > _GROW_AFTER]
+        distances = [np.diff(one.series.time_ms) for one in found if len(one.series.time_ms) > _FEW]
         if distances:
             return max(1.0, float(np.median(np.concatenate(distances))) / 1000)
     raise DaemonError(
@@ -166,6 +168,13 @@ def judge_interval(scrape_seconds: float, interval_seconds: float, where: str) -
     if max(scrape_seconds / interval_seconds, interval_seconds / scrape_seconds) > _DIFFERENT:
         return f"{text}: what is learned from it is less exact"
     return None
+
+
+def pause_seconds(table: Table, otherwise: float) -> float:
+    """Return the seconds between two rows, in the middle; `otherwise` where there are too few."""
+    if len(table.time_ms) <= _FEW:
+        return otherwise
+    return float(np.median(np.diff(table.time_ms))) / 1000
 
 
 def join(found: Iterable[LabelledSeries], target_labels: frozenset[str], apart_ms: float) -> Scrapes:
@@ -207,6 +216,25 @@ def _concatenated(several: Sequence[Series]) -> Series:
     time_ms = np.concatenate([series.time_ms for series in several])
     order = np.argsort(time_ms, kind="stable")
     return Series(time_ms[order], np.concatenate([series.values for series in several])[order])
+
+
+def import_table(
+    table: Table, writer: Writer, result: Imported, gap_ms: int, progress: Callable[[Imported, int], None]
+) -> None:
+    """Write a table that is longer than a page, page by page, and add what came of it to `result`."""
+    for page in np.unique(table.time_ms // PAGE_MS).tolist():
+        end_ms = min((page + 1) * PAGE_MS, int(table.time_ms[-1]) + 1)
+        first, last = np.searchsorted(table.time_ms, [page * PAGE_MS, end_ms]).tolist()
+        before = max(first - 1, 0)  # tells of a gap
+        part = Table(table.specs, table.time_ms[before:last], table.values[before:last], table.boot[before:last])
+        written = patiently(partial(writer.write, part, page * PAGE_MS, end_ms))
+        result.new += written.new
+        result.known += written.known
+        pauses = np.diff(np.concatenate(([result.end_ms], table.time_ms[first:last])))
+        result.unseen_ms += int(pauses[pauses > gap_ms].sum())
+        result.end_ms = int(table.time_ms[last - 1]) + 1
+        progress(result, result.end_ms)
+    result.signals.update(spec.name for spec in table.specs)
 
 
 class PagedImport:

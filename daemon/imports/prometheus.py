@@ -35,8 +35,8 @@ _QUOTED_LETTERS = 200
 _CONNECT_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _NO_METHOD = 200, 400, 401, 403, 404, 405
-_TOO_MANY, _SERVER, _UNAVAILABLE = 429, 500, 503
-_DEAR_STATUSES = frozenset({413, 422, 504})
+_TOO_MANY, _SERVER, _GATEWAY_TIMEOUT = 429, 500, 504
+_DEAR_STATUSES = frozenset({413, 422})
 # What Prometheus, Thanos, Mimir and VictoriaMetrics say of a question that is too dear, beside the status 422.
 _DEAR = re.compile(
     r"too many (samples|chunks|points|series)|max.?samples|exceed|limit|time(d )?.?out|deadline", re.IGNORECASE
@@ -55,7 +55,7 @@ class TooMuch(DaemonError):
 
 
 class _Later(Exception):
-    """No answer this time. `reached` means that the server was; `slow`, that the deadline was too."""
+    """No answer this time. `reached` means that the server was; `slow`, that it may answer to less."""
 
     def __init__(
         self, reason: str, *, pause_seconds: float | None = None, reached: bool = False, slow: bool = False
@@ -193,11 +193,12 @@ class Prometheus:
         """Return what an answer that is not 200 means: to wait, to ask for less, or to give up."""
         said = _error_text(body)
         answer = f"HTTP {status}: {said}" if said else f"HTTP {status}"
-        dear = status in _DEAR_STATUSES or (status in {_BAD_REQUEST, _SERVER, _UNAVAILABLE} and _DEAR.search(said))
-        if dear:
+        dear = bool(_DEAR.search(said))
+        if status in _DEAR_STATUSES or (status == _BAD_REQUEST and dear):
             return TooMuch(f"{self.where}: {answer}")
         if status == _TOO_MANY or status >= _SERVER:
-            return _Later(answer, pause_seconds=_retry_after(retry_after), reached=True)
+            slow = status == _GATEWAY_TIMEOUT or (status != _TOO_MANY and dear)
+            return _Later(answer, pause_seconds=_retry_after(retry_after), reached=True, slow=slow)
         if status in {_UNAUTHORIZED, _FORBIDDEN}:
             remedy = "its token is not accepted" if self._headers else "give a bearer token by --token-file FILE"
             text = f"{self.where} does not let us in (HTTP {status}): {remedy}; a user in the URL is not supported"
@@ -301,7 +302,10 @@ def _error_text(body: bytes) -> str:
         said = body.decode("utf-8", "replace")
         if "<" in said:  # a page for people
             return ""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())[:_QUOTED_LETTERS]
+    said = " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())
+    if len(said) <= _QUOTED_LETTERS:
+        return said
+    return f"{said[: _QUOTED_LETTERS // 4]} ... {said[-_QUOTED_LETTERS:]}"  # the reason is behind the question
 
 
 _REASONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (

@@ -3,7 +3,10 @@
 import asyncio
 import json
 import re
+import shutil
 import sqlite3
+import ssl
+import subprocess
 import time
 from urllib.parse import parse_qs
 
@@ -216,6 +219,9 @@ async def test_a_503_that_means_too_much_is_no_reason_to_wait(double, text):
     double.faults = [double.error(503, text)]
     with pytest.raises(TooMuch):
         await ask(double)
+    double.faults = [double.error(503, text), double.error(504, "")]
+    async with server(double) as one:  # less is not to be had: it may be that a proxy waits for its server
+        assert await one.samples("x", FIRST_MS, FIRST_MS + 60_000, divisible=False)
 
 
 async def test_pauses_without_samples_are_counted_and_asked_for_again(double):
@@ -352,6 +358,20 @@ async def test_a_token_goes_along_and_is_never_told(double):
 async def test_an_address_where_nobody_answers_is_told_at_once(url, says):
     async with Prometheus(url) as one:
         with pytest.raises(DaemonError, match=says):
+            await one.samples("x", 0, 1000)
+
+
+async def test_a_certificate_of_nobody_is_told(tmp_path):
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], capture_output=True, check=True)  # noqa: ASYNC221
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listener = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    async with listener, Prometheus(f"https://localhost:{listener.sockets[0].getsockname()[1]}") as one:
+        with pytest.raises(DaemonError, match="its certificate is not valid for this host, or not signed"):
             await one.samples("x", 0, 1000)
 
 
