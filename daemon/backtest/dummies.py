@@ -34,6 +34,7 @@ _LOOKBACK_SECONDS = 300.0  # as long a value stands for what is not seen; after 
 _RATE_SECONDS = 120.0
 _SMOOTHED = 5  # samples
 _MAD_TO_DEVIATION = 1.4826  # of a normal distribution
+_BEYOND = np.float32(1e30)  # a greater surprise could not be added to another
 _BLOCK = 4096
 _FEWEST = 2  # samples make a line
 _ABSENT = "this host has no such signal"
@@ -263,7 +264,8 @@ def _robust(table: _Table, episodes_per_week: float, learning_days: float) -> Du
     scale = np.fmax(spread, floors)
     score = np.full(len(values), np.nan)
     for begin in range(0, len(values), _BLOCK):
-        z = np.abs(values[begin : begin + _BLOCK] - center) / scale
+        with np.errstate(over="ignore"):
+            z = np.minimum(np.abs(values[begin : begin + _BLOCK] - center) / scale, _BEYOND)
         score[begin : begin + _BLOCK] = np.fmax.reduce(z, axis=1, initial=np.nan)
     score = _smooth(score)
     threshold = budget_threshold(score[:learned], interval, episodes_per_week)
@@ -284,14 +286,15 @@ def _robust(table: _Table, episodes_per_week: float, learning_days: float) -> Du
 
 def _learned(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return median and spread (S,) of `values` (T, S), NaN for a signal that was never seen."""
-    center = np.full(values.shape[1], np.nan, np.float32)
+    center = np.full(values.shape[1], np.nan)
     spread = center.copy()
     for column, known in enumerate(np.isfinite(values).T):
-        part = values[known, column]
+        part = values[known, column].astype(np.float64)
         if len(part):
             center[column] = np.median(part)
-            spread[column] = _MAD_TO_DEVIATION * np.median(np.abs(part - center[column]))
-    return center, spread
+            spread[column] = np.median(np.abs(part - center[column]))
+    with np.errstate(over="ignore"):
+        return center.astype(np.float32), (_MAD_TO_DEVIATION * spread).astype(np.float32)
 
 
 def _smooth(score: Floats) -> Floats:

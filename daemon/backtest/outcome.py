@@ -42,9 +42,10 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An alert that nobody would have been told of."""
+    """An alert that nobody would have been told of: when it fired, since when it held, when it was over."""
 
     time_ms: int
+    started_ms: int
     resolved_ms: int | None
     alertname: str
     resource: str

@@ -38,7 +38,7 @@ def headline(report: Report) -> str:
     sent, judged = report.judged_notifications, _days(report.judged_days)
     if not sent:
         return f"nothing would have been sent in {judged.replace(' ', ' judged ', 1)}"
-    kinds = [f"{_number(sum(one.what == what for one in sent), 'that something ' + said)}" for what, said in _KINDS]
+    kinds = [f"{counted(sum(one.what == what for one in sent), 'that something ' + said)}" for what, said in _KINDS]
     of_which = ", ".join(text for text in kinds if not text.startswith("0 "))
     many = "1 notification" if len(sent) == 1 else f"{len(sent)} notifications"
     return f"{many} would have been sent in {judged.replace(' ', ' judged ', 1)}: {of_which}"
@@ -67,26 +67,32 @@ def learning_words(report: Report) -> str:
         return ""
     facts = sum(one.learning for one in report.notifications)
     text = f"the first {_days(report.learned_days)} were learned from: would have sent {report.would_have_sent}"
-    return f"{text}; {_number(facts, 'notification')} of facts went out all the same" if facts else text
+    return f"{text}; {counted(facts, 'notification')} of facts went out all the same" if facts else text
 
 
 def budget_words(report: Report) -> str:
     """Return how many episodes there were against the ceiling."""
     each = f"at most {report.ceiling:g} a week are meant"
     if report.judged_weeks < 1 / 7:
-        return f"{_number(report.episodes, 'episode')}, all while learning; {each}"
+        return f"{counted(report.episodes, 'episode')}, all while learning; {each}"
     rate = report.judged_episodes / report.judged_weeks
-    return f"{_number(report.judged_episodes, 'episode')} after the learning, {rate:.1f} a week; {each}"
+    return f"{counted(report.judged_episodes, 'episode')} after the learning, {rate:.1f} a week; {each}"
 
 
 def beside_words(one: Beside, report: Report) -> str:
     """Return how often a simple method fired, and how much of ours it saw too."""
     unit = "episode" if one.kind == "max|z|" else "firing"
+    text = f"{counted(one.counted, unit)}, {one.per_week:.1f} a week"
     told = sum(told.what == BEGAN for told in report.notifications)
-    return (
-        f"{_number(one.counted, unit)}, {one.per_week:.1f} a week; within an hour of {one.near_notifications} of our "
-        f"{_number(told, 'alert')} told and {one.near_records} of {_number(report.records, 'record')}"
-    )
+    ours = [
+        f"{near} of our {counted(count, what)}"
+        for near, count, what in (
+            (one.near_notifications, told, "alert told"),
+            (one.near_records, report.records, "record"),
+        )
+        if count
+    ]
+    return f"{text}; within an hour of {' and '.join(ours)}" if ours else text
 
 
 def kept_words(record: Record) -> str:
@@ -125,12 +131,13 @@ def _span(report: Report) -> Iterator[Row]:
     yield "host", Text(one_line(f"{report.host}: {report.name}"))
     if report.from_ms is None or report.to_ms is None:
         return
-    text = f"{local(report.from_ms)} to {local(report.to_ms)}: {report.samples:,} samples of {report.signals} signals"
+    many = f"{counted(report.samples, 'sample')} of {counted(report.signals, 'signal')}"
+    text = f"{local(report.from_ms)} to {local(report.to_ms)}: {many}"
     imported = f", {report.imported:,} of them imported" if report.imported else ""
     yield "history", Text(text + imported)
     yield (
         "replay",
-        Text(f"{_number(report.models, 'model')} learned, {duration(report.seconds)}; notify {report.notify}"),
+        Text(f"{counted(report.models, 'model')} learned, {duration(report.seconds)}; notify {report.notify}"),
     )
 
 
@@ -150,11 +157,11 @@ def _told(told: Told) -> Iterator[Row]:
 def _records(report: Report) -> Iterator[Row]:
     newest = len(report.newest_records)
     shown = f", the newest {newest} of them" if newest < report.records else ""
-    yield "records", Text(f"{_number(report.records, 'alert')} kept and shown, told to nobody{shown}")
+    yield "records", Text(f"{counted(report.records, 'alert')} kept and shown, told to nobody{shown}")
     for record in report.newest_records:
         head = Text(f"{local(record.time_ms)} {record.alertname} {one_line(record.resource)}".rstrip())
         if record.resolved_ms is not None:
-            head.append(f", {duration((record.resolved_ms - record.time_ms) / 1000)}")
+            head.append(f", {duration(round((record.resolved_ms - record.started_ms) / 1000))}")
         if record.kept != Kept.RECORD:
             head.append(f", {kept_words(record)}", "cyan")
         yield one_line(record.occurrence[-SHORT:]), head
@@ -173,7 +180,7 @@ def _week(week: Week, ceiling: float, *, plain: bool) -> Text:
             bar.append(mark, "bold")
         bar.append(full if cell < reached else empty, ("red" if over else "green") if cell < reached else "dim")
     part = f" in {_days(week.days)}" if week.days < _WHOLE_WEEK else ""
-    bar.append(f" {_number(week.episodes, 'episode')} of {ceiling:g}{part}, {_number(week.records, 'record')}")
+    bar.append(f" {counted(week.episodes, 'episode')} of {ceiling:g}{part}, {counted(week.records, 'record')}")
     return bar.append(", learning" if week.judged_days < week.days / 2 or not week.days else "", "cyan")
 
 
@@ -236,8 +243,11 @@ def _days(days: float) -> str:
     return f"{text} day" if text == "1" else f"{text} days"
 
 
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 or what.startswith("that ") else f"{count:,} {what}s"
+def counted(count: int, what: str) -> str:
+    """Return a number with its noun, in the plural where it is not one."""
+    noun, _, rest = what.partition(" ")
+    many = "" if count == 1 or noun == "that" else "s"
+    return f"{count:,} {noun}{many}{f' {rest}' if rest else ''}"
 
 
 def to_json(report: Report) -> dict[str, object]:
@@ -313,6 +323,7 @@ def _told_document(told: Told) -> dict[str, object]:
 def _record_document(record: Record) -> dict[str, object]:
     return {
         "at": rfc3339(record.time_ms),
+        "started_at": rfc3339(record.started_ms),
         "resolved_at": None if record.resolved_ms is None else rfc3339(record.resolved_ms),
         "alertname": record.alertname,
         "resource": record.resource,

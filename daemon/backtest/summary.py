@@ -161,6 +161,7 @@ def _records(backtest: Backtest) -> list[Record]:
     return [
         Record(
             one.fired_ms or one.started_ms,
+            one.started_ms,
             one.resolved_ms,
             one.alertname,
             one.resource,
