@@ -104,13 +104,15 @@ class ImportWriter:
         return Written(new, len(samples) - new)
 
     def _places(self, time_ms: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number (T,) of the sample at each time: one for each interval, the last before us is -1.
+        """Return the number (T,) of the sample at each time: one for each interval, the last below zero.
 
         The border between two intervals lies half an interval from where the source takes its samples, so that a
         scrape that is a little late is still in its own.
         """
         if self._origin_ms is None:
-            phase = (int(time_ms[-1]) + self._step_ms // 2 - self._before_ms) % self._step_ms
+            turns = (time_ms - self._before_ms) / self._step_ms
+            middle = float(np.angle(np.exp(2j * np.pi * turns).mean())) / (2 * np.pi)  # where in the interval, as a mean
+            phase = round((middle + 0.5) * self._step_ms) % self._step_ms
             self._origin_ms = self._before_ms + phase
             self._history.set_meta(_ORIGIN, str(self._origin_ms))
         return (time_ms - self._origin_ms) // self._step_ms

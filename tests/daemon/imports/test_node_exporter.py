@@ -4,20 +4,14 @@ import time
 
 import numpy as np
 import pytest
+from collected import TOGETHER, collect
 from exporter import START_MS, Host
 
-from daemon.collectors import CollectorContext, build_collectors
-from daemon.collectors.base import HostPaths
-from daemon.collectors.filesystem import FilesystemCollector
 from daemon.imports.node_exporter import METRICS, convert, names_of_disks
 from daemon.imports.table import Series, SeriesKey
 
 ROWS = 300
 REBOOT = 170
-UNMAPPED = frozenset({"temperature", "latency", "unit", "changes", "self", "filesystem"})
-# The kernel adds up nanoseconds of all processors and shows them in jiffies; the exporter shows each
-# processor's jiffies: six kinds of busy time that may each be a jiffy off, of 3,000 in 30 seconds.
-TOGETHER = {f"cpu.{name}" for name in ("busy", "user", "system", "iowait", "steal", "irq")}
 JIFFIES_OFF = 6 / 3000
 
 
@@ -26,29 +20,8 @@ def host():
     return Host(7, ROWS, reboots=(REBOOT,), pauses={100: 300, REBOOT: 90, 220: 45}, away=(60, 90))
 
 
-def live(host, top):
-    """Return what the real collectors measure, row by row; a reboot starts them anew."""
-    paths = HostPaths(proc=top / "proc", sys=top / "sys", root=top / "root")
-    host.write_sys(paths.sys)
-    rows, specs, collectors, now = [], {}, [], [0]
-    for row in range(host.rows):
-        host.write_proc(paths.proc, row)
-        now[0] = row
-        if row in (0, REBOOT):
-            for collector in collectors:
-                collector.close()
-            collectors = build_collectors(CollectorContext(paths=paths, gap_seconds=60.0, disabled=UNMAPPED))
-            collectors.append(FilesystemCollector(paths=paths, ask=host.ask(paths.root, lambda: now[0])))
-        measured = [one for collector in collectors for one in collector.collect(int(host.time_ms[row]) * 10**6)]
-        specs |= {spec.name: spec for spec, _ in measured}
-        rows.append({spec.name: value for spec, value in measured})
-    for collector in collectors:
-        collector.close()
-    return specs, rows
-
-
 def test_imported_samples_are_those_of_our_own_collectors(host, tmp_path):
-    specs, rows = live(host, tmp_path)
+    specs, rows = collect(host, tmp_path, (0, REBOOT))
     table = convert(host.scrapes(), gap_seconds=60.0, names=names_of_disks(tmp_path / "sys"))
     assert {spec.name: spec for spec in table.specs} == specs
     assert table.time_ms.tolist() == host.time_ms.tolist()
