@@ -200,16 +200,17 @@ def _signal(  # noqa: PLR0917 - one picture needs all of it
         content += rectangle(
             0.0, y(band[1]) - 0.7, WIDTH, y(band[0]) - y(band[1]) + 1.4, kind="usual", title="usual at this hour"
         )
+    content += vertical(span.x(fired_ms), _SIGNAL_HEIGHT, "told")
     gap_ms = _GAP_INTERVALS * backtest.interval_seconds * 1000
     rows = thinned(clock, values, _SIGNAL_POINTS, gap_ms)
     content += line(
         [[(span.x(int(clock[row])), y(float(values[row]))) for row in piece.tolist()] for piece in rows], "signal"
     )
-    content += vertical(span.x(fired_ms), _SIGNAL_HEIGHT, "told")
     plain = part.unit is Unit.RATIO and any(abs(value) > _PLAIN_RATIO for value in (*band, part.value))
     least, most = (amount(value, part.unit, plain=plain) for value in (low, high))
     usual = " to ".join(dict.fromkeys(amount(value, part.unit, plain=plain) for value in band))
-    caption = f"<b>{escape(part.signal)}</b>" + (f" <small>usually {escape(usual)}</small>" if usual else "")
+    name = escape(part.signal).replace(".", ".<wbr>").replace("_", "_<wbr>")  # long names break where people would
+    caption = f"<b>{name}</b>" + (f" <small>usually {escape(usual)}</small>" if usual else "")
     scale = f'<span style="top:0">{escape(most)}</span><span style="top:100%">{escape(least)}</span>'
     hours = (
         f'<span style="left:0">2 h before</span><span style="left:66.67%" class="middle">{local(fired_ms)[11:]}</span>'

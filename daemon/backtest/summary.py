@@ -87,8 +87,7 @@ def _told(backtest: Backtest, clock: NDArray[np.int64], simple: Dummies) -> Iter
     """Yield the notifications about alerts, one for all sinks that are given the same at the same time."""
     alerts = {one.id: one for one in backtest.occurrences}
     harms = sorted(_harms(simple, backtest.occurrences))
-    about_alerts = [one for one in backtest.notifications if one.occurrences]
-    about_alerts.sort(key=_likeness)
+    about_alerts = sorted(_about_alerts(backtest), key=_likeness)
     seen: set[str] = set()
     for (time_ms, occurrences, what, _), same in groupby(about_alerts, _likeness):
         group = list(same)
@@ -114,6 +113,13 @@ def _told(backtest: Backtest, clock: NDArray[np.int64], simple: Dummies) -> Iter
             is_fact=is_fact,
             lead=_lead(time_ms, began_ms, others, int(clock[-1])) if new and not is_fact and len(clock) else None,
         )
+
+
+def _about_alerts(backtest: Backtest) -> Iterator[Notification]:
+    """Yield the notifications that are no digests."""
+    for one in backtest.notifications:
+        if one.occurrences and _text(one, "event") != "digest":
+            yield one
 
 
 def _likeness(one: Notification) -> tuple[int, tuple[str, ...], str, str]:
@@ -157,7 +163,7 @@ def _lead(time_ms: int, began_ms: int, harms: Sequence[tuple[int, str, str]], en
 
 
 def _records(backtest: Backtest) -> list[Record]:
-    told = {name for one in backtest.notifications for name in one.occurrences}
+    told = {name for one in _about_alerts(backtest) for name in one.occurrences}
     return [
         Record(
             one.fired_ms or one.started_ms,

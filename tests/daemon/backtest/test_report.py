@@ -121,8 +121,9 @@ def test_the_learning_time_is_told_apart(scene):
         host.alert(row, kept=Kept.LEARNING)
     host.tell(4 * DAY, host.alert(4 * DAY, "StoppedCollecting", Severity.PAGE, resource="disk"))
     digest = {"event": "digest", "sentence": "would have sent 3"}
-    host.notifications.append(Notification(host.at(5 * DAY), "mail", digest, ()))
+    host.notifications.append(Notification(host.at(5 * DAY), "mail", digest, (host.occurrences[0].id,)))
     report = make_report(host.backtest())
+    assert report.records == 3
     assert (report.would_have_sent, report.digests, len(report.notifications)) == (3, 1, 1)
     assert report.notifications[0].learning
     assert headline(report) == "nothing would have been sent in 23 judged days"
