@@ -36,6 +36,7 @@ _LABEL = 10
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
 _DATABASES = ("history.db", "state.db")
+_UNFINISHED = "import.unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,10 @@ def _user(number: int) -> str:
 
 @contextmanager
 def _opened(loaded: Loaded) -> "Iterator[ImportWriter]":
-    """Open both databases for a writer. What root creates in the folder of another is given to that one."""
+    """Open both databases for a writer, which finishes unless something is raised.
+
+    What root creates in the folder of another is given to that one.
+    """
     from daemon.history import History  # noqa: PLC0415 - see above
     from daemon.imports.pages import patiently  # noqa: PLC0415 - see above
     from daemon.imports.writer import ImportWriter  # noqa: PLC0415 - see above
@@ -190,7 +194,12 @@ def _opened(loaded: Loaded) -> "Iterator[ImportWriter]":
             closing(patiently(lambda: StateDatabase(folder / "state.db"))) as state,
         ):
             _give_to_owner(folder)
-            yield patiently(lambda: ImportWriter(history, state, interval_seconds=interval, now_ms=_now_ms()))
+            writer = patiently(lambda: ImportWriter(history, state, interval_seconds=interval, now_ms=_now_ms()))
+            writer.changed = history.meta(_UNFINISHED) == "1"  # what was killed has rows that are not rolled up
+            patiently(lambda: history.set_meta(_UNFINISHED, "1"))
+            yield writer
+            patiently(writer.finish)
+            patiently(lambda: history.set_meta(_UNFINISHED, "0"))
     finally:
         _give_to_owner(folder)
 
@@ -240,9 +249,7 @@ async def _from_prometheus(loaded: Loaded, source: Source) -> "Imported":
                     span_ms=(first_ms, writer.before_ms),
                     progress=progress.show,
                 )
-                imported = await work.run()
-                await asyncio.to_thread(pages.patiently, writer.finish)
-    return imported
+                return await work.run()
 
 
 def _conversion(loaded: Loaded, gap_seconds: float) -> Conversion:
@@ -278,7 +285,6 @@ def _from_file(loaded: Loaded, path: Path, tables: "Iterator[Table]") -> "Import
             pages.import_table(table, writer, imported, gap_ms, progress.show)
         if imported is None or not imported.new + imported.known:
             raise DaemonError(f"{path}: no sample of it is from before presaged took its own")
-        pages.patiently(writer.finish)
     return imported
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import resource
 import signal
 import socket
@@ -292,6 +293,35 @@ def test_it_goes_on_after_kill_and_after_a_restart_of_the_server(store, tmp_path
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_it_may_be_killed_at_any_moment(store, tmp_path, scale):
+    """kill -9 again and again until one run ends by itself; two days, at a scale of 25 two weeks and some 50 kills."""
+    days = 14 if scale >= 25 else 2
+    seed = int(os.environ.get("PRESAGED_TEST_SEED") or time.time_ns() % 2**31)
+    rng = np.random.default_rng(seed)
+    exposed = Exposed(24 * days - 1, _end_ms(), extra=16)
+    exposed.write(tmp_path / "text", store.folder / "data", _everywhere(exposed))
+    store.start()
+    host = Host.new(tmp_path / "host")
+    kills = 0
+    while True:
+        process = host.start("--prometheus", store.url, "--days", str(days))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            _, said = process.communicate(timeout=rng.uniform(0.4, 1.8))
+            assert process.returncode == 0, said
+            break
+        process.kill()
+        process.communicate()
+        kills += 1
+    print(f"PRESAGED_TEST_SEED={seed}: {kills} kills over {len(exposed.rows):,} rows")
+    _check_values(exposed, host)
+    with contextlib.closing(sqlite3.connect(host.folder / "state" / "history.db")) as history:
+        assert history.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        (folded,) = history.execute("SELECT sum(count) FROM rollups WHERE tier = 300").fetchone()
+    assert len(exposed.rows) - 10 <= folded <= len(exposed.rows)  # the last five minutes are not over
+
+
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_a_month_of_a_host(store, tmp_path, scale):
     """A day; at a scale of 25 the full figure: 30 days of 104 series each 30 s, within two minutes."""
@@ -301,7 +331,7 @@ def test_a_month_of_a_host(store, tmp_path, scale):
     store.start()
     host = Host.new(tmp_path / "host")
     began = time.monotonic()
-    process = host.start("--prometheus", store.url, "--days", "30", "--json")
+    process = host.start("--prometheus", store.url, "--days", "31", "--json")
     out, said = process.communicate(timeout=600)
     seconds = time.monotonic() - began
     assert process.returncode == 0, said
