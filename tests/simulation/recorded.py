@@ -10,9 +10,9 @@ from daemon.history import FLAG_GAP, History, StoredSample
 from daemon.state import StateDatabase
 
 
-def record(server, folder, *, first_seq=1):
-    """Write every row of `server` that was sampled; returns their places."""
-    rows = np.flatnonzero(~server.down)
+def record(server, folder, *, most=None):
+    """Write the rows of `server` that were sampled, at most so many; returns their places."""
+    rows = np.flatnonzero(~server.down)[:most]
     gaps = np.diff(server.time_ms[rows], prepend=server.time_ms[rows[0]]) > 75_000
     folder.mkdir(exist_ok=True)
     state, history = StateDatabase(folder / "state.db"), History(folder / "history.db")
@@ -27,9 +27,7 @@ def record(server, folder, *, first_seq=1):
             instant = Instant(time_ms, time_ms * 1_000_000, 0, f"boot-{int(server.boot[row])}")
             flags, hour = FLAG_GAP * int(gaps[place]), int(server.hours[row])
             values = server.values[row][order]
-            samples.append(
-                StoredSample(first_seq + place, instant, hour, flags, 0, None, None, ids[order], values)
-            )
+            samples.append(StoredSample(1 + place, instant, hour, flags, 0, None, None, ids[order], values))
         history.add(samples)
     finally:
         history.close()

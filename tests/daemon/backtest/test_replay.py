@@ -20,7 +20,7 @@ ALWAYS = Config(
     anomaly=Anomaly(notify="always", learning_days=0, network_after_samples=1000),
     alerting=Alerting(for_seconds=60, keep_firing_seconds=300),
 )
-ROWS = 1600
+ROWS = 1450
 
 
 @pytest.fixture(scope="module")
