@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from detectors.findings import Contributor
+
 # what a notification says of an alert
 BEGAN, AGAIN, GRAVITY, ENDED = "began", "again", "gravity", "ended"
 
@@ -23,7 +25,8 @@ class Told:
     """One notification, to all sinks that were given the same at the same time.
 
     `what` is "began", "again", "gravity" or "ended"; `others` counts what is told beside the first. `lead` is None
-    where this is not the first telling, and for a fact, which is harm itself (`is_fact`).
+    where this is not the first telling, and for a fact, which is harm itself (`is_fact`). `contributors` are those
+    of its sentence: a later peak has others.
     """
 
     time_ms: int
@@ -38,6 +41,7 @@ class Told:
     learning: bool
     is_fact: bool
     lead: Lead | None
+    contributors: tuple[Contributor, ...]
 
 
 @dataclass(frozen=True, slots=True)

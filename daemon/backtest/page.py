@@ -152,10 +152,10 @@ def _notifications(report: Report, backtest: Backtest) -> Iterator[str]:
     numbers = numbered(report)
     by_identity = {id(one): number for number, one in numbers.items()}
     plotted = {id(one) for one in list(numbers.values())[-MOST_PLOTTED:]}
-    alerts = {one.id: one for one in backtest.occurrences}
+    fired = {one.id: one.fired_ms for one in backtest.occurrences}
     for told in shown:
-        occurrence = alerts.get(told.occurrence)
-        plots = around(occurrence, backtest, told.time_ms) if occurrence and id(told) in plotted else ""
+        fired_ms = fired.get(told.occurrence) or told.time_ms
+        plots = around(told.contributors, backtest, fired_ms) if id(told) in plotted else ""
         yield _card(told, by_identity.get(id(told)), plots)
     yield (
         '<p class="soft">Was one of them wrong? <code>presage feedback ID false</code> says so, '

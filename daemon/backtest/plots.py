@@ -10,7 +10,6 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from alerting.occurrence import Occurrence
 from alerting.render import amount, foremost
 from daemon.backtest.outcome import BEGAN, Firing, Report, Told, Week
 from daemon.backtest.report import local
@@ -161,9 +160,8 @@ def weeks(all_weeks: Iterable[Week], ceiling: float) -> str:
     return "".join(said)
 
 
-def around(occurrence: Occurrence, backtest: Backtest, told_ms: int) -> str:
+def around(contributors: Sequence[Contributor], backtest: Backtest, fired_ms: int) -> str:
     """Return the foremost signals of an alert from two hours before its firing to an hour after, with what is usual."""
-    fired_ms = occurrence.fired_ms or told_ms
     samples = backtest.samples
     clock = np.maximum.accumulate(samples.time_ms)
     first, end = np.searchsorted(clock, (fired_ms - BEFORE_MS, fired_ms + AFTER_MS)).tolist()
@@ -171,7 +169,7 @@ def around(occurrence: Occurrence, backtest: Backtest, told_ms: int) -> str:
     span = Span(fired_ms - BEFORE_MS, fired_ms + AFTER_MS)
     pictures = [
         _signal(part, clock[first:end], samples.values[first:end, columns[part.signal]], span, backtest, fired_ms)
-        for part in foremost(occurrence.contributors)
+        for part in foremost(contributors)
         if part.signal in columns
     ]
     return f'<div class="signals">{"".join(pictures)}</div>' if pictures else ""

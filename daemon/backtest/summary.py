@@ -4,7 +4,8 @@ Enters: a backtest, and perhaps a second one of the same history. Leaves: a repo
 `daemon.backtest.report` and `daemon.backtest.page`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -17,6 +18,7 @@ from alerting.render import duration
 from daemon.backtest.dummies import Dummies, Dummy, Method, dummies
 from daemon.backtest.outcome import BEGAN, ENDED, Beside, Comparison, Firing, Lead, Record, Report, Skipped, Told, Week
 from daemon.backtest.result import Backtest, Notification
+from detectors.findings import Contributor, Direction, Unit
 
 LEAD_SECONDS = 86_400.0
 NEWEST_RECORDS = 20
@@ -112,6 +114,7 @@ def _told(backtest: Backtest, clock: NDArray[np.int64], simple: Dummies) -> Iter
             learning=bool(len(clock)) and not bool(backtest.learned[max(row, 0)]),
             is_fact=is_fact,
             lead=_lead(time_ms, began_ms, others, int(clock[-1])) if new and not is_fact and len(clock) else None,
+            contributors=_contributors(first) or (told_of[0].contributors if told_of else ()),
         )
 
 
@@ -133,6 +136,33 @@ def _what(one: Notification) -> str:
 def _text(one: Notification, key: str) -> str:
     value = one.document.get(key)
     return value if isinstance(value, str) else ""
+
+
+def _contributors(one: Notification) -> tuple[Contributor, ...]:
+    """Return the evidence of the notification itself, none where it holds none that can be read."""
+    parts = one.document.get("contributors")
+    try:
+        return tuple(map(_contributor, parts)) if isinstance(parts, list) else ()
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def _contributor(part: Mapping[str, object]) -> Contributor:
+    low, high, value, surprise = (
+        float(str(number)) if (number := part[key]) is not None else math.nan
+        for key in ("expected_low", "expected_high", "value", "surprise")
+    )
+    return Contributor(
+        signal=str(part["signal"]),
+        unit=Unit[str(part["unit"]).upper()],
+        family=str(part["family"]),
+        resource=str(part["resource"]),
+        value=value,
+        expected_low=low,
+        expected_high=high,
+        surprise=surprise,
+        direction=Direction(str(part["direction"] or "")),
+    )
 
 
 def _is_fact(one: Occurrence) -> bool:

@@ -72,8 +72,8 @@ def _signal_rows(quality: DataQuality) -> Iterator[Row]:
         ("constant", [f"{one.signal} ({one.said})" for one in quality.constant], "dim"),
     ]
     about = {
-        "missing": "in most samples",
-        "flat": "moved before and do so no more",
+        "missing": "lacking in most samples",
+        "flat": "that ceased to move",
         "constant": "over the whole span, which is usual for errors and limits",
     }
     odd = sum(len(names) for _, names, _ in looked)

@@ -120,7 +120,7 @@ def test_what_most_samples_lack_is_missing():
         ("signal.3", 1.0, None),
     ]
     assert quality.filled == pytest.approx(1 - (501 + 500 + 600 + 1000) / 4000)
-    assert "missing    3 signals in most samples\n" in printed(quality)
+    assert "missing    3 signals lacking in most samples\n" in printed(quality)
 
 
 def test_imported_samples_flags_and_doubtful_hours():

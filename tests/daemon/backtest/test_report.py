@@ -1,17 +1,22 @@
 import io
 import json
+import math
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 from rich.text import Text
 
+from alerting.document import message_document
+from alerting.group import Message, News, What
 from alerting.policy import Kept, Severity
 from daemon.backtest.report import headline, lead_words, make_report, rows, to_json
 from daemon.backtest.result import Notification
 from daemon.cli.terminal import print_rows
+from detectors.findings import Unit
 
 DAY = 2880
 HOUR = 120
@@ -265,3 +270,21 @@ def test_rows_fit_a_terminal_of_80_columns(scene):
     print_rows(out, rows(report, plain=False), 10)
     assert max(map(len, out.file.getvalue().splitlines())) <= 80
     assert all(ord(letter) < 128 for letter in printed(report))
+
+
+def test_the_evidence_is_that_of_the_notification_and_not_of_a_later_peak(scene):
+    host = scene()
+    one = host.alert(8 * DAY)
+    host.tell(8 * DAY, one)
+    (told,) = make_report(host.backtest()).notifications
+    assert told.contributors == one.contributors  # where the document has none
+    then = replace(one, contributors=(replace(one.contributors[0], value=1.5, expected_low=math.nan),))
+    news = (News(What.BEGAN, then),)
+    document = message_document("01A", "web1", Message("mail", "g", news, 1), time_ms=host.at(8 * DAY), not_followed={})
+    host.notifications[0] = replace(host.notifications[0], document=document)
+    (told,) = make_report(host.backtest()).notifications
+    (part,) = told.contributors
+    assert (part.signal, part.unit, part.value, part.expected_high) == ("load.one_per_cpu", Unit.RATIO, 1.5, 0.4)
+    assert math.isnan(part.expected_low)
+    host.notifications[0] = replace(host.notifications[0], document={**document, "contributors": [{"signal": 1}]})
+    assert make_report(host.backtest()).notifications[0].contributors == one.contributors
