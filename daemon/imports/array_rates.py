@@ -25,12 +25,13 @@ class ArrayRates:
 
     def per_second(self, total: Vector) -> Vector:
         """Return the change of the counter per second, NaN where it is not known."""
-        return _finite(_rise(total) / self._elapsed)
+        with np.errstate(over="ignore"):
+            return _finite(_rise(total) / self._elapsed)
 
     def quotient(self, numerator: Vector, denominator: Vector) -> Vector:
         """Return the change of `numerator` per change of `denominator`; 0 where neither moved."""
         above, below = _rise(numerator), _rise(denominator)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             change = above / below
         change[(above == 0) & (below == 0)] = 0.0
         change[np.isnan(self._elapsed)] = np.nan
@@ -47,7 +48,8 @@ class ArrayRates:
 
 def _rise(total: Vector) -> Vector:
     rise = np.full(len(total), np.nan)
-    rise[1:] = np.diff(total)
+    with np.errstate(over="ignore"):
+        rise[1:] = np.diff(total)
     rise[rise < 0] = np.nan
     return rise
 

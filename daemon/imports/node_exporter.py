@@ -32,6 +32,7 @@ from detectors.findings import Unit
 METRICS: frozenset[str] = node.METRICS
 SAME_SCRAPE_MS = 1000
 REBOOT_SECONDS = 60  # a clock that is set moves the time of boot a little
+LATEST_SECONDS = 2**40  # no clock says more, and it fits every integer
 JIFFIES = 100  # a second, in what /proc/stat counts: the exporter has divided by it
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 # sda1 and xvdb12; nvme0n1p2, mmcblk0p1 and md127p1. A name that this host knows as a disk is one.
@@ -62,17 +63,18 @@ def convert(
 ) -> Table:
     """Return the samples of the host whose series these are; series that are not in METRICS are passed over.
 
-    `gap_seconds` as for the collectors; it must be no shorter than the pause between two scrapes. `names` is
+    `gap_seconds` as for the collectors; it must be longer than the pause between two scrapes. `names` is
     kernel name to lasting name of disks, see `names_of_disks`. The `exclude_*` are the operator's shell patterns.
     A signal without a single value is not in the table.
     """
     conversion = _Conversion(_Scraped(scrapes), gap_seconds)
-    conversion.cpu()
-    conversion.memory()
-    conversion.whole_host()
-    conversion.disks(names, exclude_disks)
-    conversion.filesystems(MountFilter(exclude_mounts))
-    conversion.network(exclude_interfaces)
+    with np.errstate(over="ignore", invalid="ignore"):  # nonsense of 1e308 becomes infinite, and so missing
+        conversion.cpu()
+        conversion.memory()
+        conversion.whole_host()
+        conversion.disks(names, exclude_disks)
+        conversion.filesystems(MountFilter(exclude_mounts))
+        conversion.network(exclude_interfaces)
     return conversion.table()
 
 
@@ -134,8 +136,7 @@ class _Conversion:
         return Table(tuple(self._specs), self._scraped.time_ms, values, self._boot)
 
     def _add(self, spec: SignalSpec, values: Vector) -> None:
-        with np.errstate(over="ignore"):
-            column = values.astype(np.float32)
+        column = values.astype(np.float32)
         known = np.isfinite(column)
         if known.any():
             column[~known] = np.nan
@@ -309,7 +310,7 @@ def _rows(several: Sequence[Series]) -> NDArray[np.int64]:
 def _boots(seconds: Vector) -> NDArray[np.int64]:
     """Return for each row when its boot began, as its first row says it; 0 as long as that is not known."""
     boot = np.zeros(len(seconds), np.int64)
-    known = np.flatnonzero(np.isfinite(seconds))
+    known = np.flatnonzero((seconds > 0) & (seconds < LATEST_SECONDS))
     if len(known):
         first = known[np.diff(seconds[known], prepend=-np.inf) > REBOOT_SECONDS]
         which = np.searchsorted(first, np.arange(known[0], len(seconds)), side="right") - 1

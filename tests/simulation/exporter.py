@@ -239,7 +239,10 @@ class Host:
         for name, text in self.proc(row).items():
             path = proc / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.touch()
+            with path.open("r+") as file:  # a file that is emptied first waits for the disk
+                file.write(text)
+                file.truncate()
 
     def proc(self, row):
         """Return file of /proc to its text."""

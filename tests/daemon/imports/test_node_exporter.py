@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from collected import TOGETHER, collect
 from exporter import START_MS, Host
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemon.imports.node_exporter import METRICS, convert, names_of_disks
 from daemon.imports.table import Series, SeriesKey
@@ -237,6 +239,27 @@ def test_processors_that_come_or_go_are_no_burst_of_work():
     assert same(values["cpu.1.busy"], [np.nan, np.nan, 0.5, np.nan, np.nan])
     assert same(values["cpu.busy"], [np.nan, np.nan, 0.3, np.nan, 0.1])
     assert same(values["load.one_per_cpu"], [2, 1, 1, 2, 2])
+
+
+# every metric of a small host, and of each what an exporter or a proxy that has gone mad may say
+EVERY = [
+    (name, labels) for name, _, samples in Host(1, 1, cpus=2).families() for labels, _ in samples if name in METRICS
+]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 12))
+def test_no_values_whatever_make_more_than_numbers_or_missing(seed, rows):
+    rng = np.random.default_rng(seed)
+    odd = np.array([0, 1, -1, 5e-324, 1e-300, 1e39, 1.7e308, -1.7e308, np.nan, np.inf, -np.inf, 2.0**53])
+    seconds = np.cumsum(rng.choice([0.5, 30, 61], rows))
+    series = []
+    for name, labels in EVERY:
+        some = rng.random(rows) < 0.8
+        series.append(gauge(name, rng.choice(odd, rows)[some], seconds=seconds[some], **labels))
+    table, _ = converted(*series, gap_seconds=60.0)
+    assert not np.isinf(table.values).any()
+    assert len({spec.name for spec in table.specs}) == len(table.specs)
+    assert np.all(np.diff(table.time_ms) > 0)
 
 
 def test_a_month_is_converted_in_seconds():
