@@ -100,7 +100,6 @@ def _told(backtest: Backtest, clock: NDArray[np.int64], simple: Dummies) -> Iter
         seen.update(occurrences)
         is_fact = any(map(_is_fact, told_of))
         began_ms = min((one.started_ms for one in told_of), default=time_ms)
-        others = [harm for harm in harms if harm[2] not in occurrences]
         yield Told(
             time_ms=time_ms,
             sinks=tuple(dict.fromkeys(one.sink for one in group)),
@@ -113,7 +112,7 @@ def _told(backtest: Backtest, clock: NDArray[np.int64], simple: Dummies) -> Iter
             others=len(occurrences) - 1,
             learning=bool(len(clock)) and not bool(backtest.learned[max(row, 0)]),
             is_fact=is_fact,
-            lead=_lead(time_ms, began_ms, others, int(clock[-1])) if new and not is_fact and len(clock) else None,
+            lead=_lead(time_ms, began_ms, harms, int(clock[-1])) if new and not is_fact and len(clock) else None,
             contributors=_contributors(first) or (told_of[0].contributors if told_of else ()),
         )
 
@@ -169,24 +168,24 @@ def _is_fact(one: Occurrence) -> bool:
     return one.severity is Severity.PAGE and one.alertname != DRILL
 
 
-def _harms(simple: Dummies, occurrences: Iterable[Occurrence]) -> Iterator[tuple[int, str, str]]:
-    """Yield what shows harm: when it began, what it is, and the id of the alert where it is one of ours.
+def _harms(simple: Dummies, occurrences: Iterable[Occurrence]) -> Iterator[tuple[int, str]]:
+    """Yield what shows harm: when it began, and what it is.
 
     A rule that is only for information (a busy processor) shows none.
     """
     for dummy in simple.judged:
         if dummy.method is Method.STATIC and dummy.severity is not Severity.RECORD:
             for firing in dummy.firings:
-                yield firing.from_ms, f"{dummy.name} {dummy.resource}".strip(), ""
+                yield firing.from_ms, f"{dummy.name} {dummy.resource}".strip()
     for one in occurrences:
         if _is_fact(one):
-            yield one.fired_ms or one.started_ms, f"{one.alertname} {one.resource}".strip(), one.id
+            yield one.fired_ms or one.started_ms, f"{one.alertname} {one.resource}".strip()
 
 
-def _lead(time_ms: int, began_ms: int, harms: Sequence[tuple[int, str, str]], end_ms: int) -> Lead:
+def _lead(time_ms: int, began_ms: int, harms: Sequence[tuple[int, str]], end_ms: int) -> Lead:
     """Return the lead over the first harm since the alert began; what was there before the alert is not its harm."""
     looked_ms = max(0, min(int(LEAD_SECONDS * 1000), end_ms - time_ms))
-    for harm_ms, name, _ in harms:
+    for harm_ms, name in harms:
         if began_ms <= harm_ms <= time_ms + LEAD_SECONDS * 1000:
             return Lead((harm_ms - time_ms) / 1000, name, looked_ms / 1000)
     return Lead(None, "", looked_ms / 1000)

@@ -11,7 +11,7 @@ from alerting.policy import Severity
 from daemon.backtest.page import MOST_PLOTTED, render
 from daemon.backtest.plots import MOST_POINTS, shown_scores
 from daemon.backtest.report import make_report
-from daemon.backtest.svg import WIDTH, Span, number, thinned
+from daemon.backtest.svg import WIDTH, Span, element, number, thinned
 from daemon.signals import Kind, SignalSpec
 from detectors.calibration import shown_score
 from detectors.findings import Contributor, Unit
@@ -237,6 +237,19 @@ def test_shown_scores_are_those_of_the_daemon():
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.04, 0.0])
 def test_a_coordinate_is_always_a_number(value):
     assert number(value) == "0"
+
+
+def test_an_element_escapes_its_attributes():
+    said = element("rect", x=math.nan, class_='"<&', stroke_width=1.25)
+    assert said == '<rect x="0" class="&quot;&lt;&amp;" stroke-width="1.2"></rect>'
+
+
+def test_numbers_that_are_near_each_other_do_not_cover_each_other(scene):
+    host = scene()
+    for row in (8 * DAY, 8 * DAY + 100, 8 * DAY + 200, 12 * DAY):
+        host.tell(row, host.alert(row))
+    text, _ = read(host)
+    assert re.findall(r"bottom:([\d.]+)rem", text) == ["0.0", "1.3", "2.6", "0.0"]
 
 
 @given(hours=st.floats(0.001, 40_000))

@@ -16,6 +16,7 @@ from alerting.policy import Kept, Severity
 from daemon.backtest.report import headline, lead_words, make_report, rows, to_json
 from daemon.backtest.result import Notification
 from daemon.cli.terminal import print_rows
+from daemon.signals import Kind, SignalSpec
 from detectors.findings import Unit
 
 DAY = 2880
@@ -101,6 +102,16 @@ def test_the_first_harm_counts_and_a_fact_of_ours_is_one(scene):
     assert second.is_fact
     assert second.lead is None
     assert lead_words(second) == "a fact, harm by itself"
+
+
+def test_a_busy_processor_is_no_harm_and_fires_beside_it_all_the_same(scene):
+    host = scene()
+    host.columns[SignalSpec("cpu.busy", Unit.RATIO, Kind.GAUGE, "cpu")] = np.full(host.rows, 0.99)
+    host.tell(8 * DAY, host.alert(8 * DAY))
+    host.columns[next(one for one in host.columns if one.name == "cpu.busy")][: 8 * DAY] = 0.1
+    report = make_report(host.backtest())
+    assert lead_words(report.notifications[0]) == "nothing followed within 24 h"
+    assert [one.name for one in report.beside if one.counted and one.kind == "static"] == ["NodeCPUHighUsage"]
 
 
 def test_a_repeat_has_no_lead_of_its_own(scene):
