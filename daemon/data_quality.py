@@ -67,11 +67,13 @@ class Missing:
 class DataQuality:
     """What there is of a span. `share` is of the samples that were to be expected in it, `filled` of their values.
 
-    Without a sample `from_ms` and `to_ms` are None. `gap_seconds` is the length of all gaps, `longest` are the
-    longest ten, longest first.
+    `typical_seconds` is the median of what lies between two samples: another than the interval tells of another
+    configuration. Without a sample `from_ms` and `to_ms` are None. `gap_seconds` is the length of all gaps, `longest`
+    are the longest ten, longest first.
     """
 
     interval_seconds: float
+    typical_seconds: float | None
     from_ms: int | None
     to_ms: int | None
     own_from_ms: int | None
@@ -106,6 +108,7 @@ def assess(samples: Samples, interval_seconds: float) -> DataQuality:
     constant, flat = _still(samples, clock, known)
     return DataQuality(
         interval_seconds=interval_seconds,
+        typical_seconds=float(np.median(np.diff(clock))) / 1000 if count >= _FEWEST else None,
         from_ms=int(clock[0]) if count else None,
         to_ms=int(clock[-1]) if count else None,
         own_from_ms=int(clock[own][0]) if own.any() else None,
@@ -176,6 +179,7 @@ def to_json(quality: DataQuality) -> dict[str, object]:
     return {
         "version": 1,
         "interval_seconds": quality.interval_seconds,
+        "typical_seconds": quality.typical_seconds,
         "from": _time(quality.from_ms),
         "to": _time(quality.to_ms),
         "own_from": _time(quality.own_from_ms),

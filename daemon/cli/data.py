@@ -19,6 +19,7 @@ Row = tuple[str, Text]
 _LABEL = 10
 _NAMED = 12
 _GOOD, _FAIR = 0.99, 0.9
+_OTHER_INTERVAL = 1.5  # times
 
 
 def show_data(loaded: Loaded, as_json: bool) -> None:
@@ -40,6 +41,9 @@ def rows(quality: DataQuality) -> Iterator[Row]:
     style = "green" if quality.share >= _GOOD else "yellow" if quality.share >= _FAIR else "red"
     complete = Text(f"{quality.samples:,} of {quality.expected:,} samples, one in {quality.interval_seconds:g} s: ")
     yield "complete", complete.append(_percent(quality.share), style).append(f", {_percent(quality.filled)} of values")
+    if quality.typical_seconds is not None and not _near(quality.typical_seconds, quality.interval_seconds):
+        usual = f"{quality.typical_seconds:g} s lie between two samples as a rule, not {quality.interval_seconds:g} s"
+        yield "interval", Text(f"{usual}: is this the right configuration?", "yellow")
     if quality.imported:
         yield "imported", Text(f"{quality.imported:,} samples from elsewhere, {quality.own:,} of our own")
     if quality.own_from_ms is not None and quality.imported:
@@ -87,6 +91,10 @@ def _signal_rows(quality: DataQuality) -> Iterator[Row]:
 
 def _when(time_ms: int) -> str:
     return when(rfc3339(time_ms))
+
+
+def _near(typical: float, interval: float) -> bool:
+    return interval / _OTHER_INTERVAL <= typical <= interval * _OTHER_INTERVAL
 
 
 def _percent(share: float) -> str:

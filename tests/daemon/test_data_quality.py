@@ -56,6 +56,13 @@ def test_a_whole_history_is_complete():
     assert "3, all of them there and moving" in text
 
 
+def test_history_of_another_interval_is_told():
+    assert "interval" not in printed(assess(samples_of(moving(100)), 40.0))
+    for other in (60.0, 10.0):
+        said = f"30 s lie between two samples as a rule, not {other:g} s: is this the right configuration?"
+        assert said in printed(assess(samples_of(moving(100)), other))
+
+
 def test_gaps_are_counted_and_the_longest_are_named():
     time_ms = START + np.arange(400, dtype=np.int64) * 30_000
     boot = np.zeros(400, np.int64)
@@ -163,9 +170,9 @@ def test_any_history_is_assessed_and_told(seed, rows, signals):
 def test_json_has_lasting_keys_and_utc():
     document = to_json(assess(samples_of(moving(10)), INTERVAL))
     assert list(document) == [
-        "version", "interval_seconds", "from", "to", "own_from", "samples", "expected", "share", "values_share", "own",
-        "imported", "boots", "signals", "gaps", "doubtful_hours", "alarmed_share", "own_work_share", "constant",
-        "flat", "missing",
+        "version", "interval_seconds", "typical_seconds", "from", "to", "own_from", "samples", "expected", "share",
+        "values_share", "own", "imported", "boots", "signals", "gaps", "doubtful_hours", "alarmed_share",
+        "own_work_share", "constant", "flat", "missing",
     ]  # fmt: skip
     assert document["from"] == "2026-03-01T06:00:00.000Z"
 
