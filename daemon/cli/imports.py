@@ -8,7 +8,6 @@ import asyncio
 import os
 import pwd
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -22,7 +21,8 @@ import typer
 from rich.text import Text
 
 from daemon.cli.configuration import ConfigOption
-from daemon.cli.terminal import complain, console, print_json, print_rows, printable
+from daemon.cli.import_progress import progress_of_import
+from daemon.cli.terminal import complain, console, print_json, print_rows
 from daemon.config import Loaded, load
 from daemon.errors import DaemonError, StateError
 
@@ -68,7 +68,7 @@ def import_history(
         list[str] | None,
         typer.Option(metavar="I", help="The node_exporter of this host (default: by its name); may be repeated."),
     ] = None,
-    days: Annotated[int, typer.Option(min=1, max=365, help="How many days back from now.")] = 30,
+    days: Annotated[int, typer.Option(metavar="N", min=1, max=365, help="How many days back from now.")] = 30,
     token_file: Annotated[
         Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Bearer token for the Prometheus.")
     ] = None,
@@ -216,18 +216,18 @@ def _give_to_owner(folder: Path) -> None:
 
 async def _from_prometheus(loaded: Loaded, source: Source) -> "Imported":
     """Find this host's series, then import page after page."""
-    from daemon.imports import pages  # noqa: PLC0415 - see above
+    from daemon.imports import pages, targets  # noqa: PLC0415 - see above
     from daemon.imports.node_exporter import METRICS, convert  # noqa: PLC0415 - see above
     from daemon.imports.prometheus import Prometheus  # noqa: PLC0415 - see above
 
     interval = float(loaded.config.sampling.interval_seconds)
     now_ms = _now_ms()
     first_ms = now_ms - source.days * _DAY_MS
-    with _progress() as progress:
+    with progress_of_import() as progress:
         async with Prometheus(source.url, token=source.token, told=progress.say) as server:
-            targets = await pages.find_targets(server, loaded.config.host.name, source.instances, first_ms, now_ms)
-            scrape = await pages.find_interval(server, targets, first_ms, now_ms)
-            if warning := pages.judge_interval(scrape, interval, server.where):
+            ours = await targets.find_targets(server, loaded.config.host.name, source.instances, first_ms, now_ms)
+            scrape = await targets.find_interval(server, ours, first_ms, now_ms)
+            if warning := targets.judge_interval(scrape, interval, server.where):
                 progress.say(warning)
             gap = pages.GAP_INTERVALS * max(scrape, interval)
             with _opened(loaded) as writer:
@@ -239,11 +239,11 @@ async def _from_prometheus(loaded: Loaded, source: Source) -> "Imported":
                 progress.begin(first_ms, writer.before_ms)
                 work = pages.PagedImport(
                     server,
-                    targets,
+                    ours,
                     writer,
                     names=METRICS,
                     convert=partial(convert, **_conversion(loaded, gap)),
-                    source=" ".join(("prometheus", server.where, *targets.instances)),
+                    source=" ".join(("prometheus", server.where, *ours.instances)),
                     scrape_seconds=scrape,
                     gap_seconds=gap,
                     span_ms=(first_ms, writer.before_ms),
@@ -269,15 +269,15 @@ def _conversion(loaded: Loaded, gap_seconds: float) -> Conversion:
 
 def _from_file(loaded: Loaded, path: Path, tables: "Iterator[Table]") -> "Imported":
     """Import every table of a file; the databases are opened when the first of them could be read."""
-    from daemon.imports import pages  # noqa: PLC0415 - see above
+    from daemon.imports import pages, targets  # noqa: PLC0415 - see above
 
     interval = float(loaded.config.sampling.interval_seconds)
     gap_ms = round(pages.GAP_INTERVALS * interval * 1000)
     imported: Imported | None = None
-    with _progress() as progress, ExitStack() as stack:
+    with progress_of_import() as progress, ExitStack() as stack:
         for table in tables:
             if imported is None:
-                if warning := pages.judge_interval(pages.pause_seconds(table, interval), interval, str(path)):
+                if warning := targets.judge_interval(targets.pause_seconds(table, interval), interval, str(path)):
                     progress.say(warning)
                 writer = stack.enter_context(_opened(loaded))
                 imported = pages.Imported(int(table.time_ms[0]), int(table.time_ms[0]))
@@ -301,84 +301,6 @@ def _tables(loaded: Loaded, csv: Path | None, openmetrics: Path, instance: str |
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-class _Progress:
-    """What is told while it works: a bar on a terminal, else a line for every tenth."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._first_ms = self._end_ms = 0
-        self._told = 0
-
-    def begin(self, first_ms: int, end_ms: int) -> None:
-        """Say of which span it is; (0, 0) when nobody knows."""
-        self._first_ms, self._end_ms = first_ms, end_ms
-        self._began = time.monotonic()
-
-    def show(self, imported: "Imported", until_ms: int) -> None:
-        """Tell of all up to `until_ms`."""
-        tenth = int(10 * self._share(until_ms))
-        if tenth > self._told:
-            self._told = tenth
-            if imported.new or imported.known:  # what was done before goes by in a moment
-                self.say(f"{tenth * 10} %: {self._words(imported, until_ms)}")
-
-    def say(self, text: str) -> None:
-        """Tell one line."""
-        complain(printable(text))
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-
-    def _share(self, until_ms: int) -> float:
-        return (until_ms - self._first_ms) / (self._end_ms - self._first_ms) if self._end_ms else 0.0
-
-    def _words(self, imported: "Imported", until_ms: int) -> str:
-        rows = imported.new + imported.known
-        speed = rows / max(time.monotonic() - self._began, 0.001)
-        days = f"{(until_ms - self._first_ms) / _DAY_MS:.1f} of {(self._end_ms - self._first_ms) / _DAY_MS:.1f} days, "
-        return f"{days if self._end_ms else ''}{rows:,} rows, {speed:,.0f} rows/s"
-
-
-class _Bar(_Progress):
-    """The same as a bar that rich draws on stderr."""
-
-    def __init__(self) -> None:
-        from rich.console import Console  # noqa: PLC0415 - only on a terminal
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-        super().__init__()
-        self._bar = Progress(
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.description}", markup=False),
-            TimeRemainingColumn(),
-            console=Console(stderr=True, markup=False, highlight=False, emoji=False),
-            transient=True,
-        )
-        self._task = self._bar.add_task("asking for the series of this host", total=None)
-        self._bar.start()
-
-    def show(self, imported: "Imported", until_ms: int) -> None:
-        total = 1.0 if self._end_ms else None
-        words = self._words(imported, until_ms)
-        self._bar.update(self._task, total=total, completed=self._share(until_ms), description=words)
-
-    def say(self, text: str) -> None:
-        self._bar.console.print(f"presage: {printable(text)}", soft_wrap=True)
-
-    def close(self) -> None:
-        self._bar.stop()
-
-
-@contextmanager
-def _progress() -> Iterator[_Progress]:
-    shown = _Bar() if sys.stderr.isatty() else _Progress()
-    try:
-        yield shown
-    finally:
-        shown.close()
 
 
 def _show(imported: "Imported", *, as_json: bool) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import resource
 import signal
 import socket
 import sqlite3
@@ -307,7 +306,7 @@ def test_it_may_be_killed_at_any_moment(store, tmp_path, scale):
     while True:
         process = host.start("--prometheus", store.url, "--days", str(days))
         with contextlib.suppress(subprocess.TimeoutExpired):
-            _, said = process.communicate(timeout=rng.uniform(0.4, 1.8))
+            _, said = process.communicate(timeout=rng.uniform(0.4, 1.4 + kills / 20))
             assert process.returncode == 0, said
             break
         process.kill()
@@ -332,14 +331,15 @@ def test_a_month_of_a_host(store, tmp_path, scale):
     host = Host.new(tmp_path / "host")
     began = time.monotonic()
     process = host.start("--prometheus", store.url, "--days", "31", "--json")
-    out, said = process.communicate(timeout=600)
+    out = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - began
-    assert process.returncode == 0, said
+    assert process.returncode == 0, process.stderr.read()
+    process.communicate()
     assert json.loads(out)["rows_new"] == len(exposed.rows)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(
-        f"{samples:,} samples in {seconds:.1f} s: {samples / seconds:,.0f} samples/s; {peak:.0f} MB at most (any child)"
-    )
+    figures = f"{samples / seconds:,.0f} samples/s; {usage.ru_maxrss / 1024:.0f} MB at most"
+    print(f"{samples:,} samples in {seconds:.1f} s, {figures}")
     if full:
         assert seconds < 120
 

@@ -15,19 +15,11 @@ import pytest
 from aiohttp import web
 
 from daemon.errors import DaemonError, StateError
-from daemon.imports import pages
-from daemon.imports.pages import (
-    PAGE_MS,
-    PagedImport,
-    Targets,
-    find_interval,
-    find_targets,
-    join,
-    judge_interval,
-    patiently,
-)
+from daemon.imports import targets
+from daemon.imports.pages import PagedImport, join, patiently
 from daemon.imports.prometheus import LabelledSeries, Prometheus, TooMuch, base_url, selector
 from daemon.imports.table import Series, SeriesKey, Table
+from daemon.imports.targets import PAGE_MS, Targets, find_interval, find_targets, judge_interval
 from daemon.imports.writer import Written
 from daemon.signals import Kind, SignalSpec
 from detectors.findings import Unit
@@ -435,14 +427,14 @@ async def test_the_host_is_found_by_its_name(double):
 
 
 async def test_the_interval_is_that_of_the_newest_page_with_samples(double):
-    targets = Targets(("web1:9100",), frozenset())
+    ours = Targets(("web1:9100",), frozenset())
     double.silent = (FIRST_MS + PAGE_MS, FIRST_MS + 4 * PAGE_MS)
     async with server(double) as one:
-        assert await find_interval(one, targets, FIRST_MS, FIRST_MS + 4 * PAGE_MS) == 30.0
+        assert await find_interval(one, ours, FIRST_MS, FIRST_MS + 4 * PAGE_MS) == 30.0
         assert len(double.asked) == 4
         double.silent = (0, FIRST_MS * 2)
         with pytest.raises(DaemonError, match="has no samples of web1:9100"):
-            await find_interval(one, targets, FIRST_MS, FIRST_MS + PAGE_MS)
+            await find_interval(one, ours, FIRST_MS, FIRST_MS + PAGE_MS)
 
 
 def test_the_interval_must_be_like_ours():
@@ -489,9 +481,9 @@ def test_two_hosts_of_one_name_are_refused():
         labelled(hour, np.full(len(hour), booted), name="node_boot_time_seconds", instance=name)
         for name, booted in (("a", 1000.0), ("b", 1001.0), ("c", 90_000.0))
     ]
-    pages._refuse_two_hosts(boots[:2])
+    targets._refuse_two_hosts(boots[:2])
     with pytest.raises(DaemonError, match="a and c bear the name of this host and are two hosts"):
-        pages._refuse_two_hosts(boots)
+        targets._refuse_two_hosts(boots)
 
 
 async def test_special_values_and_histograms(double):
