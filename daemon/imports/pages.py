@@ -161,12 +161,12 @@ class PagedImport:
                     if table is _NOT_AT_ONCE:
                         continue
                 if writing is not None:
-                    await writing
+                    await _ended(writing)
                 writing = asyncio.create_task(self._write(table, at, until))
                 at = until
         finally:
             if writing is not None:
-                await writing
+                await _ended(writing)
         return self.result
 
     async def _fetch(self, first_ms: int, end_ms: int) -> Table | None:
@@ -209,6 +209,12 @@ class PagedImport:
         if len(inside):
             result.signals.update(spec.name for spec in table.specs)
             patiently(lambda: self._writer.note_done(self._source, first_ms, end_ms))
+
+
+async def _ended(writing: asyncio.Task[None]) -> None:
+    """Wait for the page that is written; unlike `await`, a Ctrl-C does not leave its thread alone with the database."""
+    await asyncio.wait([writing])
+    writing.result()
 
 
 _NOT_AT_ONCE = Table((), np.zeros(0, np.int64), np.zeros((0, 0), np.float32), np.zeros(0, np.int64))

@@ -240,6 +240,23 @@ async def test_while_a_page_is_written_one_is_fetched_and_no_more(double):
     assert ahead == [2, 2, 2, 1]
 
 
+async def test_who_stops_it_waits_for_the_page_that_is_written(double):
+    class Slow(MemoryWriter):
+        def write(self, table, first_ms, end_ms):
+            time.sleep(0.3)
+            return super().write(table, first_ms, end_ms)
+
+    writer = Slow()
+    async with server(double) as one:
+        task = asyncio.create_task(paged(one, writer).run())
+        while len(double.asked) < 2:  # noqa: ASYNC110 - the double has no event
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert writer.done == [("prometheus x", FIRST_MS, FIRST_MS + PAGE_MS)]
+
+
 async def test_a_locked_database_is_waited_for(double):
     writer = MemoryWriter()
     writer.failing = [sqlite3.OperationalError("database is locked"), StateError("state.db: database is locked")]
