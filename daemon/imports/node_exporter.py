@@ -33,7 +33,6 @@ METRICS: frozenset[str] = node.METRICS
 SAME_SCRAPE_MS = 1000
 REBOOT_SECONDS = 60  # a clock that is set moves the time of boot a little
 LATEST_SECONDS = 2**40  # no clock says more, and it fits every integer
-JIFFIES = 100  # a second, in what /proc/stat counts: the exporter has divided by it
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 # sda1 and xvdb12; nvme0n1p2, mmcblk0p1 and md127p1. A name that this host knows as a disk is one.
 PARTITION = re.compile(r"(?:[hsv]d|xvd)[a-z]+\d+$|.*\dp\d+$")
@@ -151,13 +150,12 @@ class _Conversion:
         online = np.zeros(rows)
         cores: list[tuple[SignalSpec, Vector]] = []
         for core in sorted(int(core) for core in scraped.values_of("cpu", node.CPU) if core.isdecimal()):
-            # back to whole jiffies, or sums of fractions would seem to step back
-            spent = {mode: np.rint(scraped.column(node.CPU, cpu=str(core), mode=mode) * JIFFIES) for mode in node.MODES}
+            spent = {mode: scraped.column(node.CPU, cpu=str(core), mode=mode) for mode in node.MODES}
             total = _sum(spent, node.MODES)
             there = np.isfinite(total)
             online += there
-            for mode, jiffies in spent.items():
-                whole[mode][there] += jiffies[there]
+            for mode, seconds in spent.items():
+                whole[mode][there] += seconds[there]
             if len(cores) < cpu.MAX_CORES:
                 spec = SignalSpec(f"cpu.{core}.busy", Unit.RATIO, Kind.RATE, "cpu", f"cpu{core}")
                 cores.append((spec, share(_sum(spent, node.BUSY_MODES), total)))

@@ -296,9 +296,8 @@ class _Found:
             right = "Unix seconds or milliseconds between 2000 and 2100 would be right"
             raise UnreadableFile(f"{self._path}: {key.name} has the timestamp {stamp:.16g}: {right}")
         time_ms = np.rint(stamps).astype(np.int64)
-        if np.any(np.diff(time_ms) <= 0):
-            order = np.argsort(time_ms, kind="stable")
-            order = order[np.diff(time_ms[order], append=LATEST_MS) > 0]  # of one time the last
+        if np.any(np.diff(time_ms) < 0):
+            order = np.argsort(time_ms, kind="stable")  # of one time the last counts
             time_ms, values = time_ms[order], values[order]
         return Series(time_ms, values)
 

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from daemon.imports.array_rates import ArrayRates
 from daemon.rates import Rates
 
 GAP = 60.0
-totals = st.one_of(st.none(), st.integers(0, 50), st.floats(0, 1e300), st.integers(2**52, 2**53))
+totals = st.one_of(st.none(), st.integers(0, 2), st.integers(0, 50), st.floats(0, 1e300), st.integers(2**52, 2**53))
 readings = st.lists(
     st.tuples(st.integers(1, 90_000), st.sampled_from((0, 0, 0, 1)), totals, totals), min_size=0, max_size=30
 )
@@ -29,6 +29,7 @@ def one_by_one(rows):
 
 
 @given(readings)
+@example([(1, 0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0), (1, 0, 1.7e308, 1e-300)])
 def test_arrays_give_what_one_reading_at_a_time_gives(rows):
     expected = one_by_one(rows)
     rates = ArrayRates(expected[:, 0].astype(np.int64), expected[:, 1].astype(np.int64), GAP)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.imports.node_exporter import METRICS, convert
-from daemon.imports.text import UnreadableFile, read_csv, read_openmetrics
+from daemon.imports.text import UnreadableFile, _Found, read_csv, read_openmetrics
 from daemon.signals import Kind, SignalSpec
 from detectors.findings import Unit
 
@@ -200,6 +200,10 @@ def test_samples_in_any_order_and_doubled_ones_are_put_in_order(put):
     path = put("".join(f"node_procs_running {value} {STAMP + at}\n" for at, value in samples))
     table = metrics(path)
     assert same(rows_of(table)["processes.running_count"], [1, 2, 3])
+    found = _Found(path, None)
+    found.read()
+    (series,) = found.scrapes().values()
+    assert series.values.tolist() == [1, 9, 2, 3]
     assert ((table.time_ms - START_MS) // 1000).tolist() == [0, 30, 60]
 
 
@@ -216,6 +220,16 @@ def test_one_of_several_instances_must_be_chosen(tmp_path):
     names = [spec.name for spec in alone.specs]
     assert sorted(spec.name for spec in chosen.specs) == sorted(names)
     assert same(rows_of(chosen)["cpu.busy"], rows_of(alone)["cpu.busy"])
+
+
+def test_of_instances_that_are_not_chosen_nothing_is_held(put):
+    path = put("".join(f'node_load1{{instance="{name}"}} 1 {STAMP}\n' for name in "aabab"))
+    for instance in (None, "c"):
+        found = _Found(path, instance)
+        found.read()
+        assert len(found._heads) == 2
+        assert not found._series
+        assert not any(samples.times or samples.values for samples in found._heads.values())
 
 
 @pytest.mark.parametrize(
