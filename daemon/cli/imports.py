@@ -226,6 +226,8 @@ async def _from_prometheus(loaded: Loaded, source: Source) -> "Imported":
     with progress_of_import() as progress:
         async with Prometheus(source.url, token=source.token, told=progress.say) as server:
             ours = await targets.find_targets(server, loaded.config.host.name, source.instances, first_ms, now_ms)
+            if warning := targets.doubt(ours):
+                progress.say(warning)
             scrape = await targets.find_interval(server, ours, first_ms, now_ms)
             if warning := targets.judge_interval(scrape, interval, server.where):
                 progress.say(warning)

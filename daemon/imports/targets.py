@@ -28,48 +28,50 @@ _TOGETHER_MS = PAGE_MS // 24  # that long at least were two scraped at once
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Whose series are taken as this host's. `target_labels` say who was scraped, not what: no series keeps them."""
+    """Whose series are taken as this host's. `target_labels` say who was scraped, not what: no series keeps them.
+
+    `other_names` are nodenames that the instances had too in these days, and that are not this host's.
+    """
 
     instances: tuple[str, ...]
     target_labels: frozenset[str]
+    other_names: tuple[str, ...] = ()
 
 
 async def find_targets(server: Prometheus, host: str, wanted: Sequence[str], first_ms: int, end_ms: int) -> Targets:
     """Return the instances `wanted`, else those whose nodename is that of `host`. Raises DaemonError."""
     found = await server.labels((_UNAME, _MEMORY), first_ms, end_ms)
     found = [labels for labels in found if labels.get("instance")]
-    names = {labels["instance"]: "" for labels in found}
-    names |= {labels["instance"]: labels["nodename"] for labels in found if labels.get("nodename")}
+    names: dict[str, set[str]] = {}
+    for labels in found:
+        names.setdefault(labels["instance"], set()).update(name for name in (labels.get("nodename"),) if name)
     if not names:
         raise DaemonError(
             f"{server.where} has no series of node_exporter in these days: it must scrape one on this host"
             f" ({_UNAME} is looked for)"
         )
+    others: set[str] = set()
     if wanted:
         instances = sorted(set(wanted))
         for instance in instances:
             if instance not in names:
                 raise DaemonError(f"{server.where} has no node_exporter {_shown(instance)}; {_listed(names)}")
     else:
-        instances = sorted(instance for instance, name in names.items() if _same_host(name, host or _hostname()))
+        host = host or socket.gethostname()
+        instances = sorted(one for one, known in names.items() if any(_same_host(name, host) for name in known))
         if not instances:
             raise DaemonError(
-                f"{server.where} has no node_exporter whose host is {_shown(host or _hostname())};"
+                f"{server.where} has no node_exporter whose host is {_shown(host)};"
                 f" choose by --instance: {_listed(names)}"
             )
-        domains = {names[instance].lower() for instance in instances if "." in names[instance]}
-        if len(domains) > 1:
-            raise DaemonError(
-                f"several hosts could be this one; choose by --instance: "
-                f"{_listed({instance: names[instance] for instance in instances})}"
-            )
+        same = {name.lower() for one in instances for name in names[one] if "." in name and _same_host(name, host)}
+        if len(same) > 1:
+            candidates = {one: names[one] for one in instances}
+            raise DaemonError(f"several hosts could be this one; choose by --instance: {_listed(candidates)}")
+        others = {name for one in instances for name in names[one] if not _same_host(name, host)}
     ours = [labels for labels in found if labels["instance"] in instances]
     target_labels = {name for labels in ours for name in labels if name not in _OF_UNAME}
-    return Targets(tuple(instances), frozenset(target_labels | {"instance", "job"}))
-
-
-def _hostname() -> str:
-    return socket.gethostname()
+    return Targets(tuple(instances), frozenset(target_labels | {"instance", "job"}), tuple(sorted(others)))
 
 
 def _same_host(name: str, host: str) -> bool:
@@ -79,10 +81,23 @@ def _same_host(name: str, host: str) -> bool:
     return bool(name) and name.partition(".")[0] == host.partition(".")[0]
 
 
-def _listed(names: Mapping[str, str]) -> str:
-    shown = [f"{_shown(one)} ({_shown(names[one]) or 'no name'})" for one in sorted(names)[:_NAMED_TARGETS]]
+def _listed(names: Mapping[str, Iterable[str]]) -> str:
+    shown = [
+        f"{_shown(one)} ({_shown(' and '.join(sorted(names[one]))) or 'no name'})"
+        for one in sorted(names)[:_NAMED_TARGETS]
+    ]
     more = len(names) - len(shown)
     return f"there is {', '.join(shown)}{f' and {more} more' if more else ''}"
+
+
+def doubt(targets: Targets) -> str | None:
+    """Return a warning where an instance bore another name before: it may be that another host had its address."""
+    if not targets.other_names:
+        return None
+    return (
+        f"{_shown(', '.join(targets.instances))} was called {_shown(', '.join(targets.other_names))} too in these days;"
+        " if that was another host, ask for fewer days"
+    )
 
 
 def _shown(text: str) -> str:

@@ -52,7 +52,8 @@ class Double:
             return self._data(
                 [
                     {"__name__": "node_uname_info", "instance": one, "nodename": name, "job": "node", "zone": "a"}
-                    for one, name in self.tellers.items()
+                    for one, names in self.tellers.items()
+                    for name in names.split(",")
                 ]
             )
         end, seconds = float(form["time"]), int(re.search(r"\[(\d+)s\]$", form["query"])[1])
@@ -430,6 +431,11 @@ async def test_the_host_is_found_by_its_name(double):
             ("a:1", "b:1", "d:1"), frozenset({"instance", "job", "zone"})
         )
         assert (await find_targets(one, "web2", (), 0, 1)).instances == ("c:1",)
+        double.tellers["c:1"] = "web2,mail9"
+        for host, other in (("web2", "mail9"), ("mail9", "web2")):  # a new name, or an address that another host had
+            ours = await find_targets(one, host, (), 0, 1)
+            assert (ours.instances, ours.other_names) == (("c:1",), (other,))
+            assert f"c:1 was called {other} too" in targets.doubt(ours)
         assert (await find_targets(one, "other", ("c:1", "a:1"), 0, 1)).instances == ("a:1", "c:1")
         with pytest.raises(DaemonError, match=r"no node_exporter nope; there is a:1 \(web1\), b:1 "):
             await find_targets(one, "web1", ("nope",), 0, 1)
