@@ -35,7 +35,7 @@ from daemon.child import Child
 from daemon.config import Compute, Config
 from daemon.errors import PresagedError, WorkerError
 from daemon.evidence import Evidence
-from daemon.history import FLAG_ALARMED, FLAG_GAP, FLAG_OWN_WORK, History
+from daemon.history import FLAG_ALARMED, FLAG_GAP, FLAG_OWN_WORK, History, Recorded, StoredSample
 from daemon.learning import Learning
 from daemon.metrics import Metrics
 from daemon.offload import Inline
@@ -93,11 +93,45 @@ class _Kept(Outbox):
         self.items += items
 
 
+class _Batched(History):
+    """Commits many samples at once: nothing of a replay need survive it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._waiting: list[StoredSample] = []
+
+    def append(self, sample: StoredSample) -> None:
+        """Keep one sample."""
+        self._waiting.append(sample)
+        if len(self._waiting) >= _STRIDE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit what waits; called before anything is read."""
+        self.add(self._waiting)
+        self._waiting.clear()
+
+    def scores(self, model: int, count: int) -> NDArray[np.float64]:
+        """Return what `History` does."""
+        self.flush()
+        return super().scores(model, count)
+
+    def recorded(self, first_ms: int, end_ms: int) -> Recorded:
+        """Return what `History` does."""
+        self.flush()
+        return super().recorded(first_ms, end_ms)
+
+
 class _AtOnce(Child):
     """Does the child's work here and now: a replay waits for it in any case."""
 
+    def __init__(self, history: _Batched) -> None:
+        super().__init__()
+        self._history = history
+
     async def run(self, job: str, spec: Mapping[str, object], *, deadline_seconds: float) -> Mapping[str, object]:  # noqa: ARG002
         """Train and return the result. Raises WorkerError."""
+        self._history.flush()  # the job reads the file
         try:
             return worker.train(spec, lambda _share, _text: None)
         except (PresagedError, TrainingError, OSError, MemoryError) as error:
@@ -161,7 +195,7 @@ class _Replay:
         self._clock = clock = RecordedClock(samples)
         self._offload = offload = Inline()
         self._state = state = StateDatabase(folder / "state.db")
-        self._history = History(folder / "history.db")
+        self._history = _Batched(folder / "history.db")
         self._history.bind_interval(self._interval)
         numbers = {spec.name: number for spec, number in zip(samples.specs, samples.signal_ids, strict=True)}
         registry = SignalRegistry((), lambda specs, _ms: {one.name: numbers[one.name] for one in specs}, lambda _: None)
@@ -176,7 +210,7 @@ class _Replay:
             models=Registry(folder / "models"),
             registry=registry,
             watch=self._watch,
-            child=_AtOnce(),
+            child=_AtOnce(self._history),
             offload=offload,
             metrics=metrics,
             cache=folder,

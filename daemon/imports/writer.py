@@ -21,6 +21,8 @@ from daemon.state import StateDatabase
 _ORIGIN = "import.origin_ms"
 _BEFORE = "import.before_ms"
 _DONE = "import.done"
+_BOOTS = "import.boots"
+_SAME_BOOT = 60  # seconds by which the time of one boot may seem to move when the clock is set
 _GAP_INTERVALS = 2.5
 _ROWS = 500  # in one transaction: the daemon waits for it
 
@@ -85,10 +87,11 @@ class ImportWriter:
         distance = np.diff(table.time_ms, prepend=table.time_ms[0] - 2**40)
         rebooted = np.diff(table.boot, prepend=table.boot[0]) != 0
         gaps = (distance > _GAP_INTERVALS * self._step_ms) | rebooted
+        boots = {number: self._boot(number) for number in np.unique(table.boot[wanted]).tolist()}
         samples = [
             StoredSample(
                 place,
-                Instant(time_ms := int(table.time_ms[row]), time_ms * 1_000_000, 0, f"imported-{int(table.boot[row])}"),
+                Instant(time_ms := int(table.time_ms[row]), time_ms * 1_000_000, 0, boots[int(table.boot[row])]),
                 hour_of_week(time_ms),
                 FLAG_GAP if gaps[row] else 0,
                 0,
@@ -116,6 +119,14 @@ class ImportWriter:
             self._origin_ms = self._before_ms + phase
             self._history.set_meta(_ORIGIN, str(self._origin_ms))
         return (time_ms - self._origin_ms) // self._step_ms
+
+    def _boot(self, number: int) -> str:
+        """Return the name of a boot: that of one that was seen before where it is the same."""
+        known: list[int] = json.loads(self._history.meta(_BOOTS) or "[]")
+        near = [one for one in known if abs(one - number) <= _SAME_BOOT]
+        if not near:
+            self._history.set_meta(_BOOTS, json.dumps([*known, number]))
+        return f"imported-{near[0] if near else number}"
 
     def is_done(self, source: str, first_ms: int, end_ms: int) -> bool:
         """Tell whether this span of `source` was written whole before."""

@@ -1,4 +1,4 @@
-"""A replay finds what the daemon found on the same samples, whatever way it scores them, and tells what it would send."""
+"""A replay finds what the daemon found on the same samples, however it scores them, and tells what it would send."""
 
 from dataclasses import replace
 

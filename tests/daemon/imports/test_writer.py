@@ -134,6 +134,17 @@ def test_gaps_and_boots_are_marked_also_where_a_page_begins(stores):
     assert np.flatnonzero(flags & FLAG_GAP).tolist() == [0, 10, 20]
 
 
+def test_a_boot_whose_time_moves_with_the_clock_is_one(stores):
+    writer = stores.writer()
+    early, late = table(10, end_ms=NOW_MS - 10 * STEP_MS - 7_000, boot=1_000_000), table(10, boot=1_000_001)
+    all_of(writer, early)
+    all_of(writer, late)
+    all_of(stores.writer(), table(10, end_ms=NOW_MS - 20 * STEP_MS - 7_000, boot=900_000))
+    boots = stores.history.recorded(0, 2**60).boot
+    assert len(set(boots[:10])) == len(set(boots[10:])) == 1
+    assert boots[0] != boots[-1]
+
+
 def test_two_scrapes_of_one_interval_are_one_sample(stores):
     assert all_of(stores.writer(), table(100, step_ms=15_000)).new in (50, 51)
 
