@@ -101,9 +101,7 @@ class Sampler:
                 findings.append(stopped(state.name, state.problem))
         filesystem = self._collectors.get("filesystem")
         if isinstance(filesystem, FilesystemCollector):
-            findings += [
-                stopped(mount, "the file system does not answer") for mount in sorted(filesystem.stuck_mounts)
-            ]
+            findings += [stopped(mount, "the file system does not answer") for mount in sorted(filesystem.stuck_mounts)]
             findings += self._writability.observe(filesystem.read_only_mounts)
         unit = self._collectors.get("unit")
         return Round(

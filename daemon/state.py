@@ -266,11 +266,11 @@ class StateDatabase(DurableDatabase):
         pattern = f"%{ending.upper()}"
         return self._occurrences(
             self._read(
-                "SELECT payload FROM occurrences WHERE id LIKE ? UNION ALL"
-                " SELECT payload FROM backtested WHERE id LIKE ? LIMIT 2",
-                pattern, pattern,
+                "SELECT payload FROM (SELECT id, payload FROM occurrences UNION ALL SELECT id, payload FROM backtested)"
+                " WHERE id LIKE ? ORDER BY id DESC LIMIT 2",
+                pattern,
             )
-        )  # fmt: skip
+        )
 
     def record_backtest(self, occurrences: Collection[Occurrence]) -> None:
         """Keep the alerts of the newest backtest in the place of the last one's, so that they can be judged.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.configuration import ConfigOption
-from daemon.cli.owner import as_owner
+from daemon.cli.owner import owner_kept
 from daemon.cli.terminal import complain, console, print_json, print_rows
 from daemon.config import Config, Loaded, load
 from daemon.errors import DaemonError, StateError
@@ -68,7 +68,7 @@ def backtest(
             plan.append((compare, load(other).config, model))
         else:
             plan.append((f"model {compare}", loaded.config, compare))
-    with as_owner(loaded.state_directory):
+    with owner_kept(loaded.state_directory):
         results = _replayed(loaded, span, plan)
         _keep(loaded, results[0])
     _show(results, html, as_json=as_json)

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.import_progress import progress_of_import
+from daemon.cli.owner import give_to_owner
 from daemon.cli.terminal import complain, console, print_json, print_rows
 from daemon.config import Loaded, load
 from daemon.errors import DaemonError, StateError
@@ -36,7 +37,6 @@ _LABEL = 10
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
 _DATABASES = ("history.db", "state.db")
-_UNFINISHED = "import.unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,25 +193,12 @@ def _opened(loaded: Loaded) -> "Iterator[ImportWriter]":
             closing(patiently(lambda: History(folder / "history.db"))) as history,
             closing(patiently(lambda: StateDatabase(folder / "state.db"))) as state,
         ):
-            _give_to_owner(folder)
+            give_to_owner(folder)
             writer = patiently(lambda: ImportWriter(history, state, interval_seconds=interval, now_ms=_now_ms()))
-            writer.changed = history.meta(_UNFINISHED) == "1"  # what was killed has rows that are not rolled up
-            patiently(lambda: history.set_meta(_UNFINISHED, "1"))
             yield writer
             patiently(writer.finish)
-            patiently(lambda: history.set_meta(_UNFINISHED, "0"))
     finally:
-        _give_to_owner(folder)
-
-
-def _give_to_owner(folder: Path) -> None:
-    """A file of root's in the folder of the service's user would keep the daemon from its own database."""
-    owner = folder.stat()
-    if os.geteuid() != 0 or owner.st_uid == 0:
-        return
-    for path in folder.iterdir():
-        if path.is_file() and not path.is_symlink() and path.stat().st_uid == 0:
-            os.chown(path, owner.st_uid, owner.st_gid)
+        give_to_owner(folder)
 
 
 async def _from_prometheus(loaded: Loaded, source: Source) -> "Imported":

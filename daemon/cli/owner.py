@@ -1,4 +1,8 @@
-"""Who owns the state folder: a command that root gives works as that user, so that no file of root is left in it."""
+"""Who owns the state folder: what root creates in it belongs to that user, or the daemon could not open it.
+
+Enters: the state folder. Leaves: its files in the hands of its owner. Root cannot become that user instead: systemd
+keeps the folder of a dynamic user where only root gets in.
+"""
 
 import os
 from collections.abc import Iterator
@@ -9,26 +13,27 @@ from daemon.errors import StateError
 
 
 @contextmanager
-def as_owner(directory: Path) -> Iterator[None]:
-    """Work as the owner of `directory`, where root asks. Raises StateError for a folder that is not there."""
+def owner_kept(directory: Path) -> Iterator[None]:
+    """Work in `directory`; then give what root has created to its owner. Raises StateError where it is not there."""
     try:
-        there = directory.stat()
+        directory.stat()
     except FileNotFoundError as error:
         raise StateError(
             f"{directory}: there is no such folder; start presaged once, or name another in [storage] directory"
         ) from error
     except OSError as error:
         raise StateError(f"{directory}: {error.strerror}; ask as its owner or as root") from error
-    if os.geteuid() != 0 or there.st_uid == 0:
-        yield
-        return
-    groups, group = os.getgroups(), os.getegid()
-    os.setgroups([])
-    os.setegid(there.st_gid)
-    os.seteuid(there.st_uid)
     try:
         yield
     finally:
-        os.seteuid(0)
-        os.setegid(group)
-        os.setgroups(groups)
+        give_to_owner(directory)
+
+
+def give_to_owner(directory: Path) -> None:
+    """Give the files of root in the folder of another user to that user."""
+    owner = directory.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return
+    for path in directory.iterdir():
+        if path.is_file() and not path.is_symlink() and path.stat().st_uid == 0:
+            os.chown(path, owner.st_uid, owner.st_gid)

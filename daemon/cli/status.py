@@ -14,7 +14,7 @@ from rich.text import Text
 
 from daemon.api import AlertAnswer, AnomalyAnswer, SinkAnswer, StatusAnswer
 from daemon.cli.client import fetch_status
-from daemon.cli.owner import as_owner
+from daemon.cli.owner import owner_kept
 from daemon.cli.terminal import console, print_json, print_rows, printable
 from daemon.config import load
 
@@ -39,7 +39,7 @@ def show_status(
         from daemon.cli.data import show_data  # noqa: PLC0415 - it loads NumPy
 
         loaded = load(config)
-        with as_owner(loaded.state_directory):
+        with owner_kept(loaded.state_directory):
             show_data(loaded, as_json)
         return
     status, body = fetch_status(load(config))

@@ -22,6 +22,7 @@ _ORIGIN = "import.origin_ms"
 _BEFORE = "import.before_ms"
 _DONE = "import.done"
 _BOOTS = "import.boots"
+_UNROLLED = "import.unrolled"
 _SAME_BOOT = 60  # seconds by which the time of one boot may seem to move when the clock is set
 _GAP_INTERVALS = 2.5
 _ROWS = 500  # in one transaction: the daemon waits for it
@@ -64,7 +65,7 @@ class ImportWriter:
             source: [(int(first), int(end)) for first, end in spans]
             for source, spans in json.loads(history.meta(_DONE) or "{}").items()
         }
-        self.changed = False
+        self._marked = self._unrolled = history.meta(_UNROLLED) == "1"  # what was killed has rows that are not
 
     @property
     def before_ms(self) -> int:
@@ -102,8 +103,11 @@ class ImportWriter:
             )
             for row, place in zip(wanted[first_of_place].tolist(), places[first_of_place].tolist(), strict=True)
         ]
+        if not self._marked:
+            self._history.set_meta(_UNROLLED, "1")
+            self._marked = True
         new = sum(self._history.add(samples[at : at + _ROWS]) for at in range(0, len(samples), _ROWS))
-        self.changed |= new > 0
+        self._unrolled |= new > 0
         return Written(new, len(samples) - new)
 
     def _places(self, time_ms: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -114,7 +118,7 @@ class ImportWriter:
         """
         if self._origin_ms is None:
             turns = (time_ms - self._before_ms) / self._step_ms
-            middle = float(np.angle(np.exp(2j * np.pi * turns).mean())) / (2 * np.pi)  # where in the interval, as a mean
+            middle = float(np.angle(np.exp(2j * np.pi * turns).mean())) / (2 * np.pi)  # the mean place
             phase = round((middle + 0.5) * self._step_ms) % self._step_ms
             self._origin_ms = self._before_ms + phase
             self._history.set_meta(_ORIGIN, str(self._origin_ms))
@@ -145,7 +149,9 @@ class ImportWriter:
         self._history.set_meta(_DONE, json.dumps(self._done))
 
     def finish(self) -> None:
-        """Roll up what was imported."""
-        if self.changed:
+        """Roll up what was imported, by an earlier run too."""
+        if self._unrolled:
             self._history.roll_up_imported()
-            self.changed = False
+        if self._marked:
+            self._history.set_meta(_UNROLLED, "0")
+        self._marked = self._unrolled = False

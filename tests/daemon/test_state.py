@@ -227,6 +227,17 @@ def test_an_occurrence_is_found_by_the_end_of_its_id(database):
     assert database.occurrences_named("ZZ") == []
 
 
+def test_alerts_of_a_backtest_are_found_until_the_next_one_unless_they_were_judged(database):
+    database.record_backtest([occurrence("01KJM6DS00AAAA"), occurrence("01KJM6DS00BBBB")])
+    assert [one.id for one in database.occurrences_named("AAAA")] == ["01KJM6DS00AAAA"]
+    assert database.recent_occurrences(10) == []
+    database.record_verdict(Verdict("v", "01KJM6DS00AAAA", VerdictKind.FALSE, "ann", "", 5))
+    database.record_backtest([occurrence("01KJM6DS00CCCC")])
+    found = {ending: len(database.occurrences_named(ending)) for ending in ("AAAA", "BBBB", "CCCC")}
+    assert found == {"AAAA": 1, "BBBB": 0, "CCCC": 1}
+    assert [one.kind for one in database.verdicts("01KJM6DS00AAAA")] == [VerdictKind.FALSE]
+
+
 def test_an_unreadable_occurrence_is_refused(database):
     database.record_transitions([occurrence("a")], [])
     database._write(lambda db: db.execute("UPDATE occurrences SET payload = '{}'"))
@@ -406,7 +417,8 @@ def test_every_released_version_is_brought_up(path, monkeypatch, version):
         database.record_changes([Change(1, ChangeKind.MARK, "x")])
         database.record_transitions([occurrence("a")], [item(1, "a")])
         assert database.count_pending() == {"ops": 1}
-    assert path.with_name(f"state.db.before-v{version + 1}").exists()
+    oldest = max(version + 1, len(MIGRATIONS) - 1)  # two copies are kept
+    assert path.with_name(f"state.db.before-v{oldest}").exists()
 
 
 def test_what_waited_before_groups_is_delivered_after_them_in_its_order(path, monkeypatch):
