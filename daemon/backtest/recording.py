@@ -27,7 +27,7 @@ class RecordedClock:
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
-        self._boottime_ns = _boottime(samples)
+        self._monotonic_ns, self._boottime_ns = _clocks(samples)
         self.row = 0
 
     def now(self) -> Instant:
@@ -35,19 +35,26 @@ class RecordedClock:
         samples, row = self._samples, self.row
         return Instant(
             int(samples.time_ms[row]),
-            int(samples.monotonic_ns[row]),
+            int(self._monotonic_ns[row]),
             int(self._boottime_ns[row]),
             str(int(samples.boot[row])),
         )
 
 
-def _boottime(samples: Samples) -> NDArray[np.int64]:
-    """Return the clock (T,) that counts suspend, which is not stored: the wall clock, but for where that jumped."""
+def _clocks(samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return two clocks (T,) that only rise: one as stored, and one that counts suspend too, which is not stored.
+
+    The replay lives through every boot, and each begins its monotonic clock anew: between two boots the wall clock
+    stands in. It does for the second clock as well, but for where it jumped.
+    """
+    wall = np.diff(samples.time_ms, prepend=samples.time_ms[:1]) * 1_000_000
+    ran = np.diff(samples.monotonic_ns, prepend=samples.monotonic_ns[:1])
+    booted = np.diff(samples.boot, prepend=samples.boot[:1]) != 0
+    ran = np.where(booted, np.maximum(wall, 10**9), ran)
     doubtful = (samples.flags & FLAG_DOUBTFUL) != 0
     jumped = doubtful & ((samples.flags & FLAG_GAP) != 0)
-    steps = np.diff(samples.time_ms, prepend=samples.time_ms[:1]) * 1_000_000
-    ran = np.diff(samples.monotonic_ns, prepend=samples.monotonic_ns[:1])
-    return np.asarray(10**9 + np.cumsum(np.where(jumped, ran, steps)))
+    start = 10**9
+    return start + np.cumsum(ran), start + np.cumsum(np.where(jumped | booted, ran, wall))
 
 
 class RecordedRounds:

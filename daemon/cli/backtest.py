@@ -68,7 +68,7 @@ def backtest(
             plan.append((compare, load(other).config, model))
         else:
             plan.append((f"model {compare}", loaded.config, compare))
-    with owner_kept(loaded.state_directory):
+    with owner_kept(loaded):
         results = _replayed(loaded, span, plan)
         _keep(loaded, results[0])
     _show(results, html, as_json=as_json)

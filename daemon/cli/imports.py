@@ -22,7 +22,7 @@ from rich.text import Text
 
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.import_progress import progress_of_import
-from daemon.cli.owner import give_to_owner
+from daemon.cli.owner import give_to_owner, no_folder
 from daemon.cli.terminal import complain, console, print_json, print_rows
 from daemon.config import Loaded, load
 from daemon.errors import DaemonError, StateError
@@ -97,7 +97,7 @@ def import_history(
         raise typer.BadParameter("--instance goes with --prometheus, and once with --openmetrics")
     loaded = load(config)
     try:
-        check_folder(loaded.state_directory)
+        check_folder(loaded)
         if source is not None:
             imported = asyncio.run(_from_prometheus(loaded, source))
         else:
@@ -133,16 +133,15 @@ def _token(path: Path | None) -> str | None:
     return token
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(loaded: Loaded) -> None:
     """Check that the state folder can be written by us. Raises DaemonError with the remedy."""
+    folder = loaded.state_directory
     try:
         status = folder.stat()
         if not folder.is_dir():
             raise DaemonError(f"{folder} is a file: name a folder in [storage] directory")
     except FileNotFoundError:
-        raise DaemonError(
-            f"{folder} does not exist: start presaged once, it makes it, or name another in [storage] directory"
-        ) from None
+        raise DaemonError(no_folder(loaded)) from None
     except OSError as error:
         raise DaemonError(f"{folder}: {error.strerror}: run `sudo presage import ...`") from None
     paths = [folder, *(path for name in _DATABASES if (path := folder / name).exists())]

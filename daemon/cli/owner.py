@@ -9,24 +9,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from daemon.config import Loaded
 from daemon.errors import StateError
 
 
 @contextmanager
-def owner_kept(directory: Path) -> Iterator[None]:
-    """Work in `directory`; then give what root has created to its owner. Raises StateError where it is not there."""
+def owner_kept(loaded: Loaded) -> Iterator[None]:
+    """Work in the state folder; then give what root has created to its owner. Raises StateError without a folder."""
+    directory = loaded.state_directory
     try:
         directory.stat()
     except FileNotFoundError as error:
-        raise StateError(
-            f"{directory}: there is no such folder; start presaged once, or name another in [storage] directory"
-        ) from error
+        raise StateError(no_folder(loaded)) from error
     except OSError as error:
         raise StateError(f"{directory}: {error.strerror}; ask as its owner or as root") from error
     try:
         yield
     finally:
         give_to_owner(directory)
+
+
+def no_folder(loaded: Loaded) -> str:
+    """Say that there is no state folder, and what would be right."""
+    remedy = "start presaged once, it makes it"
+    if not loaded.files:
+        remedy += "; no configuration was found: in a checkout, give --config config.toml"
+    return f"{loaded.state_directory}: there is no such folder; {remedy}"
 
 
 def give_to_owner(directory: Path) -> None:

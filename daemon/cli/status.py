@@ -39,7 +39,7 @@ def show_status(
         from daemon.cli.data import show_data  # noqa: PLC0415 - it loads NumPy
 
         loaded = load(config)
-        with owner_kept(loaded.state_directory):
+        with owner_kept(loaded):
             show_data(loaded, as_json)
         return
     status, body = fetch_status(load(config))

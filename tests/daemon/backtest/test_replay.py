@@ -123,6 +123,19 @@ async def test_hours_at_once_score_as_one_by_one(samples):
     assert known(ahead.occurrences) == known(live.occurrences)
 
 
+async def test_time_goes_on_over_boots_and_from_imported_to_own_samples(samples):
+    """A monotonic clock begins anew with each boot; a count of hours must not."""
+    whole = await replay(samples, (), ALWAYS, name="whole", host="web1")
+    for row, start_ns in ((710, 7 * 10**9), (1306, 9 * 10**9)):  # in the middle of both bursts
+        samples.boot[row:] += 1
+        samples.monotonic_ns[row:] = start_ns + 30 * 10**9 * np.arange(ROWS - row)
+        samples.flags[row] |= FLAG_GAP
+    booted = await replay(samples, (), ALWAYS, name="booted", host="web1")
+    assert (np.diff(booted.episodes) >= 0).all()
+    assert 0 < booted.episodes[-1] <= whole.episodes[-1] + 4
+    assert all(one.resolved_ms is None or one.resolved_ms >= one.started_ms for one in booted.occurrences)
+
+
 async def test_what_would_be_sent_is_kept_in_order_and_named_alike_each_time(samples):
     first = await replay(samples, (), ALWAYS, name="a", host="web1")
     again = await replay(samples, (), ALWAYS, name="a", host="web1")

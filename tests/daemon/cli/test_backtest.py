@@ -12,6 +12,7 @@ from server import Server
 
 from daemon.backtest.source import read_verdicts
 from daemon.cli.owner import owner_kept
+from daemon.config import Config, Loaded
 from daemon.errors import StateError
 
 pytestmark = pytest.mark.timeout(120)
@@ -168,13 +169,17 @@ def test_the_quality_of_what_is_stored(presage, config):
     assert json.loads(presage("status", "--data", "--json", "--config", config).stdout)["samples"] == ROWS
 
 
+def loaded(folder):
+    return Loaded(Config(), (), folder, folder / "cache")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave files of root")
 def test_root_leaves_no_file_of_its_own(config):
     state = config.parent / "state"
     state.parent.chmod(0o700)  # as systemd keeps the folder of a dynamic user
     for path in (state, *state.iterdir()):
         os.chown(path, 65534, 65534)
-    with owner_kept(state):
+    with owner_kept(loaded(state)):
         (state / "new").touch()
         (config.parent / "mine").touch()
     assert {path.stat().st_uid for path in state.iterdir()} == {65534}
@@ -182,5 +187,5 @@ def test_root_leaves_no_file_of_its_own(config):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(StateError, match="there is no such folder"), owner_kept(tmp_path / "none"):
+    with pytest.raises(StateError, match="there is no such folder"), owner_kept(loaded(tmp_path / "none")):
         pass

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -15,6 +16,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from daemon.cli.imports import check_folder
+from daemon.config import Config, Loaded
 from daemon.errors import DaemonError
 
 COMMAND = "import sys; from daemon.cli import main; sys.exit(main())"
@@ -152,22 +154,29 @@ def test_on_a_terminal_there_is_a_bar(command, server, environment):
     assert out.startswith(b"span ")
 
 
+def loaded(folder):
+    return Loaded(Config(), (folder / "config.toml",), folder, folder / "cache")
+
+
+def test_without_a_configuration_it_says_how_to_name_one(tmp_path):
+    with pytest.raises(DaemonError, match=r"no configuration was found: in a checkout, give --config config\.toml$"):
+        check_folder(replace(loaded(tmp_path / "none"), files=()))
+
+
 def test_a_folder_that_cannot_be_used_comes_with_its_remedy(run, config, tmp_path, monkeypatch):
     state = config.parent / "state"
     state.rmdir()
     said = run("--prometheus", "http://127.0.0.1:1")
     assert (said.returncode, said.stdout) == (1, "")
-    assert said.stderr == (
-        f"presage: {state} does not exist: start presaged once, it makes it, or name another in [storage] directory\n"
-    )
+    assert said.stderr == (f"presage: {state}: there is no such folder; start presaged once, it makes it\n")
     state.write_text("")
     with pytest.raises(DaemonError, match="is a file"):
-        check_folder(state)
+        check_folder(loaded(state))
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(
         DaemonError, match=r"may not be written by \S+: run it as its owner, `sudo -u \S+ presage import"
     ):
-        check_folder(tmp_path)
+        check_folder(loaded(tmp_path))
 
 
 def test_another_user_is_told_whom_to_be(tmp_path):
@@ -181,10 +190,10 @@ def test_another_user_is_told_whom_to_be(tmp_path):
             with pytest.raises(
                 DaemonError, match=r"may not be written by nobody: .* `sudo -u root presage import \.\.\.`"
             ):
-                check_folder(folder)
+                check_folder(loaded(folder))
             folder_of_root = tmp_path / "state"
             with pytest.raises(DaemonError, match=r"Permission denied: run `sudo presage import \.\.\.`"):
-                check_folder(folder_of_root)
+                check_folder(loaded(folder_of_root))
         finally:
             os.setresuid(0, 0, 0)
 
