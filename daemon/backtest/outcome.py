@@ -1,5 +1,6 @@
 """What a report of a backtest holds: immutable values, times in UTC milliseconds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from detectors.findings import Contributor
@@ -42,6 +43,7 @@ class Told:
     is_fact: bool
     lead: Lead | None
     contributors: tuple[Contributor, ...]
+    verdict: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Record:
     sentence: str
     occurrence: str
     kept: str
+    verdict: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,11 @@ class Report:
     def judged_notifications(self) -> tuple[Told, ...]:
         """Those of the time after the learning."""
         return tuple(told for told in self.notifications if not told.learning)
+
+    @property
+    def verdicts(self) -> Mapping[str, str]:
+        """What operators said of the alerts that were told, by id."""
+        return {told.occurrence: told.verdict for told in self.notifications if told.verdict}
 
     @property
     def judged_weeks(self) -> float:

@@ -169,7 +169,16 @@ def _card(told: Told, number: int | None, plots: str) -> str:
     badge = f'<span class="number">{number}</span>' if number is not None else ""
     severity = told.severity if told.severity in {"critical", "warning"} else "info"
     lead = lead_words(told)
-    more = ", ".join(filter(None, (f"to {', '.join(told.sinks)}", "while learning" if told.learning else "")))
+    more = ", ".join(
+        filter(
+            None,
+            (
+                f"to {', '.join(told.sinks)}",
+                "while learning" if told.learning else "",
+                f"judged {told.verdict}" if told.verdict else "",
+            ),
+        )
+    )
     name_of_card = f" id=n{number}" if number is not None else ""
     what = escape(WHAT_WORDS.get(told.what, told.what))
     return (

@@ -100,6 +100,15 @@ def kept_words(record: Record) -> str:
     return KEPT_WORDS.get(Kept(record.kept), "") if record.kept else "not sent to anybody"
 
 
+def verdict_words(report: Report) -> str:
+    """Return what operators said of the alerts that were told, "" where they said nothing."""
+    said = list(report.verdicts.values())
+    if not said:
+        return ""
+    kinds = ", ".join(f"{said.count(kind)} {kind}" for kind in ("real", "expected", "false") if kind in said)
+    return f"{counted(len(said), 'alert')} told and judged: {kinds}; {said.count('real') / len(said):.0%} were real"
+
+
 def rows(report: Report, *, plain: bool) -> Iterator[Row]:
     """Yield every row of the report; `plain` draws with ASCII only."""
     yield from _span(report)
@@ -108,6 +117,8 @@ def rows(report: Report, *, plain: bool) -> Iterator[Row]:
         yield "learning", Text(learning_words(report), "cyan")
     for told in report.notifications:
         yield from _told(told)
+    if verdict_words(report):
+        yield "verdicts", Text(verdict_words(report))
     yield from _records(report)
     yield "budget", Text(budget_words(report))
     for number, week in enumerate(report.weeks, 1):
@@ -150,7 +161,8 @@ def _told(told: Told) -> Iterator[Row]:
     yield one_line(told.occurrence[-SHORT:]), head
     yield "", Text(one_line(told.sentence), "dim" if told.what == ENDED else "")
     learning = "while learning" if told.learning else ""
-    more = "; ".join(filter(None, (f"to {', '.join(told.sinks)}", learning, lead_words(told))))
+    verdict = f"judged {told.verdict}" if told.verdict else ""
+    more = "; ".join(filter(None, (f"to {', '.join(told.sinks)}", learning, verdict, lead_words(told))))
     yield "", Text(one_line(more), "cyan")
 
 
@@ -311,6 +323,7 @@ def _told_document(told: Told) -> dict[str, object]:
         "others": told.others,
         "learning": told.learning,
         "fact": told.is_fact,
+        "verdict": told.verdict or None,
         "lead": told.lead
         and {
             "seconds": told.lead.seconds,
@@ -330,6 +343,7 @@ def _record_document(record: Record) -> dict[str, object]:
         "sentence": record.sentence,
         "occurrence": record.occurrence,
         "kept": record.kept,
+        "verdict": record.verdict or None,
     }
 
 

@@ -1,7 +1,7 @@
 """What a backtest found, as data: for the terminal, for programs, for the page, for comparison."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,8 @@ class Backtest:
 
     `name`: which configuration or model it was. `alarmed`: the score was above the threshold of that moment.
     `episodes`: how many were counted so far. `learned`: the learning week was over. `occurrences`: every alert
-    that fired, oldest first. `episodes_per_week` is the ceiling of the configuration.
+    that fired, oldest first. `episodes_per_week` is the ceiling of the configuration. `verdicts`: what operators
+    said of alerts, by id.
     """
 
     name: str
@@ -67,3 +68,4 @@ class Backtest:
     occurrences: tuple[Occurrence, ...]
     models: int
     seconds: float
+    verdicts: Mapping[str, str] = field(default_factory=dict)

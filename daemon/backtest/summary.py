@@ -114,6 +114,7 @@ def _told(backtest: Backtest, clock: NDArray[np.int64], simple: Dummies) -> Iter
             is_fact=is_fact,
             lead=_lead(time_ms, began_ms, harms, int(clock[-1])) if new and not is_fact and len(clock) else None,
             contributors=_contributors(first) or (told_of[0].contributors if told_of else ()),
+            verdict=backtest.verdicts.get(occurrences[0], ""),
         )
 
 
@@ -203,6 +204,7 @@ def _records(backtest: Backtest) -> list[Record]:
             one.sentence,
             one.id,
             one.kept.value,
+            backtest.verdicts.get(one.id, ""),
         )
         for one in backtest.occurrences
         if one.id not in told

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,6 +57,8 @@ def backtest(
     """
     import structlog  # noqa: PLC0415 - see above
 
+    from daemon.backtest.source import read_verdicts  # noqa: PLC0415
+
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # of a replay: no news
     span = (_moment(first, "--from"), _moment(to, "--to"))
     if None not in span and span[0] >= span[1]:  # type: ignore[operator]
@@ -71,6 +74,8 @@ def backtest(
     with owner_kept(loaded):
         results = _replayed(loaded, span, plan)
         _keep(loaded, results[0])
+        verdicts = read_verdicts(loaded.state_directory)
+    results = [replace(one, verdicts=verdicts) for one in results]
     _show(results, html, as_json=as_json)
 
 
@@ -147,8 +152,6 @@ def _model(loaded: Loaded, name: str) -> "FixedModel":
 
 def _keep(loaded: Loaded, result: "Backtest") -> None:
     """Keep the alerts, so that `presage feedback` finds them; where that cannot be, say so and go on."""
-    from dataclasses import replace  # noqa: PLC0415
-
     from daemon.state import StateDatabase  # noqa: PLC0415
 
     try:

@@ -131,6 +131,24 @@ def test_where_the_history_ends_the_lead_says_how_far_it_looked(scene):
     assert lead_words(told) == "nothing followed within 120 min, where the history ends"
 
 
+def test_what_was_judged_is_said_and_counted_once_an_alert(scene):
+    host = scene()
+    alerts = [host.alert(row * DAY) for row in (8, 9, 10)]
+    for row, one in zip((8, 9, 10), alerts, strict=True):
+        host.tell(row * DAY, one)
+        host.tell(row * DAY + 40, one, event="resolved", reason="ended")
+    record = host.alert(11 * DAY, "Anomaly", Severity.RECORD)
+    verdicts = {alerts[0].id: "real", alerts[1].id: "false", record.id: "expected"}
+    report = make_report(replace(host.backtest(), verdicts=verdicts))
+    text = printed(report)
+    assert "verdicts   2 alerts told and judged: 1 real, 1 false; 50% were real" in text
+    assert text.count("judged real") == 2  # beside its beginning and beside its end
+    document = to_json(report)
+    assert [one["verdict"] for one in document["notifications"]] == ["real", "real", "false", "false", None, None]
+    assert document["records"]["newest"][0]["verdict"] == "expected"
+    assert "judged" not in printed(make_report(host.backtest())).replace("judged days", "")
+
+
 def test_the_learning_time_is_told_apart(scene):
     host = scene(days=30)
     for row in (DAY, 2 * DAY, 3 * DAY):

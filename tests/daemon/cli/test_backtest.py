@@ -156,6 +156,7 @@ async def test_verdicts_on_a_backtest_count_and_outlast_the_next_one(presage, co
             one["occurrence"] for one in document["notifications"]
         ]
         assert read_verdicts(state) == {number: "false"}
+        assert again["notifications"][0]["verdict"] == "false"
         assert (await ask("explain", number[-6:])).returncode == 0
         assert (await ask("alerts", "--all")).stdout.startswith("none")  # what a replay found did not happen
     finally:
