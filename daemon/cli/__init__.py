@@ -69,7 +69,7 @@ app.command(
     "status",
     epilog=_examples(
         ("presage status", "on one screen"),
-        ("presage status --data", "how complete the stored history is"),
+        ("presage status --data", "how complete the history is"),
         ("presage status --json | jq .anomaly.score", "for programs"),
     ),
 )(status.show_status)
@@ -120,7 +120,7 @@ app.command("drill", epilog=_examples(("presage drill", "takes two samples")))(s
 app.command(
     "import",
     epilog=_examples(
-        ("presage import --prometheus http://prometheus:9090", "the last 30 days of this host"),
+        ("presage import --prometheus http://prometheus:9090", "the last 30 days"),
         ("presage import --openmetrics month.om", "from a file"),
     ),
 )(imports.import_history)

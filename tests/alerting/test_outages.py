@@ -255,9 +255,9 @@ async def test_behind_a_bad_certificate_nothing_is_said_and_after_a_day_it_is_gi
         counts = host.outbox.counts["bad"]
     assert host.states("bad") == {"dead" if hours > 24 else "pending": 1}
     assert host.states("good") == {"delivered": 1}
-    assert database._read("SELECT last_error FROM outbox WHERE sink = 'bad'") == [
-        ("the certificate is not valid for this host",)
-    ]
+    ((error,),) = database._read("SELECT last_error FROM outbox WHERE sink = 'bad'")
+    # of two days at this speed one attempt may meet a moment in which the machine is slower than the sink waits
+    assert error in {"the certificate is not valid for this host", "no answer within 0.2 s"}
     assert b"".join(heard) == b""
     assert (counts.sent, counts.dropped) == (0, 0)
 

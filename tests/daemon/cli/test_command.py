@@ -48,6 +48,8 @@ def test_help_names_every_command_and_has_examples(invoke):
         ("changes",),
         ("mark-change",),
         ("alerts",),
+        ("import",),
+        ("backtest",),
         ("explain",),
         ("ack",),
         ("feedback",),
