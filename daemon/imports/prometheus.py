@@ -5,6 +5,7 @@ there are none. It follows no redirect and no proxy, and none of its errors hold
 """
 
 import asyncio
+import errno
 import gc
 import itertools
 import json
@@ -309,7 +310,10 @@ def _error_text(body: bytes) -> str:
 
 
 _REASONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    ((aiohttp.ClientConnectorDNSError,), "the host name was not found"),
+    (
+        (aiohttp.ClientConnectorDNSError,),
+        "the host name was not found: give the address of your Prometheus, like http://127.0.0.1:9090",
+    ),
     (
         (aiohttp.ClientConnectorCertificateError,),
         "its certificate is not valid for this host, or not signed by an authority known here",
@@ -328,6 +332,8 @@ def _reason(error: Exception) -> str:
     for kinds, reason in _REASONS:
         if isinstance(error, kinds):
             return reason
+    if isinstance(error, ConnectionRefusedError) or getattr(error, "errno", None) == errno.ECONNREFUSED:
+        return "Connection refused: nothing listens there; is it the right port, and is Prometheus running?"
     if isinstance(error, OSError) and error.errno:
         return f"connection failed: {os.strerror(error.errno)}"
     return f"connection failed: {type(error).__name__}"

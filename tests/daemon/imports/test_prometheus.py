@@ -361,8 +361,8 @@ async def test_a_token_goes_along_and_is_never_told(double):
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("http://127.0.0.1:1", "Connection refused"),
-        ("http://no-such-host.invalid:9090", "host name was not found"),
+        ("http://127.0.0.1:1", "Connection refused: nothing listens there; is it the right port"),
+        ("http://no-such-host.invalid:9090", "host name was not found: give the address of your Prometheus, like http"),
     ],
 )
 async def test_an_address_where_nobody_answers_is_told_at_once(url, says):
