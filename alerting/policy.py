@@ -16,8 +16,6 @@ from alerting.errors import UnknownAlert
 DRILL = "Drill"
 FLAPPING_FIRINGS = 3  # within an hour: from there on an alert must be clear for longer
 
-_DAY_SECONDS = 86_400.0
-
 
 class Severity(StrEnum):
     """What an alert asks of a person."""
@@ -82,13 +80,8 @@ class PolicySettings:
     """What the operator decides about anomalies; facts are not up to it."""
 
     notify: Literal["with_impact", "always", "never"]
-    learning_days: float
     for_seconds: float
     keep_firing_seconds: float
-
-    def learned(self, seen_seconds: float) -> bool:
-        """Tell whether `seen_seconds` of observation, seen or imported, are enough to judge by."""
-        return seen_seconds >= self.learning_days * _DAY_SECONDS
 
 
 _AT_ONCE = Timing(for_seconds=0.0, keep_firing_seconds=0.0)

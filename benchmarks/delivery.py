@@ -83,7 +83,7 @@ async def _receiver() -> AsyncIterator[Receiver]:
 
 
 async def _ours(receiver: Receiver, count: int, folder: Path) -> list[float]:
-    policy = PolicySettings("never", 7.0, 60.0, 300.0)
+    policy = PolicySettings("never", 60.0, 300.0)
     # No group and no limit: each finding is a notification, as each is for the peer.
     settings = PipelineSettings(policy, DispatchSettings(group_seconds=0.0, limits=Limits(10, 0.0)))
     offload, database, new_id, clock = Offload(), StateDatabase(folder / "state.db"), UlidSource(), SystemClock()

@@ -25,7 +25,6 @@ def pipeline_settings(given: Config) -> PipelineSettings:
     return PipelineSettings(
         policy=PolicySettings(
             notify=given.anomaly.notify,
-            learning_days=float(given.anomaly.learning_days),
             for_seconds=float(given.alerting.for_seconds),
             keep_firing_seconds=float(given.alerting.keep_firing_seconds),
         ),

@@ -46,7 +46,7 @@ def tick() -> Callable[[float], Tick]:
 
 @pytest.fixture
 def settings() -> PolicySettings:
-    return PolicySettings(notify="always", learning_days=7.0, for_seconds=60.0, keep_firing_seconds=120.0)
+    return PolicySettings(notify="always", for_seconds=60.0, keep_firing_seconds=120.0)
 
 
 @pytest.fixture

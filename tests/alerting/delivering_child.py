@@ -92,7 +92,7 @@ async def main(arguments):
     for sink in sinks:
         sink.mode = mode
     settings = PipelineSettings(
-        PolicySettings("never", 7.0, 60.0, 120.0), DispatchSettings(repeat_seconds=7_200.0, limits=Limits(10, 0.0))
+        PolicySettings("never", 60.0, 120.0), DispatchSettings(repeat_seconds=7_200.0, limits=Limits(10, 0.0))
     )
     retry = RetryPolicy(base_seconds=0.005, cap_seconds=0.05, delivery_seconds=2.0, dead_after_seconds=1e12)
     outbox = Outbox(store, sinks, now_ms=world.now_ms, retry=retry)

@@ -44,7 +44,7 @@ class AlertMachine(RuleBasedStateMachine):
     def restart(self, down):
         stored = [from_json(to_json(one)) for one in getattr(self, "book", None).active] if self.fired else []
         self.seconds = down  # the monotonic clock of another boot
-        policy = PolicySettings("always", 7.0, FOR, KEEP)
+        policy = PolicySettings("always", FOR, KEEP)
         self.book = AlertBook(
             policy, gap_seconds=GAP, new_id=lambda time_ms: f"{next(self.numbers)}", describe=lambda one: "."
         )

@@ -102,7 +102,7 @@ class PipelineMachine(RuleBasedStateMachine):
 
     def start(self):
         settings = PipelineSettings(
-            PolicySettings("always", 0.0, 60.0, 120.0),
+            PolicySettings("always", 60.0, 120.0),
             DispatchSettings(
                 escalation=Escalation(ESCALATE_SECONDS, ("boss",)), repeat_seconds=3_600.0, limits=self.limits
             ),

@@ -65,11 +65,6 @@ def test_every_reason_to_keep_an_alert_has_its_words():
     assert set(GRAVEST) == set(Severity)
 
 
-def test_the_week_is_over_when_it_was_seen(settings):
-    assert not settings.learned(7 * 86_400 - 1)
-    assert settings.learned(7 * 86_400)
-
-
 def test_times_come_from_the_rule_or_from_the_settings(settings):
     assert timing_of("Anomaly", settings) == Timing(60.0, 120.0)
     assert timing_of("FilesystemReadOnly", settings) == RULES["FilesystemReadOnly"].timing

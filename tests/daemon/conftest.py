@@ -123,7 +123,7 @@ class Host:
             metrics=self.metrics,
             cache=self.directory / "cache",
         )
-        settings = PolicySettings("always", 0.0, 60.0, 300.0)
+        settings = PolicySettings("always", 60.0, 300.0)
         store = OffloadedState(self.state, self.offload)
         self.outbox = Outbox(store, (), now_ms=lambda: self.clock.now().time_ms)
         ids = UlidSource()

@@ -52,13 +52,13 @@ def test_the_defaults_are_those_of_alerting():
         if field.name != "repeat_seconds":  # to repeat is this program's choice, not a dispatcher's
             assert getattr(given.dispatch, field.name) == getattr(default, field.name), field.name
     assert given.dispatch.repeat_seconds == 14_400
-    assert given.policy == PolicySettings("with_impact", 7.0, 60.0, 300.0)
+    assert given.policy == PolicySettings("with_impact", 60.0, 300.0)
     assert given.maintenance == ()
 
 
 def test_every_word_arrives():
-    given = pipeline_settings(Config(alerting=FULL, anomaly=Anomaly(notify="always", learning_days=3)))
-    assert given.policy == PolicySettings("always", 3.0, 30.0, 90.0)
+    given = pipeline_settings(Config(alerting=FULL, anomaly=Anomaly(notify="always")))
+    assert given.policy == PolicySettings("always", 30.0, 90.0)
     assert given.dispatch == DispatchSettings(
         routes=(
             Route(("ops",), frozenset({"critical"}), frozenset({"host"}), ("UnitFailed",), ("db*",)),

@@ -85,7 +85,7 @@ class Office:
         retry = RetryPolicy(base_seconds=0.002, cap_seconds=0.02, delivery_seconds=1.0)
         self.outbox = Outbox(store, self.sinks, now_ms=lambda: self.clock.now().time_ms, retry=retry)
         self.new_id = UlidSource()
-        settings = PipelineSettings(PolicySettings(self.notify, 0.0, 60.0, 120.0))
+        settings = PipelineSettings(PolicySettings(self.notify, 60.0, 120.0))
         book = AlertBook(settings.policy, gap_seconds=1e6, new_id=self.new_id, describe=partial(sentence, "web1"))
         self.signer = LinkSigner(b"key", EXTERNAL)
         self.pipeline = Pipeline("web1", settings, book=book, store=store, outbox=self.outbox, new_id=self.new_id)

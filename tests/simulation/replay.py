@@ -71,7 +71,6 @@ class Replay:
         self._models = np.zeros(server.rows, np.int64)
         self._settings = PolicySettings(
             notify or self.config.anomaly.notify,
-            self.config.anomaly.learning_days,
             self.config.alerting.for_seconds,
             self.config.alerting.keep_firing_seconds,
         )
