@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from daemon.clock import Instant
 
 _SMALLEST_JUMP_SECONDS = 2.0  # at very short intervals an NTP step or a late tick is no jump
-_GAP_INTERVALS = 2.5
+GAP_INTERVALS = 2.5
 _JUMP_INTERVALS = 2.0
 _DOUBT_SECONDS = 3600.0
 UNKNOWN_HOUR = -1
@@ -56,7 +56,7 @@ class Continuity:
             jump = 0.0
         else:
             self._doubtful_until_ns = now.monotonic_ns + int(_DOUBT_SECONDS * 1e9)
-        missed = ran > max(_GAP_INTERVALS * self._interval, self._interval + 1.0)
+        missed = ran > max(GAP_INTERVALS * self._interval, self._interval + 1.0)
         gap = missed or abs(suspended) > tolerance or jump != 0.0
         return self._passage(now, gap=gap, jump=jump, suspended=suspended if suspended > tolerance else 0.0)
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from alerting.render import amount, rfc3339
 from daemon.backtest.result import Samples
+from daemon.continuity import GAP_INTERVALS
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_OWN_WORK
 
 Bools = NDArray[np.bool_]
 
 LONGEST_GAPS = 10
-GAP_INTERVALS = 2.5
 FLAT_HOURS = 24.0
 MOSTLY = 0.5  # below this share of its samples a signal is missing for most of the span
 
@@ -98,7 +98,7 @@ class DataQuality:
 
 def assess(samples: Samples, interval_seconds: float) -> DataQuality:
     """Return how good `samples` are, of which one was to be taken every `interval_seconds`."""
-    clock = np.maximum.accumulate(samples.time_ms)
+    clock = samples.clock
     count = len(clock)
     known = np.isfinite(samples.values)
     own = samples.seq >= 0

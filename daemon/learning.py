@@ -155,6 +155,8 @@ class Learning:
 
     def note_imported(self) -> None:
         """Count what was imported since the start as seen; blocks."""
+        if self._watch.learned and self._watch.lasting:
+            return  # nothing waits for more, and counting a month of rows is no small question
         last = self._history.last()
         if last is not None:
             self._watch.seen = max(self._watch.seen, self._history.seen(last[0]))

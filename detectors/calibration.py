@@ -22,13 +22,18 @@ _RISE, _USUAL = 1.2, 0.6
 _NONE = np.zeros(0)
 
 
+def runs(at: NDArray[np.intp], far: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the first and the last of each run of the rows `at` (N,), ascending; `far` (N - 1,) parts neighbours."""
+    if len(at) == 0:
+        return at, at
+    breaks = np.flatnonzero(far)
+    return at[np.r_[0, breaks + 1]], at[np.r_[breaks, len(at) - 1]]
+
+
 def count_episodes(crossed: NDArray[np.bool_], interval_seconds: float) -> int:
     """Count episodes in one row a sample: runs merged below 15 min, each started hour counted."""
     at = np.flatnonzero(crossed)
-    if len(at) == 0:
-        return 0
-    breaks = np.flatnonzero(np.diff(at) * interval_seconds > MERGE_SECONDS)
-    starts, ends = at[np.r_[0, breaks + 1]], at[np.r_[breaks, len(at) - 1]]
+    starts, ends = runs(at, np.diff(at) * interval_seconds > MERGE_SECONDS)
     return int(np.ceil((ends - starts + 1) * interval_seconds / RENOTIFY_SECONDS).sum())
 
 

@@ -16,7 +16,7 @@ from daemon.backtest.result import Samples
 from daemon.collectors.cpu import BUSY, LOAD_ONE
 from daemon.collectors.kernel import DESCRIPTORS
 from daemon.collectors.memory import USED
-from detectors.calibration import MERGE_SECONDS, budget_threshold, count_episodes
+from detectors.calibration import MERGE_SECONDS, budget_threshold, count_episodes, runs
 from detectors.features import FLOORS
 
 Floats = NDArray[np.float64]
@@ -161,7 +161,7 @@ class _Table:
     def __init__(self, samples: Samples, interval_seconds: float) -> None:
         self.samples = samples
         self.interval_seconds = interval_seconds
-        self.clock = np.maximum.accumulate(samples.time_ms)
+        self.clock = samples.clock
         self.seconds = len(samples.time_ms) * interval_seconds
         self._columns: Mapping[str, int] = {spec.name: column for column, spec in enumerate(samples.specs)}
 
@@ -203,9 +203,7 @@ class _Table:
     def runs(self, holds: Bools, apart_seconds: float, apart_rows: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the first and last rows of the runs of `holds` (T,), which end where the next is too far away."""
         at = np.flatnonzero(holds)
-        far = (np.diff(self.clock[at]) > apart_seconds * 1000) | (np.diff(at) > apart_rows)
-        breaks = np.flatnonzero(far)
-        return (at[np.r_[0, breaks + 1]], at[np.r_[breaks, len(at) - 1]]) if len(at) else (at, at)
+        return runs(at, (np.diff(self.clock[at]) > apart_seconds * 1000) | (np.diff(at) > apart_rows))
 
 
 def _of_host(table: _Table) -> Iterator[Dummy]:

@@ -15,7 +15,7 @@ from daemon.backtest.outcome import BEGAN, Firing, Report, Told, Week
 from daemon.backtest.report import local
 from daemon.backtest.result import Backtest
 from daemon.backtest.svg import WIDTH, Span, horizontal, line, plot, rectangle, thinned, vertical
-from detectors.calibration import MERGE_SECONDS
+from detectors.calibration import MERGE_SECONDS, runs
 from detectors.findings import Contributor, Unit
 
 MOST_POINTS = 2000
@@ -41,7 +41,7 @@ def span_of(report: Report) -> Span | None:
 
 def timeline(backtest: Backtest, span: Span, numbers: dict[int, Told]) -> str:
     """Return the shown score of the whole span against its threshold, with what was alarmed and what was told."""
-    clock = np.maximum.accumulate(backtest.samples.time_ms)
+    clock = backtest.samples.clock
     gap_ms = _GAP_INTERVALS * backtest.interval_seconds * 1000
     score = shown_scores(backtest.raw, backtest.threshold)
     height = _SCORE_HEIGHT
@@ -90,10 +90,7 @@ def _learning(backtest: Backtest, clock: NDArray[np.int64], span: Span, height: 
 
 def _alarmed(backtest: Backtest, clock: NDArray[np.int64], span: Span, height: float) -> list[str]:
     at = np.flatnonzero(backtest.alarmed)
-    if len(at) == 0:
-        return []
-    breaks = np.flatnonzero(np.diff(clock[at]) > MERGE_SECONDS * 1000)
-    starts, ends = at[np.r_[0, breaks + 1]], at[np.r_[breaks, len(at) - 1]]
+    starts, ends = runs(at, np.diff(clock[at]) > MERGE_SECONDS * 1000)
     pairs = list(zip(clock[starts].tolist(), clock[ends].tolist(), strict=True))[-_MOST_BLOCKS:]
     return [
         span.block(begin, end, height, "alarmed", title=f"above the threshold, {local(begin)}") for begin, end in pairs
@@ -163,7 +160,7 @@ def weeks(all_weeks: Iterable[Week], ceiling: float) -> str:
 def around(contributors: Sequence[Contributor], backtest: Backtest, fired_ms: int) -> str:
     """Return the foremost signals of an alert from two hours before its firing to an hour after, with what is usual."""
     samples = backtest.samples
-    clock = np.maximum.accumulate(samples.time_ms)
+    clock = samples.clock
     first, end = np.searchsorted(clock, (fired_ms - BEFORE_MS, fired_ms + AFTER_MS)).tolist()
     columns = {spec.name: column for column, spec in enumerate(samples.specs)}
     span = Span(fired_ms - BEFORE_MS, fired_ms + AFTER_MS)

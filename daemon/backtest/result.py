@@ -28,6 +28,11 @@ class Samples:
     hours: NDArray[np.int64]
     flags: NDArray[np.int64]
 
+    @property
+    def clock(self) -> NDArray[np.int64]:
+        """`time_ms` as a clock (T,) that never falls: the wall clock may have been set back."""
+        return np.maximum.accumulate(self.time_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Notification:

@@ -42,7 +42,7 @@ def make_report(backtest: Backtest, other: Backtest | None = None) -> Report:
 def _report(backtest: Backtest) -> Report:
     samples = backtest.samples
     count, day = len(samples.time_ms), 86_400.0 / backtest.interval_seconds
-    clock = np.maximum.accumulate(samples.time_ms)
+    clock = samples.clock
     simple = dummies(
         samples,
         interval_seconds=backtest.interval_seconds,

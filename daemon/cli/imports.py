@@ -25,6 +25,7 @@ from daemon.cli.import_progress import progress_of_import
 from daemon.cli.owner import give_to_owner, no_folder
 from daemon.cli.terminal import complain, console, print_json, print_rows
 from daemon.config import Loaded, load
+from daemon.continuity import GAP_INTERVALS
 from daemon.errors import DaemonError, StateError
 
 if TYPE_CHECKING:  # NumPy and aiohttp are loaded when they are needed: `presage --help` is quick
@@ -217,7 +218,7 @@ async def _from_prometheus(loaded: Loaded, source: Source) -> "Imported":
             scrape = await targets.find_interval(server, ours, first_ms, now_ms)
             if warning := targets.judge_interval(scrape, interval, server.where):
                 progress.say(warning)
-            gap = pages.GAP_INTERVALS * max(scrape, interval)
+            gap = GAP_INTERVALS * max(scrape, interval)
             with _opened(loaded) as writer:
                 if writer.before_ms <= first_ms:
                     raise DaemonError(
@@ -260,7 +261,7 @@ def _from_file(loaded: Loaded, path: Path, tables: "Iterator[Table]") -> "Import
     from daemon.imports import pages, targets  # noqa: PLC0415 - see above
 
     interval = float(loaded.config.sampling.interval_seconds)
-    gap_ms = round(pages.GAP_INTERVALS * interval * 1000)
+    gap_ms = round(GAP_INTERVALS * interval * 1000)
     imported: Imported | None = None
     with progress_of_import() as progress, ExitStack() as stack:
         for table in tables:
@@ -278,7 +279,6 @@ def _from_file(loaded: Loaded, path: Path, tables: "Iterator[Table]") -> "Import
 
 def _tables(loaded: Loaded, csv: Path | None, openmetrics: Path, instance: str | None) -> "Iterator[Table]":
     """Read the file that was given; nothing of it is read yet when this returns."""
-    from daemon.imports.pages import GAP_INTERVALS  # noqa: PLC0415 - see above
     from daemon.imports.text import read_csv, read_openmetrics  # noqa: PLC0415 - see above
 
     if csv is not None:

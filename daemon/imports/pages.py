@@ -26,7 +26,6 @@ Convert = Callable[[Scrapes], Table]
 
 _SMALLEST_PAGE_MS = PAGE_MS // 64  # 5.6 minutes: less would not hold the rows that a rate needs
 _GROW_AFTER = 4  # pages in a row that were not too large
-GAP_INTERVALS = 2.5
 _APART_INTERVALS = 0.75  # a scrape that is nearer to one under another name is of the same moment
 _LOCKED_SECONDS = 120.0
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alerting.render import one_line
 from daemon.errors import DaemonError
 from daemon.imports.prometheus import LabelledSeries, Prometheus, selector
 from daemon.imports.table import Table
@@ -55,13 +56,13 @@ async def find_targets(server: Prometheus, host: str, wanted: Sequence[str], fir
         instances = sorted(set(wanted))
         for instance in instances:
             if instance not in names:
-                raise DaemonError(f"{server.where} has no node_exporter {_shown(instance)}; {_listed(names)}")
+                raise DaemonError(f"{server.where} has no node_exporter {one_line(instance)}; {_listed(names)}")
     else:
         host = host or socket.gethostname()
         instances = sorted(one for one, known in names.items() if any(_same_host(name, host) for name in known))
         if not instances:
             raise DaemonError(
-                f"{server.where} has no node_exporter whose host is {_shown(host)};"
+                f"{server.where} has no node_exporter whose host is {one_line(host)};"
                 f" choose by --instance: {_listed(names)}"
             )
         same = {name.lower() for one in instances for name in names[one] if "." in name and _same_host(name, host)}
@@ -83,7 +84,7 @@ def _same_host(name: str, host: str) -> bool:
 
 def _listed(names: Mapping[str, Iterable[str]]) -> str:
     shown = [
-        f"{_shown(one)} ({_shown(' and '.join(sorted(names[one]))) or 'no name'})"
+        f"{one_line(one)} ({one_line(' and '.join(sorted(names[one]))) or 'no name'})"
         for one in sorted(names)[:_NAMED_TARGETS]
     ]
     more = len(names) - len(shown)
@@ -95,13 +96,9 @@ def doubt(targets: Targets) -> str | None:
     if not targets.other_names:
         return None
     return (
-        f"{_shown(', '.join(targets.instances))} was called {_shown(', '.join(targets.other_names))} too in these days;"
-        " if that was another host, ask for fewer days"
+        f"{one_line(', '.join(targets.instances))} was called {one_line(', '.join(targets.other_names))} too in these"
+        " days; if that was another host, ask for fewer days"
     )
-
-
-def _shown(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 async def find_interval(server: Prometheus, targets: Targets, first_ms: int, end_ms: int) -> float:
@@ -117,7 +114,7 @@ async def find_interval(server: Prometheus, targets: Targets, first_ms: int, end
         if distances:
             return max(1.0, float(np.median(np.concatenate(distances))) / 1000)
     raise DaemonError(
-        f"{server.where} has no samples of {', '.join(map(_shown, targets.instances))} in these days that could be "
+        f"{server.where} has no samples of {', '.join(map(one_line, targets.instances))} in these days that could be "
         f"used ({_BOOT} and {_MEMORY} are looked for)"
     )
 
@@ -133,7 +130,7 @@ def _refuse_two_hosts(found: Iterable[LabelledSeries]) -> None:
             apart = abs(float(np.median(one.series.values)) - float(np.median(other.series.values)))
             if together and apart > _SAME_BOOT_SECONDS:
                 raise DaemonError(
-                    f"{_shown(one.labels['instance'])} and {_shown(other.labels['instance'])} bear the name of this"
+                    f"{one_line(one.labels['instance'])} and {one_line(other.labels['instance'])} bear the name of this"
                     " host and are two hosts (booted at different times): choose by --instance"
                 )
 

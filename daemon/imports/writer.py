@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.clock import Instant
-from daemon.continuity import hour_of_week
+from daemon.continuity import GAP_INTERVALS, hour_of_week
 from daemon.errors import StateError
 from daemon.history import FLAG_GAP, History, StoredSample
 from daemon.imports.table import Table
@@ -24,7 +24,6 @@ _DONE = "import.done"
 _BOOTS = "import.boots"
 _UNROLLED = "import.unrolled"
 _SAME_BOOT = 60  # seconds by which the time of one boot may seem to move when the clock is set
-_GAP_INTERVALS = 2.5
 _ROWS = 500  # in one transaction: the daemon waits for it
 
 
@@ -87,7 +86,7 @@ class ImportWriter:
         first_of_place = np.r_[True, np.diff(places) > 0]
         distance = np.diff(table.time_ms, prepend=table.time_ms[0] - 2**40)
         rebooted = np.diff(table.boot, prepend=table.boot[0]) != 0
-        gaps = (distance > _GAP_INTERVALS * self._step_ms) | rebooted
+        gaps = (distance > GAP_INTERVALS * self._step_ms) | rebooted
         boots = {number: self._boot(number) for number in np.unique(table.boot[wanted]).tolist()}
         samples = [
             StoredSample(
