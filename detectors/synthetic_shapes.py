@@ -188,13 +188,9 @@ def shifted(random: Random, count: int, width: int, period: int) -> Floats:
     level -= np.minimum(level.min(axis=1, keepdims=True), 0)
     slope = some(random, count, 0.4) * random.normal(0, 0.01, (count, 1)) * np.arange(width)
     wavy = some(random, count, 0.3) * wide(random, count, 0.02, 0.5) * season(random, count, width, period)
-    return (
-        wide(random, count, 0.2, 5)
-        + level
-        + slope
-        + wavy
-        + wide(random, count, 0.001, 0.2) * noise(random, count, width)
-    )
+    shaky = wide(random, count, 0.001, 0.2) * noise(random, count, width)
+    told: Floats = wide(random, count, 0.2, 5) + level + slope + wavy + shaky
+    return told
 
 
 def seasonal(random: Random, count: int, width: int, period: int) -> Floats:
@@ -202,9 +198,9 @@ def seasonal(random: Random, count: int, width: int, period: int) -> Floats:
     slope = random.normal(0, 0.3, (count, 1)) * np.linspace(0, 1, width) * some(random, count, 0.6)
     level = np.maximum(1 + slope, 0.05)
     wave = wide(random, count, 0.02, 0.7) * season(random, count, width, period)
-    rough = wide(random, count, 0.005, 0.4) * noise(random, count, width)
-    added = level + 0.6 * wave + rough
-    by_factor = level * np.exp(np.clip(wave + rough, -4, 4))
+    shaky = wide(random, count, 0.005, 0.4) * noise(random, count, width)
+    added = level + 0.6 * wave + shaky
+    by_factor = level * np.exp(np.clip(wave + shaky, -4, 4))
     return either(random, 0.5, added, by_factor)
 
 
@@ -225,8 +221,8 @@ def business(random: Random, count: int, width: int, period: int) -> Floats:
         )
     )
     wave = some(random, count, 0.7) * wide(random, count, 0.01, 0.4) * season(random, count, width, period)
-    rough = wide(random, count, 0.003, 0.25) * noise(random, count, width)
-    logarithm: Floats = np.cumsum(slope + wander, axis=1) + cycle + wave + rough
+    shaky = wide(random, count, 0.003, 0.25) * noise(random, count, width)
+    logarithm: Floats = np.cumsum(slope + wander, axis=1) + cycle + wave + shaky
     told: Floats = np.exp(np.clip(logarithm, -6, 6))
     return told
 
@@ -234,9 +230,9 @@ def business(random: Random, count: int, width: int, period: int) -> Floats:
 def ratio(random: Random, count: int, width: int, period: int) -> Floats:
     """Utilisation from 0 to 1: idle floors, daily and weekly waves, bursts of heavy tails, and zeros."""
     wave = some(random, count, 0.6) * wide(random, count, 0.1, 2) * season(random, count, width, period)
-    rough = wide(random, count, 0.05, 1.2) * noise(random, count, width)
+    shaky = wide(random, count, 0.05, 1.2) * noise(random, count, width)
     wander = some(random, count, 0.5) * np.cumsum(wide(random, count, 0.01, 0.2) * shocks(random, count, width), axis=1)
-    inner = uniform(random, count, -5, 2) + wave + rough + wander
+    inner = uniform(random, count, -5, 2) + wave + shaky + wander
     value = 1 / (1 + np.exp(-np.clip(inner, -_LARGEST_LOG, _LARGEST_LOG)))
     rare = random.random((count, width)) < uniform(random, count, 0, 0.12)
     lasting = np.maximum(
