@@ -1,0 +1,250 @@
+"""When something runs out: probabilities within some times, and the time itself with its 80 % interval.
+
+Enters: the bands of one resource over the horizons that it has, what is used now, the limit, and the run of growth
+that it is in. Leaves: an outlook, in seconds from now; `inf` is never. Everything is told in the unit of the resource.
+
+The bound of the bands that a share p of the futures exceeds reaches the limit at the time that a share p of the
+futures has filled by: nearer horizons say this first, farther ones behind their end. A run in the raw samples is seen
+sooner than the bands can; where it fills earlier it rules.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, inf, log
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.forecasts import STEPS, Horizon
+from detectors.growth import Run
+
+Floats = NDArray[np.float64]
+
+DAY_SECONDS = 86_400.0
+YEAR_SECONDS = 365.0 * DAY_SECONDS
+WITHIN: Mapping[str, float] = {
+    "4h": 4 * 3600.0,
+    "24h": DAY_SECONDS,
+    "7d": 7 * DAY_SECONDS,
+    "30d": 30 * DAY_SECONDS,
+    "365d": YEAR_SECONDS,
+}
+REACH = 3  # horizons: so far the last one is continued
+
+_NORMAL = NormalDist()
+_SCORES = np.array([_NORMAL.inv_cdf(share) for share in (0.025, 0.1, 0.5, 0.9, 0.975)])
+_CERTAIN = 6.0  # no score is beyond
+_LEAST_SPREAD = 0.02  # of the way that is left: no forecast is better than that
+_PARTS = 4  # of a step
+_LATE = 6  # steps
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """The bands (12,) of one horizon, made `age_seconds` ago.
+
+    `floor`: the lowest level of the last days that the bands are made from, where it is known. Below it something was
+    cleaned up, which points that are the maximum of a step show only when the step is over: the bands are lowered.
+    """
+
+    horizon: Horizon
+    age_seconds: float
+    mean: Floats
+    lo80: Floats
+    hi80: Floats
+    lo95: Floats
+    hi95: Floats
+    floor: float = -inf
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """When a limit is reached: the probabilities in the order of `WITHIN`, the rest in seconds from now.
+
+    `reach`: so far is anything said by the bands; a time of `inf` is beyond it.
+    """
+
+    probability: tuple[float, ...]
+    lo80: float
+    median: float
+    hi80: float
+    reach: float = inf
+
+
+def outlook(limit: float, now: float, told: Sequence[Told], run: Run | None) -> Outlook:
+    """Return when `limit` is reached by what is at `now`; `told` may be empty, and then only the run speaks."""
+    if now >= limit:
+        return Outlook((1.0,) * len(WITHIN), 0.0, 0.0, 0.0)
+    times, scores = _arrival(limit, now, told)
+    filling = _Filling(run, limit - now) if run is not None else None
+    at = np.interp(list(WITHIN.values()), times, scores).tolist()
+    chances = [_NORMAL.cdf(score) if score > -_CERTAIN else 0.0 for score in at]
+    if filling is not None:
+        chances = [max(chance, filling.before(t)) for chance, t in zip(chances, WITHIN.values(), strict=True)]
+    lo80, median, hi80 = (
+        min(_reached(times, scores, share), filling.by(share) if filling is not None else inf)
+        for share in (0.1, 0.5, 0.9)
+    )
+    return Outlook(tuple(chances), lo80, median, hi80, float(times[-1]))
+
+
+class _Filling:
+    """When a run fills what is free, if it goes on; the logarithm of its rate is normal."""
+
+    def __init__(self, run: Run, free: float) -> None:
+        self._on = run.goes_on(free)
+        self._median = free / run.rate
+        self._spread = run.spread
+
+    def before(self, seconds: float) -> float:
+        """Return the probability that it is full within `seconds`."""
+        return self._on * _NORMAL.cdf(log(seconds / self._median) / self._spread)
+
+    def by(self, share: float) -> float:
+        """Return the time at which a `share` of the futures has filled."""
+        if share >= self._on:
+            return inf
+        return self._median * exp(self._spread * _NORMAL.inv_cdf(share / self._on))
+
+
+def _arrival(limit: float, now: float, told: Sequence[Told]) -> tuple[Floats, Floats]:
+    """Return times (K,) from 0 on and the score of having arrived by then, which never falls."""
+    times, scores = [np.zeros(1)], [np.full(1, -_CERTAIN)]
+    end = 0.0
+    inner = sorted((one for one in told if np.isfinite(one.mean).all()), key=lambda one: one.horizon.step_seconds)
+    for place, one in enumerate(inner):
+        at, curves = _curves(one, now, far=place == len(inner) - 1)
+        if at[-1] <= end:
+            continue
+        score = _score(limit, now, _gone_on(limit, now, at, curves))
+        behind = at > end
+        times.append(at[behind])
+        scores.append(score[behind])
+        end = float(at[-1])
+    return np.concatenate(times), np.maximum.accumulate(np.concatenate(scores))
+
+
+def _curves(told: Told, now: float, *, far: bool) -> tuple[Floats, Floats]:
+    """Return times (K,) ahead of now and the five bounds (5, K), lowest first, between the steps and maybe beyond."""
+    step = told.horizon.step_seconds
+    bounds = np.stack([told.lo95, told.lo80, told.mean, told.hi80, told.hi95])
+    at = np.arange(1, STEPS + 1) * step - told.age_seconds
+    ahead = at > 0
+    if not ahead.any():
+        return np.zeros(1), np.full((5, 1), now)
+    first = int(ahead.argmax())
+    if now < told.floor:
+        bounds = bounds + (now - told.floor)
+    elif now > bounds[-1, first]:  # more than was thought possible: the least that makes it possible
+        bounds = bounds + (now - bounds[-1, first])
+    if far:
+        late = (bounds[:, -1] - bounds[:, -1 - _LATE]) / _LATE
+        whole = (bounds[:, -1] - now) / (STEPS - told.age_seconds / step)
+        slope = np.where(late * whole > 0, np.where(np.abs(late) < np.abs(whole), late, whole), 0.0)
+        beyond = np.arange(1, (REACH - 1) * STEPS + 1)
+        bounds = np.concatenate([bounds, bounds[:, -1:] + slope[:, None] * beyond], axis=1)
+        at = np.concatenate([at, at[-1] + beyond * step])
+    at = np.concatenate([[0.0], at[first:]])
+    bounds = np.concatenate([np.full((5, 1), now), bounds[:, first:]], axis=1)
+    share = np.arange(_PARTS) / _PARTS
+    fine = (at[:-1, None] + share * np.diff(at)[:, None]).ravel()
+    between = (bounds[:, :-1, None] + share * np.diff(bounds, axis=1)[:, :, None]).reshape(5, -1)
+    return np.append(fine, at[-1])[1:], np.concatenate([between, bounds[:, -1:]], axis=1)[:, 1:]
+
+
+def _gone_on(limit: float, now: float, at: Floats, curves: Floats) -> Floats:
+    """Return bounds (5, K) that go on rising once they are over the limit.
+
+    What is forecast ends at the capacity, a little above the limit: how far beyond a bound would be is lost, and with
+    it how likely the limit is. What has reached it also stays there: it is full.
+    """
+    over = np.greater_equal(curves, limit)
+    first = np.argmax(over, axis=1)
+    start = np.take_along_axis(curves, first[:, None], axis=1)
+    slope = (start - now) / at[first][:, None]
+    line = start + slope * (at[None, :] - at[first][:, None])
+    later = over.any(axis=1)[:, None] & (np.arange(len(at))[None, :] > first[:, None])
+    gone: Floats = np.maximum.accumulate(np.where(later, np.maximum(curves, line), curves), axis=1)
+    return gone
+
+
+def _score(limit: float, now: float, curves: Floats) -> Floats:
+    """Return the normal score (K,) of exceeding the limit, between the bounds (5, K) and on beyond them."""
+    middle = curves[2]
+    bounds = curves.copy()
+    least = _LEAST_SPREAD * (limit - now)
+    for sign, outward in ((-1.0, (1, 0)), (1.0, (3, 4))):
+        inside, way = middle, 0.0
+        for one in outward:
+            inside = inside + sign * least * (abs(float(_SCORES[one])) - way)
+            inside = bounds[one] = sign * np.maximum(sign * curves[one], sign * inside)
+            way = abs(float(_SCORES[one]))
+    place = np.clip((bounds <= limit).sum(axis=0) - 1, 0, len(_SCORES) - 2)
+    column = np.arange(curves.shape[1])
+    low, high = bounds[place, column], bounds[place + 1, column]
+    part = (limit - low) / (high - low)
+    score = _SCORES[place] + part * (_SCORES[place + 1] - _SCORES[place])
+    clipped: Floats = np.clip(-score, -_CERTAIN, _CERTAIN)
+    return clipped
+
+
+def _reached(times: Floats, scores: Floats, share: float) -> float:
+    """Return the first time at which the score of `share` is reached, between the points."""
+    wanted = _NORMAL.inv_cdf(share)
+    after = int(np.searchsorted(scores, wanted))
+    if after == len(scores):
+        return inf
+    if after == 0:
+        return float(times[0])
+    part = (wanted - scores[after - 1]) / (scores[after] - scores[after - 1])
+    return float(times[after - 1] + part * (times[after] - times[after - 1]))
+
+
+_UNITS = (("s", 1.0, 100.0), ("min", 60.0, 100.0), ("h", 3600.0, 48.0), ("day", DAY_SECONDS, 60.0))
+_MONTH_SECONDS = YEAR_SECONDS / 12
+
+
+def say(outlook: Outlook) -> str:
+    """Say when it is full, in one short piece: "full in 9 days (80 %: 7 to 12)"."""
+    if outlook.median <= 0:
+        return "full now"
+    if outlook.median < inf:
+        return f"full in {_words(outlook.median)}{_interval(outlook)}"
+    if outlook.lo80 < inf:
+        return f"likely not within {_ahead(outlook.reach)}, {_words(outlook.lo80)} at the earliest"
+    if outlook.reach >= YEAR_SECONDS:
+        return "never at this rate"
+    return f"not within {_ahead(outlook.reach)}" if outlook.reach > 0 else "nothing known yet"
+
+
+def _interval(outlook: Outlook) -> str:
+    """Return the 80 % interval in brackets, with no unit said twice; nothing where it is as good as a point."""
+    low, middle = _span(outlook.lo80), _span(outlook.median)
+    if outlook.hi80 == inf:
+        return f" (80 %: {_words(outlook.lo80)} or later)"
+    high = _span(outlook.hi80)
+    if low == middle == high:
+        return ""
+    start = str(low[0]) if low[1] == high[1] else _words(outlook.lo80)
+    end = str(high[0]) if low[1] == middle[1] == high[1] else _words(outlook.hi80)
+    return f" (80 %: {start} to {end})"
+
+
+def _ahead(reach: float) -> str:
+    return "a year" if reach >= YEAR_SECONDS else _words(reach)
+
+
+def _span(seconds: float) -> tuple[int, str]:
+    """Return a duration as a whole number of the unit in which people would say it."""
+    for unit, size, most in _UNITS:
+        if seconds < most * size:
+            return max(1, round(seconds / size)), unit
+    if seconds < 24 * _MONTH_SECONDS:
+        return round(seconds / _MONTH_SECONDS), "month"
+    return round(seconds / YEAR_SECONDS), "year"
+
+
+def _words(seconds: float) -> str:
+    number, unit = _span(seconds)
+    return f"{number} {unit}" if unit in ("s", "min", "h") or number == 1 else f"{number} {unit}s"

@@ -1,0 +1,206 @@
+"""Growth in the raw samples: whether something is being filled right now, how fast, and whether it will go on.
+
+Enters, each sample: what is used of every resource and its limit, in one unit. Leaves: the run of sustained growth of
+a resource, if it has one. Never looks at the clock, and never at more than the newest sample: what it has to know of
+a run is a few sums.
+
+Nearly every run ends by itself: a copy is done, a backup is deleted. The sizes of files and the lifetimes of
+processes follow Pareto with an exponent near 1 (Harchol-Balter and Downey, "Exploiting process lifetime distributions
+for dynamic load balancing", 1997): one that has come to `a` grows by another `f` with probability a / (a + f). What
+this host's own runs came to corrects that. Beside the ordinary ones there are runaways, which end only when all is
+full: a run is the more likely one of them the fewer ordinary runs come as far.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, hypot, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+LEAST_SAMPLES = 10  # of growth, before a run is one
+KEPT = 100  # past runs of a resource
+NOTABLE = 0.003  # of the limit: smaller runs are everywhere, and say nothing of large ones
+_RUNAWAYS, _AMONG = 1, 50  # what is believed before anything was seen
+_CLIFF = 4.0  # a run twice as large as a past one is as unusual as 2 ** -4
+_DROP = 0.1  # of what a run came to: such a fall ends it, which also tells it from a random walk
+_PAUSE, _PAUSES = 10, 3  # samples without growth, or times the longest pause that this run has had
+_MEMORY = 60  # samples: a rate is that of the last ones
+_SPREAD, _NOISY = 0.1, 0.5  # log of the rate: never known better than the first, useless beyond the second
+_CLUSTERED = 2.0  # writes come in bursts: samples are worth less than their number
+_EIGHTY = 1.2815515655446004
+_FORGET = 1000  # names
+
+_LEVEL, _START, _PEAK, _GREW, _SAMPLES, _ELAPSED, _LARGEST, _STILL, _LONGEST, _STEP, _SECONDS, _NOISE, _OWED = range(13)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """Growth that goes on: what it came to and how fast it is, in the unit of the resource.
+
+    `amount` is without the largest single step: a step is no growth. `spread` is the standard deviation of the log of
+    `rate`, and `rate_lo` to `rate_hi` its 80 % interval. `alive` falls from 1 while nothing grows.
+    """
+
+    elapsed_seconds: float
+    amount: float
+    rate: float
+    rate_lo: float
+    rate_hi: float
+    spread: float
+    alive: float
+    runaway: float
+    scale: float
+    past: Floats
+
+    def goes_on(self, free: float) -> float:
+        """Return the probability that this run grows by another `free`."""
+        reached = _reach(self.past, self.scale, self.amount)
+        ordinary = _reach(self.past, self.scale, self.amount + max(free, 0.0)) / reached
+        return self.alive * (self.runaway + (1 - self.runaway) * ordinary)
+
+
+def _reach(past: Floats, scale: float, amount: float) -> float:
+    """Return the probability that an ordinary run comes to `amount`, after those of the `past` and one more."""
+    if amount <= 0:
+        return 1.0
+    known = float((np.minimum(past / amount, 1.0) ** _CLIFF).sum())
+    return (known + min(scale / amount, 1.0)) / (len(past) + 1)
+
+
+class GrowthWatch:
+    """Follows all resources at once; they come, go and change places by name."""
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._row: dict[str, int] = {}
+        self._state = np.zeros((_OWED + 1, 0))
+        self._limit = np.zeros(0)
+        self._past: dict[str, list[float]] = {}
+        self._full: dict[str, int] = {}
+
+    def follow(self, names: Sequence[str], used: Floats, limit: Floats, seconds: float) -> None:
+        """Take one sample of each resource: `used` and `limit` (R,), NaN where missing; `seconds` since the former."""
+        if len(names) != len(self._names) or tuple(names) != self._names:
+            self._rename(tuple(names))
+        state = self._state
+        self._limit = limit = np.asarray(limit, np.float64)
+        used = np.asarray(used, np.float64)
+        state[_OWED] += max(seconds, 0.0)
+        there = np.isfinite(used) & np.isfinite(limit)
+        known = there & np.isfinite(state[_LEVEL]) & (state[_OWED] > 0)
+        step = np.where(known, used - state[_LEVEL], 0.0)
+        taken = np.where(known, state[_OWED], 0.0)
+        running = state[_SAMPLES] > 0
+        begins = known & ~running & (step > 0)
+        state[_START, begins] = state[_PEAK, begins] = state[_LEVEL, begins]
+        self._count(known & (running | begins), used, step, taken)
+        self._end(known & running, used)
+        state[_LEVEL, there] = used[there]
+        state[_OWED, there] = 0.0
+
+    def _count(self, on: NDArray[np.bool_], used: Floats, step: Floats, taken: Floats) -> None:
+        """Add a sample to the runs that are `on`; sums weigh the newest most, and none for ever."""
+        state = self._state
+        grows = on & (used > state[_PEAK])
+        state[_LONGEST] = np.where(grows, np.maximum(state[_LONGEST], state[_STILL]), state[_LONGEST])
+        state[_STILL] = np.where(grows, 0.0, state[_STILL] + on)
+        state[_GREW] += grows
+        state[_PEAK, grows] = used[grows]
+        state[_SAMPLES] += on
+        state[_ELAPSED] += np.where(on, taken, 0.0)
+        state[_LARGEST] = np.where(on, np.maximum(state[_LARGEST], step), state[_LARGEST])
+        weight = np.where(on, np.maximum(2.0 / (state[_SAMPLES] + 1), 1.0 / _MEMORY), 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            expected = np.where(state[_SECONDS] > 0, state[_STEP] / state[_SECONDS] * taken, step)
+        state[_NOISE] = (1 - weight) * (state[_NOISE] + weight * (step - expected) ** 2)
+        state[_STEP] += weight * (step - state[_STEP])
+        state[_SECONDS] += weight * (taken - state[_SECONDS])
+
+    def _end(self, running: NDArray[np.bool_], used: Floats) -> None:
+        """End the runs that fell back or have stood still for long, and remember what they came to."""
+        state = self._state
+        amount = state[_PEAK] - state[_START]
+        fell = state[_PEAK] - used > _DROP * amount
+        rests = state[_STILL] > np.maximum(_PAUSE, _PAUSES * state[_LONGEST])
+        over = running & (fell | rests)
+        if not over.any():
+            return
+        for row in np.flatnonzero(over & (amount >= NOTABLE * self._limit)).tolist():
+            self._remember(self._names[row], float(amount[row]), full=bool(state[_PEAK, row] >= self._limit[row]))
+        state[_START:_OWED, over] = 0.0
+
+    def _remember(self, name: str, amount: float, *, full: bool) -> None:
+        """Keep a past run. The largest are not pushed out by the many: the oldest of the smaller half makes room."""
+        if full:
+            self._full[name] = self._full.get(name, 0) + 1
+            return
+        past = self._past.setdefault(name, [])
+        if len(past) >= KEPT:
+            middle = sorted(past)[len(past) // 2]
+            past.pop(next(at for at, one in enumerate(past) if one <= middle))
+        past.append(amount)
+
+    def _rename(self, names: tuple[str, ...]) -> None:
+        """Give each resource its place, and what is known of it; new ones begin, lost ones keep only their past."""
+        state = np.zeros((_OWED + 1, len(names)))
+        state[_LEVEL] = np.nan
+        for row, name in enumerate(names):
+            if (before := self._row.get(name)) is not None:
+                state[:, row] = self._state[:, before]
+        self._names, self._row, self._state = names, {name: row for row, name in enumerate(names)}, state
+        while len(self._past) > _FORGET:
+            self._past.pop(next(iter(self._past)))
+
+    def run(self, name: str) -> Run | None:
+        """Return the run that a resource is in, or None: nothing grows, too short, or too noisy to have a rate."""
+        row = self._row.get(name)
+        if row is None or self._state[_GREW, row] < LEAST_SAMPLES:
+            return None
+        state = self._state[:, row].tolist()
+        amount = state[_PEAK] - state[_START] - state[_LARGEST]
+        scale = NOTABLE * float(self._limit[row])
+        if state[_STEP] <= 0 or state[_SECONDS] <= 0 or amount <= 0 or not scale > 0:
+            return None
+        worth = min(0.75 * state[_SAMPLES], 2.0 * _MEMORY) / _CLUSTERED
+        spread = hypot(_SPREAD, sqrt(state[_NOISE] / worth) / state[_STEP])
+        if spread > _NOISY:
+            return None
+        past = np.array(self._past.get(name, ()))
+        full = self._full.get(name, 0)
+        prior = (_RUNAWAYS + full) / (_AMONG + full + len(past))
+        ordinary = (1 - prior) * _reach(past, scale, amount)
+        usual = max(2.0, state[_LONGEST])
+        rate = state[_STEP] / state[_SECONDS]
+        return Run(
+            elapsed_seconds=state[_ELAPSED],
+            amount=amount,
+            rate=rate,
+            rate_lo=rate * exp(-_EIGHTY * spread),
+            rate_hi=rate * exp(_EIGHTY * spread),
+            spread=spread,
+            alive=min(1.0, usual / max(state[_STILL], 1.0)),
+            runaway=prior / (prior + ordinary),
+            scale=scale,
+            past=past,
+        )
+
+    def remember(self) -> dict[str, dict[str, list[float] | int]]:
+        """Return what the past runs of each resource came to, as JSON takes it."""
+        names = [*self._past, *(name for name in self._full if name not in self._past)]
+        return {name: {"amounts": list(self._past.get(name, ())), "full": self._full.get(name, 0)} for name in names}
+
+    def restore(self, remembered: Mapping[str, object]) -> None:
+        """Take back what `remember` gave; what does not look like it is left out."""
+        for name, entry in remembered.items():
+            if not isinstance(entry, Mapping):
+                continue
+            amounts, full = entry.get("amounts"), entry.get("full")
+            if isinstance(amounts, list):
+                past = [float(one) for one in amounts if isinstance(one, int | float) and 0 < one < float("inf")]
+                if past:
+                    self._past[name] = past[-KEPT:]
+            if isinstance(full, int) and full > 0:
+                self._full[name] = full
