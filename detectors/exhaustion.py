@@ -160,11 +160,12 @@ def _gone_on(limit: float, now: float, at: Floats, curves: Floats) -> Floats:
     it how likely the limit is. What has reached it also stays there: it is full.
     """
     over = np.greater_equal(curves, limit)
-    first = np.argmax(over, axis=1)
+    first: NDArray[np.intp] = over.argmax(axis=1)
     start = np.take_along_axis(curves, first[:, None], axis=1)
     slope = (start - now) / at[first][:, None]
     line = start + slope * (at[None, :] - at[first][:, None])
-    later = over.any(axis=1)[:, None] & (np.arange(len(at))[None, :] > first[:, None])
+    crossed: NDArray[np.bool_] = over.any(axis=1)
+    later = crossed[:, None] & (np.arange(len(at))[None, :] > first[:, None])
     gone: Floats = np.maximum.accumulate(np.where(later, np.maximum(curves, line), curves), axis=1)
     return gone
 
@@ -210,9 +211,9 @@ def say(outlook: Outlook) -> str:
     if outlook.median <= 0:
         return "full now"
     if outlook.median < inf:
-        return f"full in {_words(outlook.median)}{_interval(outlook)}"
+        return f"full in {duration(outlook.median)}{_interval(outlook)}"
     if outlook.lo80 < inf:
-        return f"likely not within {_ahead(outlook.reach)}, {_words(outlook.lo80)} at the earliest"
+        return f"likely not within {_ahead(outlook.reach)}, {duration(outlook.lo80)} at the earliest"
     if outlook.reach >= YEAR_SECONDS:
         return "never at this rate"
     return f"not within {_ahead(outlook.reach)}" if outlook.reach > 0 else "nothing known yet"
@@ -222,17 +223,17 @@ def _interval(outlook: Outlook) -> str:
     """Return the 80 % interval in brackets, with no unit said twice; nothing where it is as good as a point."""
     low, middle = _span(outlook.lo80), _span(outlook.median)
     if outlook.hi80 == inf:
-        return f" (80 %: {_words(outlook.lo80)} or later)"
+        return f" (80 %: {duration(outlook.lo80)} or later)"
     high = _span(outlook.hi80)
     if low == middle == high:
         return ""
-    start = str(low[0]) if low[1] == high[1] else _words(outlook.lo80)
-    end = str(high[0]) if low[1] == middle[1] == high[1] else _words(outlook.hi80)
+    start = str(low[0]) if low[1] == high[1] else duration(outlook.lo80)
+    end = str(high[0]) if low[1] == middle[1] == high[1] else duration(outlook.hi80)
     return f" (80 %: {start} to {end})"
 
 
 def _ahead(reach: float) -> str:
-    return "a year" if reach >= YEAR_SECONDS else _words(reach)
+    return "a year" if reach >= YEAR_SECONDS else duration(reach)
 
 
 def _span(seconds: float) -> tuple[int, str]:
@@ -245,6 +246,7 @@ def _span(seconds: float) -> tuple[int, str]:
     return round(seconds / YEAR_SECONDS), "year"
 
 
-def _words(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Say a duration as people would: "40 min", "9 days"."""
     number, unit = _span(seconds)
     return f"{number} {unit}" if unit in ("s", "min", "h") or number == 1 else f"{number} {unit}s"
