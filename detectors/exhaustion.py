@@ -164,7 +164,7 @@ def _gone_on(limit: float, now: float, at: Floats, curves: Floats) -> Floats:
     start = np.take_along_axis(curves, first[:, None], axis=1)
     slope = (start - now) / at[first][:, None]
     line = start + slope * (at[None, :] - at[first][:, None])
-    crossed: NDArray[np.bool_] = over.any(axis=1)
+    crossed = np.asarray(over.any(axis=1))
     later = crossed[:, None] & (np.arange(len(at))[None, :] > first[:, None])
     gone: Floats = np.maximum.accumulate(np.where(later, np.maximum(curves, line), curves), axis=1)
     return gone

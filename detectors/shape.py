@@ -200,7 +200,7 @@ def _teeth(row: Floats, step: float) -> Teeth | None:
 
 
 def _season(row: Floats, period: int) -> tuple[float, Floats]:
-    """Return the share of the variance around a moving mean that a season explains (0 for noise), and the season (T,)."""
+    """Return the share of the variance around a moving mean that a season explains (noise: 0), and the season (T,)."""
     if len(row) < _SEASONS * period or not np.isfinite(row).all():
         return 0.0, np.zeros(len(row))
     half = period // 2
