@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.forecasts import Floats
 from detectors.smoothing import firsts, holt_winters, lengths, level_of, line_through, season_of, trend_of

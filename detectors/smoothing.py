@@ -46,7 +46,8 @@ def lengths(rows: Floats) -> NDArray[np.int64]:
 
 def firsts(rows: Floats) -> Floats:
     """Return the oldest value of each row (R,)."""
-    return rows[np.arange(len(rows)), np.minimum(rows.shape[1] - lengths(rows), rows.shape[1] - 1)]
+    oldest: Floats = rows[np.arange(len(rows)), np.minimum(rows.shape[1] - lengths(rows), rows.shape[1] - 1)]
+    return oldest
 
 
 def line_through(rows: Floats) -> tuple[Floats, Floats]:
@@ -88,7 +89,7 @@ def _smoothed(rows: Floats, grid: Floats, level_before: Floats, slope_before: Fl
     alpha, beta, phi = grid
     alpha_beta = alpha * beta
     there = np.isfinite(rows)
-    values, whole = np.where(there, rows, 0.0), there.all(axis=0)
+    values, whole = np.where(there, rows, 0.0), np.asarray(there.all(axis=0))
     level = np.repeat(level_before[:, None], len(alpha), axis=1)
     slope = np.repeat(slope_before[:, None], len(alpha), axis=1)
     error = np.zeros_like(level)
@@ -194,7 +195,8 @@ def holt_winters(rows: Floats, horizon: int, period: int, *, multiplied: bool) -
     ahead = np.arange(1, horizon + 1)
     line = level[row, best][:, None] + slope[row, best][:, None] * np.cumsum(phi[best][:, None] ** ahead, axis=1)
     wave = waves[:, row, best].T[:, (ahead - 1) % period]
-    return np.where(by, line * wave, line + wave)
+    forecast: Floats = np.where(by, line * wave, line + wave)
+    return forecast
 
 
 def _off_zero(values: Floats) -> Floats:
