@@ -8,8 +8,10 @@ regression: Romano, Patterson and Candes, 2019).
 import numpy as np
 
 from detectors.forecasts import STEPS, Floats
-from detectors.intervals import LEVELS, IntervalTable, features_of, growth_of
+from detectors.intervals import IntervalTable, features_of, growth_of
 
+# What each of LEVELS is made to hold: real hosts surprise more than simulated ones, and most of all where it is rare.
+AIMED = (0.0225, 0.1, 0.9, 0.9775)
 _STEPS = 600
 _FARTHEST = 30.0  # units of a row's own error
 _LEAST = 0.05
@@ -18,7 +20,8 @@ _LEAST = 0.05
 def fit_table(rows: Floats, errors: Floats, unit: Floats, came: Floats) -> IntervalTable:
     """Return the table of `rows` (R, T) with earlier `errors` (O, R, 12), `unit` (R,), and the errors that `came`.
 
-    `came` (R, 12) are those of the forecast from the end of the rows. Every second row fits, the others calibrate. Raises ValueError unless there are rows for both.
+    `came` (R, 12) are those of the forecast from the end of the rows. Every second row fits, the others calibrate.
+    Raises ValueError unless there are rows for both.
     """
     if len(rows) < 2 * STEPS:
         raise ValueError(f"{len(rows)} rows are too few to fit intervals on")
@@ -27,8 +30,8 @@ def fit_table(rows: Floats, errors: Floats, unit: Floats, came: Floats) -> Inter
     features = features_of(rows)
     centre, spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-9)
     z = np.clip((features - centre) / spread, -3.0, 3.0)
-    base, slopes = np.empty((len(LEVELS), STEPS)), np.empty((len(LEVELS), features.shape[1]))
-    for place, level in enumerate(LEVELS):
+    base, slopes = np.empty((len(AIMED), STEPS)), np.empty((len(AIMED), features.shape[1]))
+    for place, level in enumerate(AIMED):
         sign, share = (1.0, level) if level > 0.5 else (-1.0, 1 - level)  # noqa: PLR2004 - the median
         fitted, slopes[place] = _fit(sign * scaled[::2], z[::2], share)
         held = np.exp(fitted + (z[1::2] @ slopes[place])[:, None])
