@@ -10,7 +10,7 @@ sooner than the bands can; where it fills earlier it rules.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, inf, log
+from math import inf, log
 from statistics import NormalDist
 
 import numpy as np
@@ -37,6 +37,11 @@ _SCORES = np.array([_NORMAL.inv_cdf(share) for share in (0.025, 0.1, 0.5, 0.9, 0
 _CERTAIN = 6.0  # no score is beyond
 _LEAST_SPREAD = 0.02  # of the way that is left: no forecast is better than that
 _PARTS = 4  # of a step
+_SOON = 1e-3  # seconds
+_WITHIN = np.array(list(WITHIN.values()))
+_WAYS = np.linspace(-3.5, 3.5, 29)
+_TABLE = np.linspace(-_CERTAIN, _CERTAIN, 481)
+_AREAS = np.array([0.0, *(_NORMAL.cdf(score) for score in _TABLE[1:-1].tolist()), 1.0])
 _LATE = 6  # steps
 
 
@@ -72,40 +77,47 @@ class Outlook:
     reach: float = inf
 
 
-def outlook(limit: float, now: float, told: Sequence[Told], run: Run | None) -> Outlook:
-    """Return when `limit` is reached by what is at `now`; `told` may be empty, and then only the run speaks."""
+def outlook(limit: float, now: float, told: Sequence[Told], run: Run | None, trends: Sequence[Run] = ()) -> Outlook:
+    """Return when `limit` is reached by what is at `now`.
+
+    `told` may be empty; then only growth speaks: the `run` in the raw samples, and the `trends` in the points (those
+    of `detectors.trend`, found when the bands were made). Where one of them fills earlier than the bands say, its
+    share of the futures does so, and the bands have the rest.
+    """
     if now >= limit:
         return Outlook((1.0,) * len(WITHIN), 0.0, 0.0, 0.0)
-    times, scores = _arrival(limit, now, told)
-    filling = _Filling(run, limit - now) if run is not None else None
-    at = np.interp(list(WITHIN.values()), times, scores).tolist()
-    chances = [_NORMAL.cdf(score) if score > -_CERTAIN else 0.0 for score in at]
-    if filling is not None:
-        chances = [max(chance, filling.before(t)) for chance, t in zip(chances, WITHIN.values(), strict=True)]
-    lo80, median, hi80 = (
-        min(_reached(times, scores, share), filling.by(share) if filling is not None else inf)
-        for share in (0.1, 0.5, 0.9)
-    )
-    return Outlook(tuple(chances), lo80, median, hi80, float(times[-1]))
+    told_at, scores = _arrival(limit, now, told)
+    growing = [_Filling(one, limit - now) for one in (run, *trends) if one is not None]
+    times = np.unique(np.concatenate([told_at, _WITHIN, *(one.times for one in growing)]))
+    arrived = _cumulated(np.interp(times, told_at, scores))
+    sooner = np.zeros(len(times))
+    for one in growing:
+        sooner = np.maximum(sooner, one.share * (one.cumulated(times) - arrived))
+    full = np.maximum.accumulate(arrived + sooner)
+    lo80, median, hi80 = (_reached(times, full, share) for share in (0.1, 0.5, 0.9))
+    return Outlook(tuple(np.interp(_WITHIN, times, full).tolist()), lo80, median, hi80, float(told_at[-1]))
 
 
 class _Filling:
-    """When a run fills what is free, if it goes on; the logarithm of its rate is normal."""
+    """When growth fills what is free, if it goes on; the logarithm of its rate is normal."""
 
     def __init__(self, run: Run, free: float) -> None:
-        self._on = run.goes_on(free)
-        self._median = free / run.rate
+        free = max(free - run.above, 0.0)
+        self.share = run.goes_on(free)
+        self._middle = log(max(free / run.rate, _SOON))
         self._spread = run.spread
+        self.times = np.exp(self._middle + self._spread * _WAYS)
 
-    def before(self, seconds: float) -> float:
-        """Return the probability that it is full within `seconds`."""
-        return self._on * _NORMAL.cdf(log(seconds / self._median) / self._spread)
+    def cumulated(self, times: Floats) -> Floats:
+        """Return the probability that it is full by each of the times (K,), if it goes on."""
+        with np.errstate(divide="ignore"):
+            return _cumulated((np.log(times) - self._middle) / self._spread)
 
-    def by(self, share: float) -> float:
-        """Return the time at which a `share` of the futures has filled."""
-        if share >= self._on:
-            return inf
-        return self._median * exp(self._spread * _NORMAL.inv_cdf(share / self._on))
+
+def _cumulated(scores: Floats) -> Floats:
+    """Return the normal distribution at scores (K,); nothing beyond 6 is told from 0 or 1."""
+    areas: Floats = np.interp(scores, _TABLE, _AREAS)
+    return areas
 
 
 def _arrival(limit: float, now: float, told: Sequence[Told]) -> tuple[Floats, Floats]:
@@ -190,15 +202,14 @@ def _score(limit: float, now: float, curves: Floats) -> Floats:
     return clipped
 
 
-def _reached(times: Floats, scores: Floats, share: float) -> float:
-    """Return the first time at which the score of `share` is reached, between the points."""
-    wanted = _NORMAL.inv_cdf(share)
-    after = int(np.searchsorted(scores, wanted))
-    if after == len(scores):
+def _reached(times: Floats, full: Floats, share: float) -> float:
+    """Return the first time at which a share of the futures is full, between the points."""
+    after = int(np.searchsorted(full, share))
+    if after == len(full):
         return inf
     if after == 0:
         return float(times[0])
-    part = (wanted - scores[after - 1]) / (scores[after] - scores[after - 1])
+    part = (share - full[after - 1]) / (full[after] - full[after - 1])
     return float(times[after - 1] + part * (times[after] - times[after - 1]))
 
 

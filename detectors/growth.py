@@ -41,7 +41,8 @@ class Run:
     """Growth that goes on: what it came to and how fast it is, in the unit of the resource.
 
     `amount` is without the largest single step: a step is no growth. `spread` is the standard deviation of the log of
-    `rate`, and `rate_lo` to `rate_hi` its 80 % interval. `alive` falls from 1 while nothing grows.
+    `rate`, and `rate_lo` to `rate_hi` its 80 % interval. `alive` falls from 1 while nothing grows. `above`: how much
+    higher than its newest level it comes in a day, which is where it is full first.
     """
 
     elapsed_seconds: float
@@ -54,6 +55,7 @@ class Run:
     runaway: float
     scale: float
     past: Floats
+    above: float = 0.0
 
     def goes_on(self, free: float) -> float:
         """Return the probability that this run grows by another `free`."""
@@ -68,6 +70,37 @@ def _reach(past: Floats, scale: float, amount: float) -> float:
         return 1.0
     known = float((np.minimum(past / amount, 1.0) ** _CLIFF).sum())
     return (known + min(scale / amount, 1.0)) / (len(past) + 1)
+
+
+def make_run(
+    *,
+    elapsed_seconds: float,
+    amount: float,
+    rate: float,
+    spread: float,
+    limit: float,
+    past: Floats,
+    full: int = 0,
+    alive: float = 1.0,
+    above: float = 0.0,
+) -> Run:
+    """Return the run of what grew by `amount`, where others came to the `past` (N,) and `full` of them filled all."""
+    scale = NOTABLE * limit
+    prior = (_RUNAWAYS + full) / (_AMONG + full + len(past))
+    ordinary = (1 - prior) * _reach(past, scale, amount)
+    return Run(
+        elapsed_seconds=elapsed_seconds,
+        amount=amount,
+        rate=rate,
+        rate_lo=rate * exp(-_EIGHTY * spread),
+        rate_hi=rate * exp(_EIGHTY * spread),
+        spread=spread,
+        alive=alive,
+        runaway=prior / (prior + ordinary),
+        scale=scale,
+        past=past,
+        above=above,
+    )
 
 
 class GrowthWatch:
@@ -161,30 +194,23 @@ class GrowthWatch:
             return None
         state = self._state[:, row].tolist()
         amount = state[_PEAK] - state[_START] - state[_LARGEST]
-        scale = NOTABLE * float(self._limit[row])
-        if state[_STEP] <= 0 or state[_SECONDS] <= 0 or amount <= 0 or not scale > 0:
+        limit = float(self._limit[row])
+        if state[_STEP] <= 0 or state[_SECONDS] <= 0 or amount <= 0 or not limit > 0:
             return None
         worth = min(0.75 * state[_SAMPLES], 2.0 * _MEMORY) / _CLUSTERED
         spread = hypot(_SPREAD, sqrt(state[_NOISE] / worth) / state[_STEP])
         if spread > _NOISY:
             return None
-        past = np.array(self._past.get(name, ()))
-        full = self._full.get(name, 0)
-        prior = (_RUNAWAYS + full) / (_AMONG + full + len(past))
-        ordinary = (1 - prior) * _reach(past, scale, amount)
         usual = max(2.0, state[_LONGEST])
-        rate = state[_STEP] / state[_SECONDS]
-        return Run(
+        return make_run(
             elapsed_seconds=state[_ELAPSED],
             amount=amount,
-            rate=rate,
-            rate_lo=rate * exp(-_EIGHTY * spread),
-            rate_hi=rate * exp(_EIGHTY * spread),
+            rate=state[_STEP] / state[_SECONDS],
             spread=spread,
+            limit=limit,
+            past=np.array(self._past.get(name, ())),
+            full=self._full.get(name, 0),
             alive=min(1.0, usual / max(state[_STILL], 1.0)),
-            runaway=prior / (prior + ordinary),
-            scale=scale,
-            past=past,
         )
 
     def remember(self) -> dict[str, dict[str, list[float] | int]]:

@@ -1,0 +1,83 @@
+"""Growth in the points: what has grown for hours or days, through its daily or weekly pattern.
+
+Enters: points of one resource over its horizons, equally spaced, the newest last, and its limit. Leaves: for each
+horizon at most one run of growth, as `growth` finds it in the raw samples. Where a leak is younger than most of the
+history, what a forecaster learned from that history is too slow; a run says what happens if it goes on, and how
+likely that is.
+
+A point is compared with the one a season before, so that a daily rotation or a nightly job is no growth. What the
+resource came to before it fell back, earlier in its history, is how far its ordinary runs come.
+"""
+
+from collections.abc import Sequence
+from math import hypot
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.forecasts import Horizon
+from detectors.growth import NOTABLE, Run, make_run
+
+Floats = NDArray[np.float64]
+
+_LEAST = 8  # points
+_SPREAD, _NOISY = 0.15, 0.7  # of the log of a rate
+_FALL = 0.3  # of a rise: less is no end of it
+
+
+def trends(limit: float, points: Sequence[tuple[Horizon, Floats]]) -> tuple[Run, ...]:
+    """Return the runs of growth that the `points` (T,) of each horizon end with."""
+    rows = [(horizon, _newest(row)) for horizon, row in points]
+    past = np.concatenate([_rises(row, NOTABLE * limit) for _, row in rows] or [np.zeros(0)])
+    found = (_trend(limit, horizon, row, past) for horizon, row in rows)
+    return tuple(run for run in found if run is not None)
+
+
+def _newest(row: Floats) -> Floats:
+    """Return the points after the last one that is missing."""
+    row = np.asarray(row, np.float64)
+    missing = np.flatnonzero(~np.isfinite(row))
+    return row[missing[-1] + 1 :] if len(missing) else row
+
+
+def _rises(row: Floats, least: float) -> Floats:
+    """Return what each rise came to that is over: it fell back by a good part of what it was."""
+    found = []
+    low = high = row[0] if len(row) else 0.0
+    for value in row.tolist():
+        if value > high:
+            high = value
+        elif high - value > _FALL * (high - low) and high > low:
+            if high - low >= least:
+                found.append(high - low)
+            low = high = value
+        low, high = (value, value) if value < low else (low, high)
+    return np.array(found)
+
+
+def _trend(limit: float, horizon: Horizon, row: Floats, past: Floats) -> Run | None:
+    season = horizon.season if len(row) >= horizon.season + max(_LEAST, horizon.season // 2) else 1
+    if len(row) < season + _LEAST - 1:
+        return None
+    grown = row[season:] - row[:-season]
+    recent = max(season // 4, 3)
+    still = np.flatnonzero(grown <= 0)
+    lasts = len(grown) - (int(still[-1]) + 1 if len(still) else 0)
+    if lasts < 2 * recent:
+        return None
+    rate = float(np.median(grown[-recent:])) / season
+    around = grown[-min(lasts, max(season, _LEAST)) :]
+    scatter = 1.4826 * float(np.median(np.abs(around / season - rate)))
+    spread = hypot(_SPREAD, scatter / rate)
+    amount = float(row[-1] - row[-1 - lasts])
+    if spread > _NOISY or amount <= 0:
+        return None
+    return make_run(
+        elapsed_seconds=lasts * horizon.step_seconds,
+        amount=amount,
+        rate=rate / horizon.step_seconds,
+        spread=spread,
+        limit=limit,
+        past=past,
+        above=float(row[-season:].max() - row[-1]),
+    )
