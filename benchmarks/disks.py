@@ -126,9 +126,8 @@ def tell(disks: Sequence[Disk], forecaster: CapacityForecaster, ages: Sequence[i
     """Return the bands of each disk over the horizons that it is old enough for, made `ages` samples ago."""
     told: list[list[Told]] = [[] for _ in disks]
     for horizon in HORIZONS:
-        rows = np.stack(
-            [points(disk.used[: len(disk.used) - age], horizon) for disk, age in zip(disks, ages, strict=True)]
-        )
+        then = [disk.used[: len(disk.used) - age] for disk, age in zip(disks, ages, strict=True)]
+        rows = np.stack([points(used, horizon) for used in then])
         enough = np.flatnonzero(np.isfinite(rows).sum(axis=1) >= horizon.least)
         if len(enough) == 0:
             continue
