@@ -12,7 +12,19 @@ import typer
 from rich.text import Text
 
 from daemon import __version__
-from daemon.cli import alerts, backtest, changes, configuration, doctor, explain, imports, silences, sinks, status
+from daemon.cli import (
+    alerts,
+    backtest,
+    changes,
+    configuration,
+    doctor,
+    explain,
+    forecast,
+    imports,
+    silences,
+    sinks,
+    status,
+)
 from daemon.cli.terminal import complain, on_terminal
 from daemon.errors import ConfigError, PresagedError
 
@@ -41,6 +53,7 @@ app = typer.Typer(
     epilog=_examples(
         ("presage status", "what is unusual now, and what is still lacking"),
         ("presage explain latest", "why the latest alert fired, and who was told"),
+        ("presage forecast", "when each resource is full"),
         ("presage backtest", "what would have been sent last month"),
         ("presage drill", "whether notifications arrive"),
         ("presage doctor", "what on this host keeps presaged from its work"),
@@ -80,6 +93,15 @@ app.command(
         ("sudo presage doctor", "checks the databases of the service too"),
     ),
 )(doctor.show_findings)
+
+app.command(
+    "forecast",
+    epilog=_examples(
+        ("presage forecast", "all resources, the most endangered first"),
+        ("presage forecast /var", "one with its past and its bands"),
+        ("presage forecast memory --horizon hours", "what the next twelve hours bring"),
+    ),
+)(forecast.show_forecasts)
 
 app.command(
     "changes",

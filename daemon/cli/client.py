@@ -30,6 +30,7 @@ from daemon.alert_answers import (
 from daemon.api import AlertAnswer, ChangeAnswer, ChangesAnswer, StatusAnswer
 from daemon.config import Loaded, split_address
 from daemon.errors import DaemonError, NotRunning
+from daemon.forecast_answers import ForecastsAnswer
 
 _SECONDS = 5.0
 _SINK_SECONDS = 20.0  # a sink is waited for longer than the daemon
@@ -51,6 +52,12 @@ def fetch_status(loaded: Loaded) -> tuple[StatusAnswer, bytes]:
 def fetch_changes(loaded: Loaded, limit: int) -> tuple[ChangesAnswer, bytes]:
     """Return the newest changes of the host, and the same as the JSON. Raises DaemonError."""
     return _ask(loaded, f"/api/v1/changes?limit={limit}", ChangesAnswer)
+
+
+def fetch_forecasts(loaded: Loaded, resource: str | None = None) -> tuple[ForecastsAnswer, bytes]:
+    """Return the forecasts of all resources, or of one with its past, and the same as the JSON. Raises DaemonError."""
+    asked = "" if resource is None else f"?resource={quote(resource.encode('utf-8', 'surrogateescape'), safe='')}"
+    return _ask(loaded, f"/api/v1/forecasts{asked}", ForecastsAnswer)
 
 
 def mark_change(loaded: Loaded, text: str) -> ChangeAnswer:

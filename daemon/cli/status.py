@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from daemon.api import AlertAnswer, AnomalyAnswer, SinkAnswer, StatusAnswer
+from daemon.api import AlertAnswer, AnomalyAnswer, CapacityAnswer, SinkAnswer, StatusAnswer
 from daemon.cli.client import fetch_status
 from daemon.cli.owner import owner_kept
 from daemon.cli.terminal import console, print_json, print_rows, printable
@@ -26,6 +26,7 @@ _BAR = 24
 _LABEL = 10
 SEVERITIES = {"critical": "bold red", "warning": "yellow"}
 _STALE_INTERVALS = 3
+_ENDANGERED = 2  # resources that are named
 _STEPS = ((172_800.0, 86_400.0, "d"), (7200.0, 3600.0, "h"), (120.0, 60.0, "min"))
 
 
@@ -61,6 +62,7 @@ def rows(status: StatusAnswer, now: datetime, *, plain: bool) -> Iterator[Row]:
     yield "samples", _samples(status, now)
     if status.anomaly is not None:
         yield from _anomaly(status.anomaly, plain=plain)
+    yield from _capacity(status.capacity)
     yield from _alerts(status.alerts)
     yield from _collectors(status)
     for sink in status.sinks:
@@ -113,6 +115,12 @@ def _bar(score: float, threshold: float, *, plain: bool) -> Text:
             bar.append(mark, "bold")
         bar.append(full if cell < reached else empty, style if cell < reached else "dim")
     return bar
+
+
+def _capacity(resources: list[CapacityAnswer]) -> Iterator[Row]:
+    for number, one in enumerate(resources[:_ENDANGERED]):
+        said = f"{one.resource} is {one.used_ratio * 100:.0f} % used: {one.text}"
+        yield "" if number else "capacity", Text(printable(said))
 
 
 def _alerts(alerts: list[AlertAnswer]) -> Iterator[Row]:

@@ -16,6 +16,7 @@ from alerting.policy import KEPT_WORDS, Kept
 from daemon.api import (
     AlertAnswer,
     AnomalyAnswer,
+    CapacityAnswer,
     CollectorAnswer,
     ContributionAnswer,
     HostAnswer,
@@ -72,6 +73,11 @@ STATUS = StatusAnswer(
     ],
     sinks=[SinkAnswer(name="team", sent=2, failed=1, dead=0, pending=4)],
     job=JobAnswer(name="train", share=0.4, text="epoch 3 of 6"),
+    capacity=[
+        CapacityAnswer(resource="/var", used_ratio=0.712, text="full in 9 days (80 %: 7 to 12)"),
+        CapacityAnswer(resource="memory", used_ratio=0.4, text="never at this rate"),
+        CapacityAnswer(resource="/", used_ratio=0.3, text="never at this rate"),
+    ],
     state_directory="/var/lib/presaged",
     config_files=["/etc/presaged/config.toml"],
 )
@@ -95,18 +101,30 @@ def test_all_that_is_known_is_shown():
     assert ("", "not on this host: temperature") in shown
     assert ("sink", "team: 2 sent, 1 failed, 0 given up, 4 waiting") in shown
     assert ("job", "train: 40%, epoch 3 of 6") in shown
+    assert ("capacity", "/var is 71 % used: full in 9 days (80 %: 7 to 12)") in shown
+    assert ("", "memory is 40 % used: never at this rate") in shown
+    assert not any(text.startswith("/ is") for _, text in shown)
     assert any(label == "presaged" and "(3.0 d), jit" in text for label, text in shown)
 
 
 def test_what_is_not_there_yet_is_said():
     anomaly = STATUS.anomaly.model_copy(update={"score": None, "contributions": [], "model": ""})
-    empty = {"anomaly": anomaly, "alerts": [], "sinks": [], "job": None, "last_sample_at": None, "collectors": []}
+    empty = {
+        "anomaly": anomaly,
+        "alerts": [],
+        "sinks": [],
+        "job": None,
+        "last_sample_at": None,
+        "collectors": [],
+        "capacity": [],
+    }
     shown = dict(plain(STATUS.model_copy(update=empty)))
     assert shown["score"] == "none yet"
     assert shown["alerts"] == "none"
     assert shown["samples"].endswith("; none yet")
     assert "not sent" in shown["sink"]
     assert "job" not in shown
+    assert "capacity" not in shown
     assert "due to" not in shown
 
 
