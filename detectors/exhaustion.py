@@ -37,6 +37,7 @@ _SCORES = np.array([_NORMAL.inv_cdf(share) for share in (0.025, 0.1, 0.5, 0.9, 0
 _CERTAIN = 6.0  # no score is beyond
 _LEAST_SPREAD = 0.02  # of the way that is left: no forecast is better than that
 _PARTS = 4  # of a step
+_LIKELY = 0.5  # from there on growth is taken to go on, and the time is told for that
 _SOON = 1e-3  # seconds
 _WITHIN = np.array(list(WITHIN.values()))
 _WAYS = np.linspace(-3.5, 3.5, 29)
@@ -67,7 +68,8 @@ class Told:
 class Outlook:
     """When a limit is reached: the probabilities in the order of `WITHIN`, the rest in seconds from now.
 
-    `reach`: so far is anything said by the bands; a time of `inf` is beyond it.
+    The probabilities allow for growth that ends by itself. The times do not, where growth is more likely than not to
+    go on: they say when, if it does. `reach`: so far do the bands say anything; a time of `inf` is beyond it.
     """
 
     probability: tuple[float, ...]
@@ -94,7 +96,9 @@ def outlook(limit: float, now: float, told: Sequence[Told], run: Run | None, tre
     for one in growing:
         sooner = np.maximum(sooner, one.share * (one.cumulated(times) - arrived))
     full = np.maximum.accumulate(arrived + sooner)
-    lo80, median, hi80 = (_reached(times, full, share) for share in (0.1, 0.5, 0.9))
+    likely = max((one.share for one in growing), default=0.0)
+    ends = (1.0 - likely) * (1.0 - float(arrived[-1])) if likely >= _LIKELY else 0.0
+    lo80, median, hi80 = (_reached(times, full, share * (1.0 - ends)) for share in (0.1, 0.5, 0.9))
     return Outlook(tuple(np.interp(_WITHIN, times, full).tolist()), lo80, median, hi80, float(told_at[-1]))
 
 

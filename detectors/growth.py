@@ -42,7 +42,7 @@ class Run:
 
     `amount` is without the largest single step: a step is no growth. `spread` is the standard deviation of the log of
     `rate`, and `rate_lo` to `rate_hi` its 80 % interval. `alive` falls from 1 while nothing grows. `above`: how much
-    higher than its newest level it comes in a day, which is where it is full first.
+    higher than its newest level it comes in a day, which is where it is full first. `ends`: the exponent of Pareto.
     """
 
     elapsed_seconds: float
@@ -56,12 +56,13 @@ class Run:
     scale: float
     past: Floats
     above: float = 0.0
+    ends: float = 1.0
 
     def goes_on(self, free: float) -> float:
         """Return the probability that this run grows by another `free`."""
         reached = _reach(self.past, self.scale, self.amount)
         ordinary = _reach(self.past, self.scale, self.amount + max(free, 0.0)) / reached
-        return self.alive * (self.runaway + (1 - self.runaway) * ordinary)
+        return self.alive * (self.runaway + (1 - self.runaway) * ordinary**self.ends)
 
 
 def _reach(past: Floats, scale: float, amount: float) -> float:
@@ -83,6 +84,7 @@ def make_run(
     full: int = 0,
     alive: float = 1.0,
     above: float = 0.0,
+    ends: float = 1.0,
 ) -> Run:
     """Return the run of what grew by `amount`, where others came to the `past` (N,) and `full` of them filled all."""
     scale = NOTABLE * limit
@@ -100,6 +102,7 @@ def make_run(
         scale=scale,
         past=past,
         above=above,
+        ends=ends,
     )
 
 

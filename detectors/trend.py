@@ -21,7 +21,8 @@ from detectors.growth import NOTABLE, Run, make_run
 Floats = NDArray[np.float64]
 
 _LEAST = 8  # points
-_SPREAD, _NOISY = 0.15, 0.7  # of the log of a rate
+_SPREAD, _NOISY = 0.1, 0.7  # of the log of a rate
+_ENDS = 0.5  # what has grown for hours and days ends less readily than a process does
 _FALL = 0.3  # of a rise: less is no end of it
 
 
@@ -65,9 +66,10 @@ def _trend(limit: float, horizon: Horizon, row: Floats, past: Floats) -> Run | N
     lasts = len(grown) - (int(still[-1]) + 1 if len(still) else 0)
     if lasts < 2 * recent:
         return None
-    rate = float(np.median(grown[-recent:])) / season
-    around = grown[-min(lasts, max(season, _LEAST)) :]
-    scatter = 1.4826 * float(np.median(np.abs(around / season - rate)))
+    age = np.minimum(np.arange(1, lasts + 1), season)  # what is younger than a season grew in less than one
+    paces = (grown[-lasts:] / age)[-max(season, _LEAST) :]
+    rate = float(np.median(paces[-recent:]))
+    scatter = 1.4826 * float(np.median(np.abs(paces - rate)))
     spread = hypot(_SPREAD, scatter / rate)
     amount = float(row[-1] - row[-1 - lasts])
     if spread > _NOISY or amount <= 0:
@@ -79,5 +81,6 @@ def _trend(limit: float, horizon: Horizon, row: Floats, past: Floats) -> Run | N
         spread=spread,
         limit=limit,
         past=past,
+        ends=_ENDS,
         above=float(row[-season:].max() - row[-1]),
     )
