@@ -1,6 +1,7 @@
 """What the HTTP interface answers, as typed models: read from the snapshot, never from the databases."""
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -14,6 +15,9 @@ if TYPE_CHECKING:  # `presage` reads these answers too, and stays small
     from daemon.host import HostDescription
     from daemon.snapshot import Snapshot
     from detectors.findings import Change
+
+
+_ENDANGERED = 3
 
 
 class Answer(BaseModel):
@@ -102,6 +106,14 @@ class JobAnswer(Answer):
     text: str
 
 
+class CapacityAnswer(Answer):
+    """When a resource runs out, in a few words."""
+
+    resource: str
+    used_ratio: float
+    text: str
+
+
 class StatusAnswer(Answer):
     """`GET /api/v1/status`."""
 
@@ -120,6 +132,7 @@ class StatusAnswer(Answer):
     alerts: list[AlertAnswer]
     sinks: list[SinkAnswer]
     job: JobAnswer | None
+    capacity: list[CapacityAnswer] = []
     state_directory: str
     config_files: list[str]
 
@@ -207,6 +220,14 @@ def anomaly_answer(snapshot: "Snapshot", score_threshold: float) -> AnomalyAnswe
         model=state.model,
         trained_at=None if state.trained_ms is None else rfc3339(state.trained_ms),
     )
+
+
+def capacity_answers(snapshot: "Snapshot") -> list[CapacityAnswer]:
+    """Return the resources that are most endangered."""
+    ranked = islice(snapshot.capacity.ranked(), _ENDANGERED)
+    return [
+        CapacityAnswer(resource=one.resource.name, used_ratio=used / size, text=one.text) for one, used, size in ranked
+    ]
 
 
 def collector_answers(snapshot: "Snapshot") -> list[CollectorAnswer]:

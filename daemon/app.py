@@ -27,21 +27,28 @@ from daemon.api import (
     StatusAnswer,
     alert_answer,
     anomaly_answer,
+    capacity_answers,
     change_answer,
     collector_answers,
     host_answer,
     sink_answers,
 )
+from daemon.capacity.answers import forecasts_answer
+from daemon.capacity.forecasts import HOUR_SECONDS, Forecasting
+from daemon.capacity.state import CapacityState
+from daemon.capacity.watch import CapacityWatch
 from daemon.changes import ChangeLog
 from daemon.child import Child
 from daemon.clock import Clock, Instant, SystemClock
 from daemon.collectors import CollectorContext, build_collectors
 from daemon.collectors.base import HostPaths
+from daemon.collectors.network import link_speeds
 from daemon.config import Config, Loaded, load, split_address
 from daemon.culprits import Culprits
 from daemon.durable import bind_to_machine
 from daemon.errors import ConfigError, StateError
 from daemon.evidence import Evidence
+from daemon.forecast_answers import ForecastsAnswer
 from daemon.history import TIERS_SECONDS, History
 from daemon.host import describe_host
 from daemon.learning import Learning
@@ -61,6 +68,7 @@ from daemon.state import StateDatabase
 from daemon.tick import Tick
 from daemon.wake import PressureTriggers
 from daemon.watch import AnomalyWatch
+from detectors.capacity import load_forecaster
 from detectors.registry import Registry
 
 _log = structlog.get_logger()
@@ -70,6 +78,7 @@ _STALE_INTERVALS = 3
 _PRECEDENTS = 500
 _USUAL = "units.usual"
 _HABITS = "jobs.habits"
+_GROWTH = "capacity.growth"
 _WAKE_FROM_SECONDS = 5.0  # at shorter intervals an early tick brings nothing
 
 
@@ -158,6 +167,7 @@ class App:
             __version__,
             lambda: self._learning.backend,
             config.metrics.signals,
+            most_resources=config.metrics.resources,
             resets=lambda: self._history.resets,
         )
         self._watch = AnomalyWatch(config.anomaly, self._interval)
@@ -199,6 +209,18 @@ class App:
         self._precedents = Precedents()
         self._culprits = Culprits(ProcessScan(self._paths.proc))
         self._routines = Routines(self._interval)
+        self._capacity = CapacityWatch(config.capacity)
+        self._forecasts = Forecasting(
+            interval_seconds=self._interval,
+            history=self._history,
+            registry=self._registry,
+            watch=self._capacity,
+            offload=self._offload,
+            metrics=self._metrics,
+            clock=self._clock,
+            load=load_forecaster,
+            links=partial(link_speeds, self._paths),
+        )
         evidence = Evidence(
             culprits=self._culprits,
             changes=self._changes,
@@ -221,6 +243,7 @@ class App:
             publish=self._publish,
             jumped=lambda: self._scheduler.realign(),  # noqa: PLW0108 - the scheduler is made after the tick
             beat=self._alerts.beat,
+            capacity=self._capacity,
         )
         self._scheduler = Scheduler(
             self._jobs(config), clock=self._clock, state=self._state, offload=self._offload, metrics=self._metrics
@@ -233,6 +256,7 @@ class App:
             changes=self._list_changes,
             mark=self._mark_change,
             desk=self._alerts.desk,
+            forecasts=self._list_forecasts,
             scraped=self._alerts.note_scrape,
             token=stores.token,
             allowed_hosts=(
@@ -245,7 +269,11 @@ class App:
     def _restore_evidence(self) -> None:
         self._changes.restore(self._paths.proc)
         self._precedents.learn(reversed(self._state.recent_occurrences(_PRECEDENTS)))
-        for key, restore in ((_USUAL, self._culprits.restore), (_HABITS, self._routines.restore)):
+        for key, restore in (
+            (_USUAL, self._culprits.restore),
+            (_HABITS, self._routines.restore),
+            (_GROWTH, self._capacity.restore),
+        ):
             text = self._state.meta(key)
             try:
                 if text is not None:
@@ -280,6 +308,7 @@ class App:
                 60.0,
                 partial(self._or_anew, self._learning.reset_threshold),
             ),
+            Job("forecast", HOUR_SECONDS, 300.0, partial(self._or_anew, self._forecasts.make_due)),
             Job("train", config.learning.interval_days * 86_400.0, 4000.0, self._learning.train_again),
         ]
 
@@ -295,11 +324,14 @@ class App:
             return f"history set aside: {reason}"
 
     async def _roll_up(self) -> str:
-        def work() -> int:
+        def work() -> tuple[int, bool]:
             self._learning.note_imported()
-            return self._history.roll_up()
+            return self._history.roll_up(), self._forecasts.note_imported()
 
-        return f"{await self._offload.run(work, deadline_seconds=100.0, what='history.db')} rows"
+        rows, imported = await self._offload.run(work, deadline_seconds=100.0, what="history.db")
+        if imported:
+            self._forecasts.make_again()
+        return f"{rows} rows"
 
     async def _keep_house(self) -> str:
         """Delete what is past its time, note which signals were seen, give the reserve back."""
@@ -311,11 +343,14 @@ class App:
             TIERS_SECONDS[2]: retention.days_days,
         }
         snapshot = self._snapshot
-        usual, habits = self._culprits.remember(), self._routines.remember()  # on the loop, between two ticks
+        # on the loop, between two ticks
+        usual, habits, growth = self._culprits.remember(), self._routines.remember(), self._capacity.remember()
 
         def work() -> int:
             self._state.set_meta(_USUAL, usual)
             self._state.set_meta(_HABITS, habits)
+            self._state.set_meta(_GROWTH, growth)
+            self._history.forget_old_copies()
             gone = self._history.prune(keep) + self._state.prune()
             self._state.restore_reserve()
             if snapshot is not None:
@@ -339,6 +374,7 @@ class App:
                 running = [
                     group.create_task(self._tick.run(), name="tick"),
                     group.create_task(self._learning.run(), name="learning"),
+                    group.create_task(self._forecasts.run(), name="forecasts"),
                     *self._alerts.start(group, self._is_ready),
                 ]
                 await self._scheduler.start()
@@ -409,6 +445,7 @@ class App:
         self._snapshot = snapshot
         self._metrics.publish(snapshot, self._pipeline.counts, self._alerts.beats)
         self._learning.after_tick()
+        self._forecasts.after_tick()
         if first:
             seconds = (self._clock.now().time_ms - self._started_ms) / 1000
             _log.info("first_sample", signals=len(snapshot.values), after_seconds=round(seconds, 2))
@@ -431,6 +468,9 @@ class App:
             return False
         age = (self._clock.now().monotonic_ns - snapshot.monotonic_ns) / 1e9
         return age <= _STALE_INTERVALS * self._interval + 1.0
+
+    def _list_forecasts(self, resource: str | None) -> ForecastsAnswer:
+        return forecasts_answer(self._snapshot.capacity if self._snapshot else CapacityState(), resource)
 
     async def _list_changes(self, limit: int) -> ChangesAnswer:
         return ChangesAnswer(changes=[change_answer(change) for change in await self._changes.recent(limit)])
@@ -456,6 +496,7 @@ class App:
             collectors=collector_answers(snapshot) if snapshot else [],
             alerts=[alert_answer(alert, snapshot.muted) for alert in snapshot.alerts] if snapshot else [],
             sinks=sink_answers(self._pipeline.counts),
+            capacity=capacity_answers(snapshot) if snapshot else [],
             job=JobAnswer(name=progress[0], share=progress[1], text=progress[2]) if progress else None,
             state_directory=str(self._loaded.state_directory),
             config_files=[str(file) for file in self._loaded.files],

@@ -22,6 +22,8 @@ from daemon.config_alerting import Alerting, Privacy
 from daemon.config_section import Days, Seconds, Section
 from daemon.errors import ConfigError
 
+_MOST_BYTES_PER_SECOND = 1e13
+
 SYSTEM_FILE = Path("/etc/presaged/config.toml")
 
 # `daemon.collectors.NAMES` again (a test compares them): `presage` reads the configuration without loading NumPy.
@@ -122,6 +124,28 @@ class Anomaly(Section):
     threshold_interval_seconds: Seconds = Field(43_200, description="How often the threshold follows the last 7 days.")
 
 
+class Capacity(Section):
+    """When resources run out."""
+
+    free_floor_ratio: float = Field(
+        0.02, ge=0, le=0.5, description="A file system, memory or swap with a smaller share free counts as used up."
+    )
+    exclude: tuple[str, ...] = Field(
+        (), description='Patterns of resources not to forecast, like "/mnt/*", "* inodes", "swap" or "eth1 *".'
+    )
+    link_bytes_per_second: dict[str, float] = Field(
+        {}, description="Speed of interfaces that do not tell it or tell a wrong one, like { eth0 = 125000000 }."
+    )
+
+    @field_validator("link_bytes_per_second", mode="after")
+    @classmethod
+    def _positive(cls, speeds: dict[str, float]) -> dict[str, float]:
+        for interface, speed in speeds.items():
+            if not 0 < speed < _MOST_BYTES_PER_SECOND:
+                raise ValueError(f"{toml_value(interface)} has no such speed; 1 Gbit/s is 125000000")
+        return speeds
+
+
 class Learning(Section):
     """When the host's own model is trained again."""
 
@@ -162,7 +186,13 @@ class Http(Section):
 class Metrics(Section):
     """What /metrics holds."""
 
-    signals: int = Field(200, ge=0, le=10_000, description="Most signals exported as series; the rest stay inside.")
+    signals: int = Field(110, ge=0, le=10_000, description="Most signals exported as series; the rest stay inside.")
+    resources: int = Field(
+        5,
+        ge=0,
+        le=1000,
+        description="Most resources exported with their forecasts, the most endangered; 18 series each.",
+    )
 
 
 class Log(Section):
@@ -192,6 +222,7 @@ class Config(Section):
     collectors: Collectors = Collectors()
     storage: Storage = Storage()
     anomaly: Anomaly = Anomaly()
+    capacity: Capacity = Capacity()
     learning: Learning = Learning()
     alerting: Alerting = Alerting()
     http: Http = Http()
@@ -439,7 +470,7 @@ def _render(model: type[BaseModel], path: str) -> Iterator[str]:
 
 
 def toml_value(value: object) -> str:
-    """Return a text, number, truth value or array of them as TOML writes it."""
+    """Return a text, number, truth value, or an array or table of them, as TOML writes it."""
     match value:
         case bool():
             return str(value).lower()
@@ -447,5 +478,7 @@ def toml_value(value: object) -> str:
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # all else JSON escapes alike
         case list() | tuple():
             return f"[{', '.join(toml_value(item) for item in value)}]"
+        case dict():
+            return f"{{{', '.join(f'{toml_value(key)} = {toml_value(item)}' for key, item in value.items())}}}"
         case _:
             return str(value)

@@ -1,15 +1,18 @@
 """history.db: every sample, and rollups of 5 minutes, an hour and a day.
 
-Enters: one sample a tick. Leaves: rows for learning, scores for the threshold, rollups for long views.
+Enters: one sample a tick. Leaves: rows for learning, scores for the threshold, rollups for long views. Beside them
+stands what was forecast, until it is judged: it is worth nothing without this history.
 Order is `seq`, never the clock; retention counts rows. Samples that were imported have numbers below zero: they
 come before the first own one. The file may be set aside when it is corrupt: what is promised to people lives in
 state.db. Opened read-only by the child.
 """
 
+import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +27,9 @@ _log = structlog.get_logger()
 
 Float32 = NDArray[np.float32]
 
-_VERSION = 1
-_SCHEMA = """
+# Numbered by their place, from 1. A released script is never edited: the next change is a new one.
+_MIGRATIONS = (
+    """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE boots (id INTEGER PRIMARY KEY, boot_id TEXT NOT NULL UNIQUE);
 CREATE TABLE schemas (id INTEGER PRIMARY KEY, signal_ids BLOB NOT NULL UNIQUE);
@@ -38,7 +42,21 @@ CREATE TABLE rollups (
     tier INTEGER NOT NULL, seq INTEGER NOT NULL, time_ms INTEGER NOT NULL, schema INTEGER NOT NULL,
     count INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (tier, seq)
 ) WITHOUT ROWID;
-"""
+""",
+    """
+CREATE TABLE forecasts (
+    horizon TEXT NOT NULL, made_ms INTEGER NOT NULL, resource TEXT NOT NULL,
+    scale REAL,  -- what an error is measured by, NULL = the history was flat
+    bands BLOB NOT NULL,  -- mean, lo80, hi80, lo95, hi95 of 12 steps, little-endian float32
+    known INTEGER NOT NULL DEFAULT 0,  -- steps that are over,
+    judged INTEGER NOT NULL DEFAULT 0,  -- those of them that were measured, and what came of them:
+    error REAL NOT NULL DEFAULT 0,  -- the sum of their absolute errors
+    inside80 INTEGER NOT NULL DEFAULT 0, inside95 INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (horizon, made_ms, resource)
+) WITHOUT ROWID;
+""",
+)
+_VERSION = len(_MIGRATIONS)
 
 FLAG_GAP = 1  # time before this sample is unseen: nothing may look across
 FLAG_DOUBTFUL = 2  # the clock jumped in this hour: no rhythm may be learned from it
@@ -46,6 +64,8 @@ FLAG_ALARMED = 4  # inside an episode or incident: not to be learned from
 FLAG_OWN_WORK = 8  # the daemon itself was learning or notifying: says little of the host
 
 _BEFORE_ALL = -(2**62)
+_SPARE_BYTES = 256 * 1024 * 1024  # left to others when the file is copied
+_COPY_SECONDS = 14 * 86_400.0
 
 TIERS_SECONDS = (300, 3600, 86_400)
 STATISTICS = ("mean", "min", "max", "p95", "last", "count")
@@ -149,8 +169,7 @@ class History:
             database.execute("PRAGMA journal_size_limit = 16777216")
             version = database.execute("PRAGMA user_version").fetchone()[0]
             self._refuse_newer(version)
-            if version == 0:
-                database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {_VERSION};COMMIT;")
+            self._migrate(database, version)
             for table in ("meta", "boots", "schemas"):  # small; what is broken here would break every start
                 database.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own names
             database.execute("SELECT * FROM samples ORDER BY seq DESC LIMIT 1").fetchall()
@@ -161,9 +180,51 @@ class History:
         self.path.chmod(0o600)
         return database
 
+    def _migrate(self, database: sqlite3.Connection, version: int) -> None:
+        for number in range(version + 1, _VERSION + 1):
+            if version:  # a file that is being made holds nothing to copy
+                self._copy_before(database, number)
+            database.executescript(f"BEGIN;{_MIGRATIONS[number - 1]}PRAGMA user_version = {number};COMMIT;")
+            if version:
+                _log.info("history_migrated", version=number)
+
+    def _copy_before(self, database: sqlite3.Connection, number: int) -> None:
+        """Keep the file as it is for whoever goes back to the version before; history is large, and may lack room."""
+        for old in self.path.parent.glob(f"{self.path.name}.before-v*"):
+            old.unlink()
+        pages = database.execute("PRAGMA page_count").fetchone()[0] * database.execute("PRAGMA page_size").fetchone()[0]
+        if shutil.disk_usage(self.path.parent).free < pages + _SPARE_BYTES:
+            _log.warning("history_not_copied", reason="no room on the disk", effect="an older presaged cannot read it")
+            return
+        copy = self.path.with_name(f"{self.path.name}.before-v{number}")
+        draft = copy.with_name(f"{copy.name}.draft")
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600)
+        with closing(sqlite3.connect(draft)) as target:
+            database.backup(target)
+        draft.replace(copy)
+
+    def forget_old_copies(self) -> None:
+        """Delete a copy that nobody has gone back to for a fortnight."""
+        for copy in self.path.parent.glob(f"{self.path.name}.before-v*"):
+            if time.time() - copy.stat().st_mtime > _COPY_SECONDS:
+                copy.unlink()
+
     def _refuse_newer(self, version: int) -> None:
         if version > _VERSION:
             raise StateError(f"{self.path}: written by a newer presaged (version {version}, this one knows {_VERSION})")
+
+    # The rows come from our own statements, whose columns the caller unpacks.
+    def read(self, statement: str, *values: str | int) -> list[tuple]:  # type: ignore[type-arg]
+        """Return the rows of a statement."""
+        with self._lock:
+            return self._database.execute(statement, values).fetchall()
+
+    def write(self, *work: tuple[str, Sequence[tuple[object, ...]]]) -> None:
+        """Do statements, each for all of its rows, all or nothing."""
+        with self._transaction() as database:
+            for statement, rows in work:
+                database.executemany(statement, rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -382,6 +443,47 @@ class History:
             (time_ms, self._schema_of(schema), np.frombuffer(data, "<f4").reshape(len(STATISTICS), -1))
             for time_ms, schema, data in reversed(records)
         ]
+
+    def rolled_up_to(self, tier: int) -> int:
+        """Return the number of the last sample that is in a rollup of `tier`; one before all where there is none."""
+        ((seq,),) = self.read("SELECT max(seq) FROM rollups WHERE tier = ?", tier)
+        return _BEFORE_ALL if seq is None else int(seq)
+
+    def rolled(
+        self, tier: int, signals: Sequence[int], *, after: int | None, most: int
+    ) -> tuple[NDArray[np.int64], Float32]:
+        """Return the newest rollups of `tier` beyond the sample `after`, oldest first.
+
+        Their starts (T,), and the statistics (T, 6, K) of `signals` (K,), NaN for one that is not among them.
+        """
+        records = self.read(
+            "SELECT time_ms, schema, data FROM rollups WHERE tier = ? AND seq > ? ORDER BY seq DESC LIMIT ?",
+            tier, _BEFORE_ALL if after is None else after, most,
+        )[::-1]  # fmt: skip
+        width = len(STATISTICS)
+        out = np.full((len(records), width, len(signals)), np.nan, np.float32)
+        for schema in {record[1] for record in records}:
+            rows = np.flatnonzero([record[1] == schema for record in records])
+            ids = self._schema_of(schema)
+            table = np.frombuffer(b"".join(records[row][2] for row in rows), "<f4").reshape(-1, width, len(ids))
+            there = np.flatnonzero(np.isin(signals, ids))
+            columns = np.searchsorted(ids, np.asarray(signals)[there])
+            out[rows[:, None], :, there] = table[:, :, columns].transpose(0, 2, 1)
+        return np.array([record[0] for record in records], np.int64), out
+
+    def sampled(self, signals: Sequence[int], *, after: int, most: int) -> tuple[NDArray[np.int64], Float32]:
+        """Return the newest samples beyond the sample `after`, oldest first: their times (T,) and values (T, K)."""
+        with self._lock:
+            records = self._database.execute(
+                "SELECT seq, time_ms, hour, flags, schema, data FROM samples WHERE seq > ? ORDER BY seq DESC LIMIT ?",
+                (after, most),
+            ).fetchall()
+        rows = self._rows(records[::-1])
+        place = {number: column for column, number in enumerate(rows.signal_ids)}
+        out = np.full((len(records), len(signals)), np.nan, np.float32)
+        there = [column for column, number in enumerate(signals) if number in place]
+        out[:, there] = rows.values[:, [place[signals[column]] for column in there]]
+        return rows.time_ms, out
 
     def prune(self, keep: dict[int, int]) -> int:
         """Delete the oldest rows beyond `keep[tier]` rows (tier 0 = samples) that are rolled up; returns how many."""

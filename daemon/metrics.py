@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from alerting.occurrence import State
 from alerting.outbox import SinkCounts
 from alerting.policy import Severity
+from daemon.capacity.series import capacity_families
 from daemon.snapshot import Snapshot
 from detectors.findings import Unit
 
@@ -37,7 +38,13 @@ class Metrics:
     """The registry of this process. `publish` hands it the newest snapshot; `render` is called by the server."""
 
     def __init__(
-        self, version: str, backend: Callable[[], str], most_signals: int, *, resets: Callable[[], int] = lambda: 0
+        self,
+        version: str,
+        backend: Callable[[], str],
+        most_signals: int,
+        *,
+        most_resources: int = 5,
+        resets: Callable[[], int] = lambda: 0,
     ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self.samples = Counter("presaged_samples", "Samples taken.", registry=self._registry)
@@ -89,7 +96,7 @@ class Metrics:
             ("where",),
             registry=self._registry,
         )
-        self._snapshots = _SnapshotCollector(version, backend, most_signals, resets)
+        self._snapshots = _SnapshotCollector(version, backend, most_signals, most_resources, resets)
         self._registry.register(self._snapshots)
         ProcessCollector(registry=self._registry)
 
@@ -107,11 +114,19 @@ class Metrics:
 class _SnapshotCollector(Collector):
     """Turns the current snapshot into metric families. Reads nothing else, so a scrape sees one moment."""
 
-    def __init__(self, version: str, backend: Callable[[], str], most_signals: int, resets: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        version: str,
+        backend: Callable[[], str],
+        most_signals: int,
+        most_resources: int,
+        resets: Callable[[], int],
+    ) -> None:
         self._version = version
         self._backend = backend
         self._resets = resets
         self._most_signals = most_signals
+        self._most_resources = most_resources
         self.current: tuple[Snapshot, Mapping[str, SinkCounts], tuple[int, int] | None] | None = None
 
     def collect(self) -> Iterable[Metric]:
@@ -127,6 +142,7 @@ class _SnapshotCollector(Collector):
         )
         yield from self._signals(snapshot)
         yield from _anomaly(snapshot)
+        yield from capacity_families(snapshot.capacity, snapshot.time_ms, self._most_resources)
         yield from _collectors(snapshot)
         yield _alerts(snapshot)
         yield _gauge("presaged_alerts_muted", "Alerts that fire and are not told now.", len(snapshot.muted))

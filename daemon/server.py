@@ -23,7 +23,8 @@ from daemon.alert_routes import AlertRoutes, limit_of
 from daemon.api import ChangeAnswer, ChangesAnswer, MarkRequest, StatusAnswer
 from daemon.config import split_address, toml_value
 from daemon.desk import Desk
-from daemon.errors import ConfigError, PresagedError
+from daemon.errors import ConfigError, NotFound, PresagedError
+from daemon.forecast_answers import ForecastsAnswer, ProblemAnswer
 from daemon.metrics import CONTENT_TYPE, Metrics
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -89,6 +90,9 @@ class Server:
         changes: Callable[[int], Awaitable[ChangesAnswer]],
         mark: Callable[[str], Awaitable[ChangeAnswer]],
         desk: Desk,
+        forecasts: Callable[[str | None], ForecastsAnswer] = lambda _resource: ForecastsAnswer(
+            forecasts=[], problem=""
+        ),
         scraped: Callable[[], None],
         token: str,
         allowed_hosts: Collection[str],
@@ -99,6 +103,7 @@ class Server:
         self._ready = ready
         self._changes = changes
         self._mark = mark
+        self._forecasts = forecasts
         self._scraped = scraped
         self._alert_routes = AlertRoutes(desk, lambda: status().interval_seconds)
         self._token = token.encode()
@@ -112,6 +117,7 @@ class Server:
                 web.get("/api/v1/status", self._serve_status),
                 web.get("/api/v1/changes", self._serve_changes),
                 web.post("/api/v1/changes", self._mark_change),
+                web.get("/api/v1/forecasts", self._serve_forecasts),
                 *self._alert_routes.table(),
             ]
         )
@@ -181,6 +187,14 @@ class Server:
     async def _serve_status(self, _request: web.Request) -> web.Response:
         return web.Response(text=self._status().model_dump_json(), content_type="application/json")
 
+    async def _serve_forecasts(self, request: web.Request) -> web.Response:
+        try:
+            answer = self._forecasts(request.query.get("resource"))
+        except NotFound as error:
+            problem = ProblemAnswer(title="Not Found", status=404, detail=str(error))
+            return web.Response(status=404, text=problem.model_dump_json(), content_type="application/problem+json")
+        return web.Response(text=answer.model_dump_json(), content_type="application/json")
+
     async def _serve_changes(self, request: web.Request) -> web.Response:
         try:
             answer = await self._changes(limit_of(request))
@@ -208,7 +222,7 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        api = "status, changes, alerts, silences, drill and sinks"
+        api = "status, forecasts, changes, alerts, silences, drill and sinks"
         text = f"not here; there is /metrics, /healthz, /readyz and, below /api/v1/, {api}\n"
         return web.Response(status=404, text=text)
 

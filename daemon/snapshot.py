@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from alerting.occurrence import Occurrence
+from daemon.capacity.state import CapacityState
 from daemon.signals import SignalSpec
 from detectors.findings import Finding
 
@@ -56,3 +57,4 @@ class Snapshot:
     findings: tuple[Finding, ...]
     alerts: tuple[Occurrence, ...]
     muted: Mapping[str, str] = field(default_factory=dict)
+    capacity: CapacityState = field(default_factory=CapacityState)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from alerting.pipeline import Pipeline
 from alerting.policy import DRILL
+from daemon.capacity.state import CapacityState
+from daemon.capacity.watch import CapacityWatch
 from daemon.clock import Clock, Instant
 from daemon.continuity import Continuity, Passage
 from daemon.errors import DeadlineExceeded, Overloaded, PresagedError
@@ -55,6 +57,7 @@ class Tick:
         publish: Callable[[Snapshot], None],
         jumped: Callable[[], None],
         beat: Callable[[int], None] = lambda _monotonic_ns: None,
+        capacity: CapacityWatch | None = None,
     ) -> None:
         self._interval = interval_seconds
         self._clock = clock
@@ -70,6 +73,7 @@ class Tick:
         self._publish = publish
         self._jumped = jumped
         self._beat = beat
+        self._capacity = capacity
         self._drill_words = ""
         self._continuity = Continuity(interval_seconds)
         self._wake = asyncio.Event()
@@ -143,7 +147,10 @@ class Tick:
         await self._learn_signals(round_, now)
         self._note_deliveries()
         routine = self._routines.observe(round_.noticed, now)
-        round_ = replace(round_, findings=(*round_.findings, *routine.overdue))
+        capacity, exhaustion = (
+            (CapacityState(), ()) if self._capacity is None else self._capacity.observe(round_.measured, now)
+        )
+        round_ = replace(round_, findings=(*round_.findings, *routine.overdue, *exhaustion))
         values = self._registry.fill(round_.measured)
         with self._metrics.inference_seconds.labels("anomaly").time():
             verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns, expected=routine.expected)
@@ -168,6 +175,7 @@ class Tick:
             findings=findings,
             alerts=self._pipeline.active,
             muted=self._pipeline.muted,
+            capacity=capacity,
         )
         self._publish(snapshot)
         return snapshot

@@ -4,7 +4,7 @@ Enters: the kernel's counters. Leaves: rates per interface. Interfaces that come
 containers are excluded, and so is what never carried a packet; `lo` stays, since a flood on it is real.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from daemon.collectors.base import HostPaths, Measurement, network_file, one_of, printable, understood
 from daemon.rates import Rates
@@ -26,6 +26,7 @@ EXCLUDED = (
     "dummy*",
 )
 HEADER_LINES = 2
+MEGABIT_BYTES = 125_000.0
 
 
 class NetworkCollector:
@@ -99,3 +100,16 @@ class NetworkCollector:
     def close(self) -> None:
         """Give back the descriptor."""
         self._file.close()
+
+
+def link_speeds(paths: HostPaths, interfaces: Iterable[str]) -> dict[str, float]:
+    """Return the bytes a second, each way, of those `interfaces` that tell their speed; blocks."""
+    speeds = {}
+    for interface in interfaces:
+        try:
+            megabits = int((paths.sys / "class" / "net" / interface / "speed").read_text(encoding="ascii"))
+        except (OSError, ValueError):  # no such file, not up, wireless, or a name with escapes
+            continue
+        if megabits > 0:  # -1 is "unknown"
+            speeds[interface] = megabits * MEGABIT_BYTES
+    return speeds

@@ -1,0 +1,212 @@
+"""The fast path: at every tick what each resource's outlook is, and which of them are worth an alert.
+
+Enters: one round of measurements, and now and then new forecasts. Leaves: the state of all resources and findings.
+It touches no database and no file. Probabilities come from the forecasts of the last hours together with the growth
+that is seen in the samples themselves, so that a disk which is being filled now is told now. They are computed anew
+for what grows or has moved, a few at a tick; the rest stands until the next forecasts.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.capacity.resources import Inventory, Reading, Resource
+from daemon.capacity.state import CapacityState, Facts, Made, ResourceState
+from daemon.capacity.words import Situation, describe
+from daemon.clock import Instant
+from daemon.collectors.base import Measurement
+from daemon.config import Capacity
+from detectors.exhaustion import WITHIN
+from detectors.findings import Finding, Strength
+from detectors.growth import GrowthWatch, Run
+
+Floats = NDArray[np.float64]
+
+IMMINENT, EXPECTED = "ResourceExhaustionImminent", "ResourceExhaustionExpected"
+
+_HOURS, _WEEK = list(WITHIN).index("4h"), list(WITHIN).index("7d")
+_IMMINENT, _STILL_IMMINENT = 0.9, 0.7
+_EXPECTED, _STILL_EXPECTED = 0.6, 0.4
+_MOVED = 0.005  # of the limit: from there on an outlook is another one
+_MOST = 32  # outlooks at one tick
+_RUN_SECONDS = WITHIN["7d"]
+_DAY_NS = 86_400 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """What an outlook was computed from."""
+
+    used: float
+    limit: float
+    grew: bool
+
+    def stands(self, used: float, limit: float) -> bool:
+        """Tell whether it still holds."""
+        moved = max(abs(used - self.used), abs(limit - self.limit)) > _MOVED * limit
+        return not self.grew and not moved and (used >= limit) == (self.used >= self.limit)
+
+
+class CapacityWatch:
+    """Follows the resources of this host. Called on the event loop only, but for `floor_of`."""
+
+    def __init__(self, config: Capacity) -> None:
+        self._config = config
+        self._inventory = Inventory(config.exclude, config.link_bytes_per_second)
+        self._growth = GrowthWatch()
+        self._made: Mapping[str, tuple[Made, ...]] = {}
+        self._facts: Mapping[str, Facts] = {}
+        self._problem = ""
+        self._reading = Reading((), np.zeros(0), np.zeros(0), np.zeros(0, np.bool_))
+        self._states: dict[str, ResourceState] = {}
+        self._at: dict[str, _At] = {}
+        self._room_ns: dict[str, int] = {}  # when it was last seen with room
+        self._imminent: set[str] = set()
+        self._last_ns: int | None = None
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """The resources of the last tick."""
+        return self._reading.resources
+
+    @property
+    def capacity(self) -> Floats:
+        """Their capacity (R,)."""
+        return self._reading.capacity
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """The interfaces that are measured, whether their speed is known or not."""
+        return self._inventory.interfaces
+
+    def floor_of(self, resource: Resource) -> float:
+        """Return the share of the capacity below which a resource counts as used up."""
+        return self._config.free_floor_ratio if resource.is_exhaustible else 0.0
+
+    def adopt(
+        self, made: Mapping[str, tuple[Made, ...]], facts: Mapping[str, Facts], links: Mapping[str, float], problem: str
+    ) -> None:
+        """Take new forecasts, and the speed of links where the configuration names none."""
+        self._made, self._facts, self._problem = made, facts, problem
+        self._inventory.links = {**links, **self._config.link_bytes_per_second}
+        self._at.clear()
+        self._states = {
+            name: replace(one, horizons=made.get(name, ()), explanation=facts.get(name, Facts()).explanation)
+            for name, one in self._states.items()
+        }
+
+    def remember(self) -> str:
+        """Return what is to be known after a restart: what past growth came to, and how large the resources are."""
+        return json.dumps({"growth": self._growth.remember(), "sizes": self._inventory.remember()})
+
+    def restore(self, text: str) -> None:
+        """Take up what `remember` gave. Raises ValueError for what is no such text."""
+        remembered = json.loads(text)
+        if not isinstance(remembered, dict) or not all(isinstance(one, dict) for one in remembered.values()):
+            raise ValueError("not what was remembered")
+        self._growth.restore(remembered.get("growth", {}))
+        sizes = remembered.get("sizes", {}).items()
+        self._inventory.sizes.update({name: size for name, size in sizes if isinstance(size, float) and size > 0})
+
+    def observe(self, measured: Sequence[Measurement], now: Instant) -> tuple[CapacityState, tuple[Finding, ...]]:
+        """Take one round; return what is known now, and the findings that hold."""
+        self._reading = reading = self._inventory.read(measured)
+        seconds = 0.0 if self._last_ns is None else (now.monotonic_ns - self._last_ns) / 1e9
+        self._last_ns = now.monotonic_ns
+        names = [one.name for one in reading.resources]
+        limits = reading.capacity * (1.0 - np.array([self.floor_of(one) for one in reading.resources]))
+        fills = np.array([one.is_exhaustible for one in reading.resources], np.bool_)
+        self._growth.follow(names, np.where(fills, reading.used, np.nan), limits, max(seconds, 0.0))
+        for row in self._changed(reading, limits):
+            self._tell(reading, row, float(limits[row]), now)
+        there = [row for row, name in enumerate(names) if name in self._states]
+        self._states = {names[row]: self._states[names[row]] for row in there}
+        used, capacity = reading.used.tolist(), reading.capacity.tolist()
+        state = CapacityState(
+            resources=tuple(self._states.values()),
+            used=tuple(used[row] for row in there),
+            capacity=tuple(capacity[row] for row in there),
+            problem=self._problem,
+        )
+        return state, tuple(self._findings())
+
+    def _changed(self, reading: Reading, limits: Floats) -> list[int]:
+        """Return the rows whose outlook is to be computed now; first what has none, then what is most used."""
+        wanted = []
+        used = reading.used.tolist()
+        for row, (one, limit) in enumerate(zip(reading.resources, limits.tolist(), strict=True)):
+            at = self._at.get(one.name)
+            if (
+                at is None
+                # what is forecast of a processor or a link begins with the last hour, not with this moment
+                or (one.is_exhaustible and not at.stands(used[row], limit))
+                or self._run(one, limit - used[row]) is not None
+            ):
+                wanted.append((one.name in self._states, -used[row] / limit, row))
+        return [row for _, _, row in sorted(wanted)[:_MOST]]
+
+    def _run(self, resource: Resource, free: float) -> Run | None:
+        """Return the growth that a resource is in, if it would fill it within a week: minutes tell no more."""
+        run = self._growth.run(resource.name) if resource.is_exhaustible else None
+        return run if run is not None and free < run.rate_hi * _RUN_SECONDS else None
+
+    def _tell(self, reading: Reading, row: int, limit: float, now: Instant) -> None:
+        """Compute the outlook of one resource and put it into words."""
+        one, used = reading.resources[row], float(reading.used[row])
+        facts, made = self._facts.get(one.name, Facts()), self._made.get(one.name, ())
+        run = self._run(one, limit - used)
+        if used < limit:
+            self._room_ns[one.name] = now.monotonic_ns
+        # a full one that had room within the day is news, whatever the points of whole hours say
+        had_room = now.monotonic_ns - self._room_ns.get(one.name, now.monotonic_ns - 2 * _DAY_NS) < _DAY_NS
+        told = describe(
+            Situation(
+                resource=one,
+                used=used,
+                capacity=float(reading.capacity[row]),
+                limit=limit,
+                read_only=bool(reading.read_only[row]),
+                accustomed=facts.accustomed and not had_room,
+                run=run,
+                made=made,
+                floor=facts.floor,
+                explanation=facts.explanation,
+            ),
+            now,
+        )
+        self._at[one.name] = _At(used, limit, run is not None)
+        self._states[one.name] = ResourceState(
+            resource=one,
+            floor_ratio=self.floor_of(one),
+            outlook=told.outlook,
+            told_ms=now.time_ms,
+            text=told.text,
+            explanation=told.explanation,
+            horizons=made,
+        )
+
+    def _findings(self) -> Iterator[Finding]:
+        """Yield what holds. A fault is told once: while it is imminent, nothing new is expected of it."""
+        for name, state in self._states.items():
+            if not state.resource.is_exhaustible:
+                continue
+            hours, week = state.outlook.probability[_HOURS], state.outlook.probability[_WEEK]
+            if hours >= _IMMINENT:
+                self._imminent.add(name)
+            elif hours < _STILL_IMMINENT:
+                self._imminent.discard(name)
+            if hours >= _STILL_IMMINENT:
+                yield _finding(IMMINENT, state, raised=hours >= _IMMINENT)
+            if week >= _STILL_EXPECTED:
+                yield _finding(EXPECTED, state, raised=week >= _EXPECTED and name not in self._imminent)
+
+
+def _finding(alertname: str, state: ResourceState, *, raised: bool) -> Finding:
+    one = state.resource
+    sentence = f"{one.subject} is {state.text}"
+    if state.explanation:
+        sentence += f": {state.explanation[0]}"
+    return Finding(alertname, "capacity", one.name, Strength.RAISED if raised else Strength.HOLDING, sentence)

@@ -1,0 +1,98 @@
+"""The outlook of one resource and the words for it.
+
+Enters: what is used, the limit, the forecasts and the growth that goes on. Leaves: when it runs out, in figures and in
+a sentence. What is read-only or meant to be full never does.
+"""
+
+from dataclasses import dataclass
+from math import inf
+
+from alerting.render import amount
+from daemon.capacity.resources import Resource
+from daemon.capacity.state import HI80, HI95, LO80, LO95, MEAN, Made
+from daemon.clock import Instant
+from detectors.exhaustion import WITHIN, Outlook, Told, outlook, say
+from detectors.findings import Unit
+from detectors.growth import Run
+
+_NEVER = Outlook((0.0,) * len(WITHIN), inf, inf, inf)
+_QUICK = 0.002  # of the limit in a minute: from there on a rate is told by the minute
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything that an outlook rests on, in the unit of the resource; see `daemon.capacity.state`."""
+
+    resource: Resource
+    used: float
+    capacity: float
+    limit: float
+    read_only: bool
+    accustomed: bool
+    run: Run | None
+    made: tuple[Made, ...]
+    floor: float
+    explanation: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """An outlook, what it says, and why."""
+
+    outlook: Outlook
+    text: str
+    explanation: tuple[str, ...]
+
+
+def describe(it: Situation, now: Instant) -> Description:
+    """Return when the resource runs out, and the words for it."""
+    if not it.resource.is_exhaustible:
+        return _of_load(it, now)
+    if it.read_only:
+        return Description(_NEVER, "mounted read-only: nothing more is written", ())
+    full = it.used >= it.limit
+    if full and it.accustomed:
+        return Description(_NEVER, "full, as it was before: no news", it.explanation)
+    found = outlook(it.limit, it.used, _told(it, now), it.run)
+    if full:
+        left = amount(max(1.0 - it.used / it.capacity, 0.0), Unit.RATIO)
+        return Description(found, f"full: {left} free", it.explanation)
+    explanation = it.explanation
+    if it.run is not None:
+        explanation = (_growing(it.run, it.limit, it.resource.unit), *explanation)
+    return Description(found, say(found), explanation)
+
+
+def _of_load(it: Situation, now: Instant) -> Description:
+    """Describe a processor or a link: a moment of full load is none, so it begins with the mean of the last step."""
+    used = next((float(one.points[-1]) for one in it.made if one.bands is not None), it.used)
+    if used >= it.limit:
+        return Description(outlook(it.limit, used, (), None), "at its limit", it.explanation)
+    found = outlook(it.limit, used, _told(it, now), None)
+    said = say(found)
+    return Description(
+        found, f"at its limit {said.removeprefix('full ')}" if said.startswith("full") else said, it.explanation
+    )
+
+
+def _told(it: Situation, now: Instant) -> list[Told]:
+    return [
+        Told(
+            horizon=one.horizon,
+            age_seconds=(now.boottime_ns - one.made_ns) / 1e9,
+            mean=one.bands[MEAN],
+            lo80=one.bands[LO80],
+            hi80=one.bands[HI80],
+            lo95=one.bands[LO95],
+            hi95=one.bands[HI95],
+            floor=it.floor,
+        )
+        for one in it.made
+        if one.bands is not None
+    ]
+
+
+def _growing(run: Run, limit: float, unit: Unit) -> str:
+    """Say how fast it grows at this moment."""
+    span, name = (60.0, "minute") if run.rate * 60.0 > _QUICK * limit else (3600.0, "hour")
+    return f"grows by {amount(run.rate * span, unit)} a{'n' if name == 'hour' else ''} {name} now"
