@@ -71,8 +71,9 @@ def features_of(rows: Floats) -> Floats:
     middle = np.take_along_axis(ordered, ((count - 1) // 2)[:, None], axis=1) if changes.shape[1] else changes
     off = np.where(there, changes - middle, 0.0)
     absolute, square = np.abs(off).sum(axis=1) / count, (off**2).sum(axis=1) / count
-    varied = absolute > 0
-    tails = np.where(varied, np.log(np.sqrt(square) / np.where(varied, absolute, 1.0)), 0.0)
+    varied = square > 0
+    ratio = np.where(varied, np.sqrt(square), 1.0) / np.where(varied, absolute, 1.0)
+    tails = np.log(np.maximum(ratio, 1.0))
     trend = np.where(size > 0, np.abs(mean) / np.where(size > 0, size, 1.0), 0.0)
     return np.stack([tails, trend], axis=1)
 
@@ -116,12 +117,15 @@ def error_quantiles(
         own = pools == pool
         for place, (beyond, share) in enumerate(((inner, 0.8), (outer, 0.95))):
             wider[place, own] = _conformal(beyond[:, own], share)
-    return quantiles * wider[[1, 0, 0, 1]]
+    quantiles *= wider[[1, 0, 0, 1]]
+    quantiles[0], quantiles[3] = np.minimum(quantiles[0], quantiles[1]), np.maximum(quantiles[2], quantiles[3])
+    return quantiles
 
 
 def _beyond(errors: Floats, low: Floats, high: Floats) -> Floats:
     """Return how far each error (O, R, 12) reaches in its direction; at 1 it is on the bound."""
-    return np.where(errors >= 0, errors / np.maximum(high, 1e-300), errors / np.minimum(low, -1e-300))
+    with np.errstate(over="ignore"):
+        return np.where(errors >= 0, errors / np.maximum(high, 1e-300), errors / np.minimum(low, -1e-300))
 
 
 def _conformal(beyond: Floats, share: float) -> float:

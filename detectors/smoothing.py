@@ -142,7 +142,8 @@ def season_of(rows: Floats, period: int, *, shrunk: bool = True) -> Season:
     parts = np.where(factor[:, None], parts / np.where(factor[:, None], mean, 1.0), parts - mean)
     if shrunk and period > 3:  # noqa: PLR2004 - the estimator needs more than three places
         spread = ((parts - none) ** 2).sum(axis=1) / (period - 1)
-        kept = np.clip(1 - (period - 3) / (period - 1) * variance / np.maximum(spread, 1e-300), 0.0, 1.0)
+        doubt = np.minimum(variance, 4 * spread) / np.where(spread > 0, spread, 1.0)  # beyond that, nothing is kept
+        kept = np.maximum(1 - (period - 3) / (period - 1) * doubt, 0.0)
         parts = none + kept[:, None] * (parts - none)
     return Season(np.where(known[:, None], parts, none), factor)
 
