@@ -1,6 +1,7 @@
 """The forecaster as it is shipped: bounds, order, coverage on simulated resources, and what a broken file does."""
 
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_bands_stand_in_order_and_within_their_bounds():
     told = forecast(rows, high=float(np.nanmedian(rows)))
     bands = told.bands
     order = [bands.lo95, bands.lo80, bands.mean, bands.hi80, bands.hi95]
-    for below, above in zip(order, order[1:], strict=False):
+    for below, above in pairwise(order):
         assert (below <= above + 1e-9 * np.abs(above)).all()
     for one in (*order, told.simple):
         assert (one >= 0).all()
