@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from daemon.backtest.forecasts import ForecastReport
 from detectors.findings import Contributor
 
 # what a notification says of an alert
@@ -109,7 +110,8 @@ class Report:
     """All that is said of one backtest. `from_ms` and `to_ms` are None without a sample.
 
     `notifications`, oldest first, are those of the learning time too; `would_have_sent` counts the alerts that were
-    kept then because the host was still being learned. `ceiling` is in episodes a week.
+    kept then because the host was still being learned. `ceiling` is in episodes a week. `forecasts` is None where
+    there was nothing to forecast.
     """
 
     name: str
@@ -138,6 +140,7 @@ class Report:
     skipped: tuple[Skipped, ...]
     models: int
     seconds: float
+    forecasts: ForecastReport | None = None
     comparison: "Comparison | None" = None
 
     @property

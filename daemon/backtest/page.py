@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html import escape
 
 from alerting.render import duration, one_line
+from daemon.backtest.forecast_plots import section
 from daemon.backtest.outcome import BEGAN, Comparison, Record, Report, Told
 from daemon.backtest.plots import around, axis, lane, numbered, span_of, timeline, weeks
 from daemon.backtest.report import (
@@ -75,6 +76,8 @@ line{vector-effect:non-scaling-stroke}
 stroke-dasharray:5 4}.told{stroke:var(--told);stroke-width:1.6}.ceiling{stroke:var(--text);stroke-width:2}
 .usual{fill:var(--usual)}.learning{fill:var(--learning)}.gap{fill:var(--gap)}.alarmed{fill:var(--alarm)}
 .fired{fill:var(--lane)}.fired.grave{fill:var(--critical)}.ours{fill:var(--told)}.ground{fill:var(--card)}
+.band80{fill:var(--score);fill-opacity:.3}.band95{fill:var(--score);fill-opacity:.14}
+.median{stroke:var(--told);stroke-width:1.4}
 .bar{fill:var(--score)}.bar.over{fill:var(--critical)}
 .key{display:flex;flex-wrap:wrap;gap:.1rem 1rem;font-size:.8rem;color:var(--soft)}
 .key i{display:inline-block;width:1.1em;height:.75em;margin-right:.35em;border:1px solid var(--line)}
@@ -82,10 +85,13 @@ stroke-dasharray:5 4}.told{stroke:var(--told);stroke-width:1.6}.ceiling{stroke:v
 .key .score{border-color:var(--score)}.key .told{border-color:var(--told)}
 .key .threshold{border-top:2px dashed var(--threshold)}
 .key .learning{background:var(--learning)}.key .alarmed{background:var(--alarm)}.key .gap{background:var(--gap)}
+.key .median{height:0;border:0;border-top:2px solid var(--told);vertical-align:middle}
+.key .band80{background:var(--score);opacity:.44}.key .band95{background:var(--score);opacity:.16}
 .key .usual{background:var(--usual)}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;
 border-top:1px solid var(--line)}th{font-weight:normal;color:var(--soft)}td.id{font-family:ui-monospace,monospace}
-td.when,td.id{white-space:nowrap}.figures td+td,.figures th+th{text-align:right;white-space:nowrap}
+td.when,td.id{white-space:nowrap}.figures td+td,.figures th+th,
+.forecasts td+td+td,.forecasts th+th+th{text-align:right;white-space:nowrap}
 @media(max-width:40rem){body{padding:.7rem .7rem 2rem}h1{font-size:1.25rem}.axis .odd{display:none}
 .scale{flex-basis:3.6rem}.axis,.pins,.lane{margin-right:3.6rem}.tall svg{height:10rem}
 .week{grid-template-columns:7.5rem 1fr 1.8rem}
@@ -103,6 +109,7 @@ def render(report: Report, backtest: Backtest) -> str:
             *_whole_span(report, backtest),
             *_weeks(report),
             *_records(report),
+            *(section(report.forecasts) if report.forecasts is not None else ()),
             *_figures(report),
         ]
     )

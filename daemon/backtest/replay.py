@@ -371,6 +371,7 @@ class _Replay:
             occurrences=tuple(reversed(self._state.recent_occurrences(_MOST))),
             models=len(out.models - {0}),
             seconds=seconds,
+            capacity=config.capacity,
         )
 
 

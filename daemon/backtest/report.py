@@ -10,6 +10,7 @@ from rich.text import Text
 
 from alerting.policy import KEPT_WORDS, Kept
 from alerting.render import duration, one_line, rfc3339
+from daemon.backtest import forecast_words
 from daemon.backtest.outcome import AGAIN, BEGAN, ENDED, GRAVITY, Beside, Record, Report, Told, Week
 from daemon.backtest.summary import LEAD_SECONDS, make_report
 
@@ -123,13 +124,9 @@ def rows(report: Report, *, plain: bool) -> Iterator[Row]:
     yield "budget", Text(budget_words(report))
     for number, week in enumerate(report.weeks, 1):
         yield f"week {number}", _week(week, report.ceiling, plain=plain)
-    fired = [one for one in report.beside if one.counted]
-    for one in fired:
-        yield "beside", Text(one.name, "bold")
-        yield "", Text(beside_words(one, report))
-    if len(fired) < len(report.beside):
-        quiet = ", ".join(one.name for one in report.beside if not one.counted)
-        yield "beside", Text(f"never fired: {quiet}", "dim")
+    yield from _beside(report)
+    if report.forecasts is not None:
+        yield from forecast_words.rows(report.forecasts)
     for skipped in report.skipped:
         yield "skipped", Text(one_line(f"{skipped.what}: {skipped.why}"), "dim")
     if report.comparison is not None:
@@ -178,6 +175,16 @@ def _records(report: Report) -> Iterator[Row]:
             head.append(f", {kept_words(record)}", "cyan")
         yield one_line(record.occurrence[-SHORT:]), head
         yield "", Text(one_line(record.sentence), "dim")
+
+
+def _beside(report: Report) -> Iterator[Row]:
+    fired = [one for one in report.beside if one.counted]
+    for one in fired:
+        yield "beside", Text(one.name, "bold")
+        yield "", Text(beside_words(one, report))
+    if len(fired) < len(report.beside):
+        quiet = ", ".join(one.name for one in report.beside if not one.counted)
+        yield "beside", Text(f"never fired: {quiet}", "dim")
 
 
 def _week(week: Week, ceiling: float, *, plain: bool) -> Text:
@@ -304,6 +311,7 @@ def _document(report: Report) -> dict[str, object]:
             "weeks": [_week_document(one) for one in report.weeks],
         },
         "simple_methods": [_beside_document(one) for one in report.beside],
+        "forecasts": report.forecasts and forecast_words.document(report.forecasts),
         "skipped": [{"what": one.what, "why": one.why} for one in report.skipped],
         "models": report.models,
         "replay_seconds": report.seconds,

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerting.occurrence import Occurrence
+from daemon.config import Capacity
 from daemon.signals import SignalSpec
 
 
@@ -53,8 +54,8 @@ class Backtest:
 
     `name`: which configuration or model it was. `alarmed`: the score was above the threshold of that moment.
     `episodes`: how many were counted so far. `learned`: the learning week was over. `occurrences`: every alert
-    that fired, oldest first. `episodes_per_week` is the ceiling of the configuration. `verdicts`: what operators
-    said of alerts, by id.
+    that fired, oldest first. `episodes_per_week` is the ceiling of the configuration, `capacity` what it
+    says of resources. `verdicts`: what operators said of alerts, by id.
     """
 
     name: str
@@ -73,4 +74,5 @@ class Backtest:
     occurrences: tuple[Occurrence, ...]
     models: int
     seconds: float
+    capacity: Capacity = field(default_factory=Capacity)
     verdicts: Mapping[str, str] = field(default_factory=dict)

@@ -16,8 +16,10 @@ from alerting.occurrence import Occurrence
 from alerting.policy import DRILL, Kept, Severity
 from alerting.render import duration
 from daemon.backtest.dummies import Dummies, Dummy, Method, dummies
+from daemon.backtest.forecasts import judge_forecasts
 from daemon.backtest.outcome import BEGAN, ENDED, Beside, Comparison, Firing, Lead, Record, Report, Skipped, Told, Week
 from daemon.backtest.result import Backtest, Notification
+from detectors.capacity import load_forecaster
 from detectors.findings import Contributor, Direction, Unit
 
 LEAD_SECONDS = 86_400.0
@@ -31,7 +33,9 @@ _WEEK_SECONDS = 604_800.0
 
 def make_report(backtest: Backtest, other: Backtest | None = None) -> Report:
     """Return the report of `backtest`, beside that of `other` where there is one."""
-    first = _report(backtest)
+    forecaster = load_forecaster()
+    judged = judge_forecasts(backtest.samples, forecaster, backtest.capacity)
+    first = replace(_report(backtest), forecasts=judged and replace(judged, problem=forecaster.problem))
     if other is None:
         return first
     second = _report(other)

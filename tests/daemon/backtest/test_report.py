@@ -250,7 +250,7 @@ def test_json_has_lasting_keys_and_utc(scene):
     assert list(document) == [
         "version", "name", "host", "headline", "notify", "from", "to", "interval_seconds", "samples",
         "imported_samples", "signals", "judged_days", "learning", "notifications", "records", "budget",
-        "simple_methods", "skipped", "models", "replay_seconds", "comparison",
+        "simple_methods", "forecasts", "skipped", "models", "replay_seconds", "comparison",
     ]  # fmt: skip
     assert document["from"] == "2026-03-01T06:00:00.000Z"
     (told,) = document["notifications"]
@@ -258,6 +258,7 @@ def test_json_has_lasting_keys_and_utc(scene):
     assert told["lead"] == {"seconds": None, "harm": None, "looked_seconds": 86_400.0}
     assert document["records"]["newest"][0]["kept"] == "record"
     assert document["comparison"] is None
+    assert document["forecasts"] is None
 
 
 def test_two_are_compared_by_what_only_one_would_have_sent(scene):
