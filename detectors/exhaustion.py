@@ -38,6 +38,7 @@ _CERTAIN = 6.0  # no score is beyond
 _LEAST_SPREAD = 0.02  # of the way that is left: no forecast is better than that
 _PARTS = 4  # of a step
 _LIKELY = 0.5  # from there on growth is taken to go on, and the time is told for that
+_SURE = 0.895
 _SOON = 1e-3  # seconds
 _WITHIN = np.array(list(WITHIN.values()))
 _WAYS = np.linspace(-3.5, 3.5, 29)
@@ -226,7 +227,8 @@ def say(outlook: Outlook) -> str:
     if outlook.median <= 0:
         return "full now"
     if outlook.median < inf:
-        return f"full in {duration(outlook.median)}{_interval(outlook)}"
+        sure = outlook.probability[-1] >= _SURE or outlook.hi80 > YEAR_SECONDS
+        return f"full in {duration(outlook.median)}{_interval(outlook)}{'' if sure else ', if it goes on'}"
     if outlook.lo80 < inf:
         return f"likely not within {_ahead(outlook.reach)}, {duration(outlook.lo80)} at the earliest"
     if outlook.reach >= YEAR_SECONDS:

@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 LEAST_SAMPLES = 10  # of growth, before a run is one
 KEPT = 100  # past runs of a resource
 NOTABLE = 0.003  # of the limit: smaller runs are everywhere, and say nothing of large ones
+NOTABLE_MEMORY = 0.05  # a program that starts takes a good part of the memory, and then no more
 _RUNAWAYS, _AMONG = 1, 50  # what is believed before anything was seen
 _CLIFF = 4.0  # a run twice as large as a past one is as unusual as 2 ** -4
 _DROP = 0.1  # of what a run came to: such a fall ends it, which also tells it from a random walk
@@ -61,8 +62,8 @@ class Run:
     def goes_on(self, free: float) -> float:
         """Return the probability that this run grows by another `free`."""
         reached = _reach(self.past, self.scale, self.amount)
-        ordinary = _reach(self.past, self.scale, self.amount + max(free, 0.0)) / reached
-        return self.alive * (self.runaway + (1 - self.runaway) * ordinary**self.ends)
+        ordinary = float((_reach(self.past, self.scale, self.amount + max(free, 0.0)) / reached) ** self.ends)
+        return self.alive * (self.runaway + (1 - self.runaway) * ordinary)
 
 
 def _reach(past: Floats, scale: float, amount: float) -> float:
@@ -79,15 +80,17 @@ def make_run(
     amount: float,
     rate: float,
     spread: float,
-    limit: float,
+    scale: float,
     past: Floats,
     full: int = 0,
     alive: float = 1.0,
     above: float = 0.0,
     ends: float = 1.0,
 ) -> Run:
-    """Return the run of what grew by `amount`, where others came to the `past` (N,) and `full` of them filled all."""
-    scale = NOTABLE * limit
+    """Return the run of what grew by `amount`, where others came to the `past` (N,), and `full` more filled all.
+
+    `scale`: what an ordinary run easily comes to.
+    """
     prior = (_RUNAWAYS + full) / (_AMONG + full + len(past))
     ordinary = (1 - prior) * _reach(past, scale, amount)
     return Run(
@@ -113,16 +116,27 @@ class GrowthWatch:
         self._names: tuple[str, ...] = ()
         self._row: dict[str, int] = {}
         self._state = np.zeros((_OWED + 1, 0))
-        self._limit = np.zeros(0)
+        self._limit = self._scale = np.zeros(0)
         self._past: dict[str, list[float]] = {}
         self._full: dict[str, int] = {}
 
-    def follow(self, names: Sequence[str], used: Floats, limit: Floats, seconds: float) -> None:
-        """Take one sample of each resource: `used` and `limit` (R,), NaN where missing; `seconds` since the former."""
+    def follow(
+        self,
+        names: Sequence[str],
+        used: Floats,
+        limit: Floats,
+        seconds: float,
+        notable: Floats | float = NOTABLE,
+    ) -> None:
+        """Take one sample of each resource: `used` and `limit` (R,), NaN where missing; `seconds` since the former.
+
+        `notable` (R,) or one for all: the share of the limit that an ordinary run easily comes to.
+        """
         if len(names) != len(self._names) or tuple(names) != self._names:
             self._rename(tuple(names))
         state = self._state
         self._limit = limit = np.asarray(limit, np.float64)
+        self._scale = limit * notable
         used = np.asarray(used, np.float64)
         state[_OWED] += max(seconds, 0.0)
         there = np.isfinite(used) & np.isfinite(limit)
@@ -164,7 +178,7 @@ class GrowthWatch:
         over = running & (fell | rests)
         if not over.any():
             return
-        for row in np.flatnonzero(over & (amount >= NOTABLE * self._limit)).tolist():
+        for row in np.flatnonzero(over & (amount >= self._scale)).tolist():
             self._remember(self._names[row], float(amount[row]), full=bool(state[_PEAK, row] >= self._limit[row]))
         state[_START:_OWED, over] = 0.0
 
@@ -197,8 +211,8 @@ class GrowthWatch:
             return None
         state = self._state[:, row].tolist()
         amount = state[_PEAK] - state[_START] - state[_LARGEST]
-        limit = float(self._limit[row])
-        if state[_STEP] <= 0 or state[_SECONDS] <= 0 or amount <= 0 or not limit > 0:
+        scale = float(self._scale[row])
+        if state[_STEP] <= 0 or state[_SECONDS] <= 0 or amount <= 0 or not scale > 0:
             return None
         worth = min(0.75 * state[_SAMPLES], 2.0 * _MEMORY) / _CLUSTERED
         spread = hypot(_SPREAD, sqrt(state[_NOISE] / worth) / state[_STEP])
@@ -210,7 +224,7 @@ class GrowthWatch:
             amount=amount,
             rate=state[_STEP] / state[_SECONDS],
             spread=spread,
-            limit=limit,
+            scale=scale,
             past=np.array(self._past.get(name, ())),
             full=self._full.get(name, 0),
             alive=min(1.0, usual / max(state[_STILL], 1.0)),

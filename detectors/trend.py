@@ -79,7 +79,7 @@ def _trend(limit: float, horizon: Horizon, row: Floats, past: Floats) -> Run | N
         amount=amount,
         rate=rate / horizon.step_seconds,
         spread=spread,
-        limit=limit,
+        scale=NOTABLE * limit,
         past=past,
         ends=_ENDS,
         above=float(row[-season:].max() - row[-1]),
