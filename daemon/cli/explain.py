@@ -27,6 +27,7 @@ from detectors.findings import Resource, Unit
 Row = tuple[str, Text]
 
 _LABEL = 10
+_CAPACITY = "capacity"  # the network whose alerts have a forecast behind them
 _PLAIN_RATIO = 2.0  # beyond it percent would mislead, as in the sentence
 _HEADINGS = ("signal", "now", "usually", "what is unusual", "network")
 _ODD = {
@@ -172,4 +173,6 @@ def _commands(alert: AlertDetail) -> Iterator[str]:
         yield f"presage silence add --alert {alert.alertname}{about} --for 2h"
     if alert.precedent is not None:
         yield f"presage explain {alert.precedent.occurrence[-SHORT:]}"
+    if alert.network == _CAPACITY:
+        yield f"presage forecast {shlex.quote(printable(alert.resource))}"
     yield "presage status"

@@ -32,6 +32,8 @@ Row = tuple[str, Text]
 _LABEL = 10
 _PLOT_ROWS = 14
 _LEAST_COLUMNS, _MOST_COLUMNS = 80, 200
+REACH = 3  # times its twelve steps: so far the farthest forecast is continued, as in `detectors.exhaustion`
+_SECONDS = {"h": 3600.0, "d": 86_400.0}
 _WITHIN = ("24h", "7d", "30d")  # of the table; a single resource shows all
 _LIKELY, _POSSIBLE = 0.6, 0.2
 _SURE = 0.995
@@ -156,15 +158,21 @@ def _line(one: ForecastAnswer) -> list[Text]:
 
 
 def _chance(one: ForecastAnswer, within: str) -> Text:
-    """Return a probability, nothing where there is no forecast that could tell one."""
-    probability = one.exhaustion.probability.get(within)
-    if probability is None or (probability <= 0.0 and not _is_forecast(one)):
+    """Return a probability, nothing where no forecast reaches so far."""
+    if within not in (told := _told(one)):
         return Text("")
+    probability = told[within]
     return Text(_percent(probability), "bold red" if probability >= _LIKELY else "" if probability else "dim")
 
 
-def _is_forecast(one: ForecastAnswer) -> bool:
-    return any(each.mean for each in one.horizons)
+def _told(one: ForecastAnswer) -> dict[str, float]:
+    """Return the probabilities of which something is known: 0 beyond the end of all forecasts is no answer."""
+    reach = max((len(each.mean) * each.step_seconds * REACH for each in one.horizons), default=0.0)
+    return {
+        within: chance
+        for within, chance in one.exhaustion.probability.items()
+        if chance > 0 or int(within[:-1]) * _SECONDS[within[-1:]] <= reach
+    }
 
 
 def _percent(share: float) -> str:
@@ -178,7 +186,7 @@ def _percent(share: float) -> str:
 
 def _when_full(one: ForecastAnswer) -> str:
     """Return the daemon's words, or what is lacking for a forecast."""
-    if _is_forecast(one) or any(one.exhaustion.probability.values()):
+    if _told(one):
         return one.exhaustion.text
     return next((each.needs for each in one.horizons if each.needs), one.exhaustion.text)
 
@@ -215,8 +223,8 @@ def rows(one: ForecastAnswer) -> Iterator[Row]:
     yield "resource", Text(printable(f"{one.resource} ({one.kind}): {_percent(one.used_ratio)}{of} used"), "bold")
     free = f"; less than {one.floor_ratio * 100:.3g} % free counts as full" if one.floor_ratio else ""
     yield "outlook", Text(printable(_when_full(one)), _grave(one)).append(free, "not bold default")
-    if _is_forecast(one) or any(one.exhaustion.probability.values()):
-        chances = [f"{_percent(share)} in {_spaced(within)}" for within, share in one.exhaustion.probability.items()]
+    if told := _told(one):
+        chances = [f"{_percent(share)} in {_spaced(within)}" for within, share in told.items()]
         yield "chance", Text(printable(", ".join(chances)))
     for number, text in enumerate(one.explanation):
         yield "" if number else "because", Text(printable(text))

@@ -139,6 +139,12 @@ def test_all_that_is_known_is_on_one_screen():
     ]
 
 
+def test_what_runs_out_has_a_forecast_to_look_at():
+    alert = ALERT.model_copy(update={"network": "capacity", "resource": "/var inodes", "precedent": None})
+    assert [text for _, text in shown(alert)][-2:] == ["presage forecast '/var inodes'", "presage status"]
+    assert not any("presage forecast" in text for _, text in shown(ALERT))
+
+
 def test_the_signals_are_a_table_in_their_own_units():
     table = [text for _, text in shown(ALERT)]
     at = next(number for number, text in enumerate(table) if text.startswith("signal "))

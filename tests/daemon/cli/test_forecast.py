@@ -7,9 +7,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from daemon.cli.forecast import Ahead, chosen, named, rows
+from daemon.cli.forecast import REACH, Ahead, chosen, named, rows
 from daemon.errors import DaemonError
 from daemon.forecast_answers import ForecastAnswer
+from detectors import exhaustion
 
 NOW, DAY = 1_772_344_800_000, 86_400_000
 STEPS = {"hours": 3600.0, "days": 86_400.0, "months": 30.4375 * 86_400.0}
@@ -68,7 +69,21 @@ VAR = resource(
     explanation=["grows by 1.2 GiB a day", "40 GiB were cleaned up 2 days ago"],
 )
 VAR["exhaustion"] |= {"lo80_ms": NOW + 7 * DAY, "median_ms": NOW + 9 * DAY, "hi80_ms": NOW + 12 * DAY}
-CPU = resource("cpu", "never at this rate", horizons=[horizon("hours", 0.4)], unit="ratio", kind="cpu", floor_ratio=0.0)
+CPU = resource(
+    "cpu",
+    "never at this rate",
+    horizons=[horizon("hours", 0.4), horizon("months", 0.4)],
+    unit="ratio",
+    kind="cpu",
+    floor_ratio=0.0,
+)
+    "cpu",
+    "never at this rate",
+    horizons=[horizon("hours", 0.4), horizon("months", 0.4)],
+    unit="ratio",
+    kind="cpu",
+    floor_ratio=0.0,
+)
 NEW = resource("/new", "nothing known yet", horizons=MISSING)
 INODES = resource("/var inodes", "never at this rate", horizons=[horizon("days", 0.2)], unit="ratio", kind="inodes")
 EVERY = [VAR, INODES, CPU, NEW]
@@ -160,6 +175,15 @@ def test_what_is_being_filled_is_told_before_there_is_a_forecast(presage, config
     forecasts([resource("/new", "full in 20 min", (0.95, 1.0, 1.0, 1.0, 1.0), MISSING)])
     said = presage("forecast", "--config", config).stdout.splitlines()
     assert said[1] == "/new      71 %  in 20 min  100 %  100 %  100 %"
+
+
+def test_beyond_the_farthest_forecast_nothing_is_claimed(presage, config, forecasts):
+    assert REACH == exhaustion.REACH
+    hours = resource("/new", "not within 36 h", horizons=[horizon("hours", 0.2), *MISSING[1:]])
+    forecasts([hours])
+    assert presage("forecast", "--config", config).stdout.splitlines()[1] == "/new      71 %  not within 36 h   0 %"
+    said = presage("forecast", "/new", "--config", config).stdout.splitlines()
+    assert said[2] == "chance     0 % in 4 h, 0 % in 24 h"
 
 
 def test_a_horizon_can_be_asked_for(presage, config, forecasts):
@@ -274,7 +298,7 @@ def test_what_is_drawn_is_where_it_becomes_full(days, name):
 
 def test_a_horizon_that_is_lacking_is_not_drawn_by_itself():
     assert chosen(ForecastAnswer.model_validate(NEW), None) == []
-    assert [each.name for each in chosen(ForecastAnswer.model_validate(CPU), None)] == ["hours"]
+    assert [each.name for each in chosen(ForecastAnswer.model_validate(CPU), None)] == ["hours"]  # before months
     assert [each.name for each in chosen(answer(), Ahead.MONTHS)] == ["months"]
 
 
