@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.capacity_inputs import ROWS, correction, units
+from detectors.capacity_inputs import ROWS, correction, methods, units
 from detectors.forecasters import select
 from detectors.forecasts import HORIZONS, POINTS, STEPS, Bands, Floats, Horizon
 from detectors.intervals import FALLBACK, IntervalTable, error_quantiles, from_arrays
@@ -78,7 +78,7 @@ class CapacityForecaster:
         unit = units(rows, chosen.scale)
         mean = chosen.mean
         if self._network is not None:
-            mean = mean + correction(self._network, rows, companions, chosen.scale)
+            mean = mean + correction(self._network, rows, companions, horizon, chosen)
         if pools is None:
             pools = np.zeros(len(rows), np.int64)
         table = self.tables.get(horizon.name, FALLBACK)
@@ -111,10 +111,12 @@ def load_forecaster(folder: Path = SHIPPED, backend: Backend = NUMPY) -> Capacit
 
 
 def _read_network(folder: Path) -> Network:
-    network, _ = load_network(folder)
+    network, card = load_network(folder)
     sizes = network.architecture.sizes
     if (sizes[0], sizes[-1]) != (ROWS * POINTS, STEPS):
         raise ModelError(f"{folder}: not the network of capacity: it has {sizes[0]} inputs and {sizes[-1]} outputs")
+    if card.features != methods():
+        raise ModelError(f"{folder}: it learned from other simple methods than there are: run make pretrain")
     return network
 
 

@@ -1,22 +1,35 @@
 """What the capacity network sees of a resource, and the correction of the simple forecast that it gives back.
 
-Enters: histories (R, T), the newest value last, NaN before their beginning; those of three companions; the simple
-forecaster's mean absolute error on each history. Leaves: inputs (R, 384), or corrections (R, 12) in the series' unit.
-A row without an error of its own, or one that no longer moves, is not corrected.
+Enters: histories (R, T), the newest value last, NaN before their beginning; those of three companions; what the simple
+methods say of them. Leaves: inputs (R, 384), or corrections (R, 12) in the series' unit. A row without earlier
+forecasts, or one that no longer moves, is not corrected.
+
+The network sees four rows of 96. The first is the resource's last 96 points; the others are what the simple methods
+say, and where they were wrong before, and the last 48 points of each companion. Given the points of all four alone it
+found a third of what it finds so: what a method would say is easy to compute and hard to learn.
 """
+
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.forecasts import POINTS, STEPS, Floats
+from detectors.forecasters import BEST, Selected, forecasts_of
+from detectors.forecasts import DAYS, HORIZONS, POINTS, STEPS, Floats, Horizon
 from detectors.network import Float32, Network
 
-ROWS = 4  # the resource itself and three companions
+ROWS = 4
+COMPANIONS = 3
 SHARE = 0.5  # of what the network says: the series it learned from are made up
 FARTHEST = 3.0  # units that a correction may reach
+_COMPANION_POINTS = 48
+_CONTEXT = ROWS * POINTS - POINTS - COMPANIONS * _COMPANION_POINTS
+_ASKED = [0, 3, 7, 11]  # steps of each method's forecast that are seen
+_SMALLER = 3.0  # what points are divided by: many and noisy, they would drown the rest while it learns
 _STILL = 4  # newest points that are all the same where nothing moves any more
 _SAME = 1e-9  # of the level
 _LEAST_SHARE = 0.02  # of the mean step: an error below it is luck
+_LONGEST = 132  # points: longer histories are as good
 
 
 def units(rows: Floats, error: Floats) -> Floats:
@@ -28,44 +41,108 @@ def units(rows: Floats, error: Floats) -> Floats:
     return unit
 
 
-def moving(rows: Floats) -> NDArray[np.bool_]:
-    """Say of each row whether its newest points differ; those of a short row count as far as there are any."""
+def corrected(rows: Floats, chosen: Selected) -> NDArray[np.bool_]:
+    """Say of each row whether the network is asked: its newest points differ, and earlier forecasts were judged."""
     newest = rows[:, -_STILL:]
-    spread = np.nanmax(newest, axis=1) - np.nanmin(newest, axis=1)
-    return np.asarray(spread > _SAME * np.abs(rows[:, -1]))
+    spread = np.nanmax(newest, axis=1, initial=-np.inf) - np.nanmin(newest, axis=1, initial=np.inf)
+    return np.asarray((spread > _SAME * np.abs(rows[:, -1])) & np.isfinite(chosen.scale))
 
 
-def inputs(rows: Floats, companions: Floats | None, unit: Floats) -> Float32:
-    """Return (R, 384): each newest 96 points less the last, in units, by a signed logarithm; what is missing is 0.
-
-    `rows` (R, T) in `unit` (R,); `companions` (R, 3, T) each in the mean step it takes, None for none.
-    """
-    seen = np.zeros((len(rows), ROWS, POINTS), np.float32)
-    seen[:, 0] = _squashed(rows, unit)
-    if companions is not None:
-        for place in range(companions.shape[1]):
-            other = companions[:, place]
-            seen[:, 1 + place] = _squashed(other, np.maximum(_mean_step(other), np.finfo(np.float64).tiny))
-    return seen.reshape(len(rows), ROWS * POINTS)
-
-
-def correction(network: Network, rows: Floats, companions: Floats | None, error: Floats) -> Floats:
-    """Return what to add (R, 12) to the simple forecast of `rows` (R, T), whose error on them was `error` (R,)."""
-    unit = units(rows, error)
-    said = network.predict(inputs(rows, companions, unit)).astype(np.float64)  # (R, 12)
-    said = np.clip(np.where(np.isfinite(said), said, 0), -FARTHEST, FARTHEST)
-    told = moving(rows) & np.isfinite(error)
-    assert said.shape[1] == STEPS  # noqa: S101 - the network of the catalogue
-    return np.where(told[:, None], SHARE * said * unit[:, None], 0.0)
-
-
-def _squashed(rows: Floats, unit: Floats) -> Floats:
-    """Return (R, 96): sign(z) ln(1 + |z|) of z = (x - last) / unit, 0 where nothing is."""
-    newest = rows[:, -POINTS:]
-    away = (newest - newest[:, -1:]) / unit[:, None]
-    out = np.zeros((len(rows), POINTS))
-    out[:, POINTS - newest.shape[1] :] = np.where(np.isfinite(away), np.sign(away) * np.log1p(np.abs(away)), 0.0)
+def correction(network: Network, rows: Floats, companions: Floats | None, horizon: Horizon, chosen: Selected) -> Floats:
+    """Return what to add (R, 12) to the simple forecast `chosen` of `rows` (R, T); `companions` (R, 3, T) or None."""
+    out = np.zeros((len(rows), STEPS))
+    asked = corrected(rows, chosen)
+    if asked.any():
+        some = part(chosen, asked)
+        told = network.predict(inputs(rows[asked], None if companions is None else companions[asked], horizon, some))
+        told = np.clip(np.where(np.isfinite(told), told, 0), -FARTHEST, FARTHEST)
+        out[asked] = SHARE * told * units(rows[asked], some.scale)[:, None]
     return out
+
+
+def part(chosen: Selected, which: NDArray[np.bool_]) -> Selected:
+    """Return what was chosen for the rows that `which` (R,) marks."""
+    names = tuple(names for names, there in zip(chosen.names, which.tolist(), strict=True) if there)
+    return Selected(chosen.mean[which], names, chosen.errors[:, which], chosen.scale[which])
+
+
+def inputs(rows: Floats, companions: Floats | None, horizon: Horizon, chosen: Selected) -> Float32:
+    """Return (R, 384) of rows (R, T) that are to be corrected; all without unit, and what is missing is 0.
+
+    Points are less the last one, in units of the row's own error; those of companions in the mean step each takes.
+    Everything goes through a signed logarithm, so that no outlier is more than a few.
+    """
+    unit = units(rows, chosen.scale)
+    seen = np.zeros((len(rows), ROWS * POINTS), np.float32)
+    seen[:, :POINTS] = _points(rows, unit, POINTS) / _SMALLER
+    context = _context(rows, unit, horizon, chosen)
+    seen[:, POINTS : POINTS + context.shape[1]] = context
+    if companions is not None:
+        for place in range(COMPANIONS):
+            other = companions[:, place]
+            step = np.maximum(_mean_step(other), np.finfo(np.float64).tiny)
+            at = POINTS + _CONTEXT + place * _COMPANION_POINTS
+            seen[:, at : at + _COMPANION_POINTS] = _points(other, step, _COMPANION_POINTS) / (2 * _SMALLER)
+    return seen
+
+
+@cache
+def methods() -> tuple[str, ...]:
+    """Return the names of the methods whose forecasts are seen, in their order: a network holds for these alone."""
+    return tuple(forecasts_of(np.arange(4.0 * DAYS.season)[None], 1, DAYS.season))
+
+
+def _context(rows: Floats, unit: Floats, horizon: Horizon, chosen: Selected) -> Floats:
+    """Return (R, C) of what is known beside the points: forecasts, their past errors, level, length and horizon."""
+    by, last = unit[:, None], rows[:, -1:]
+    low, high = np.nanmin(rows, axis=1, keepdims=True), np.nanmax(rows, axis=1, keepdims=True)
+    there = np.isfinite(chosen.errors)  # (O, R, 12)
+    count = np.maximum(there.sum(axis=0), 1)
+    errors = np.where(there, chosen.errors, 0)
+    said = [
+        np.maximum(np.where(np.isfinite(one), one, last), np.where(low >= 0, 0, -np.inf))[:, _ASKED]
+        - chosen.mean[:, _ASKED]
+        for one in forecasts_of(rows, STEPS, horizon.season).values()
+    ]
+    blocks = [
+        _squashed((chosen.mean - last) / by),
+        _squashed(errors.sum(axis=0) / count / by),
+        _squashed(np.abs(errors).sum(axis=0) / count / by),
+        _squashed(_mean_step(rows)[:, None] / by),
+        _squashed(last / by) / _SMALLER,
+        _squashed((last - low) / by),
+        _squashed((high - last) / by),
+        np.minimum(np.isfinite(rows).sum(axis=1, keepdims=True), _LONGEST) / 100,
+        np.tile([float(one.name == horizon.name) for one in HORIZONS], (len(rows), 1)),
+        *(_squashed(one / by) for one in said),
+        _ranks(chosen.names),
+    ]
+    context = np.concatenate(blocks, axis=1)
+    assert context.shape[1] <= _CONTEXT  # noqa: S101 - with more methods the companions have to make room
+    return context
+
+
+def _ranks(names: tuple[tuple[str, ...], ...]) -> Floats:
+    """Return (R, methods): 1 for the method that weighs most, less for the others that count, 0 for the rest."""
+    place_of = {name: place for place, name in enumerate(methods())}
+    ranks = np.zeros((len(names), len(place_of)))
+    for row, counted in enumerate(names):
+        for rank, name in enumerate(counted[:BEST]):
+            ranks[row, place_of[name]] = 1 - rank / BEST
+    return ranks
+
+
+def _points(rows: Floats, unit: Floats, count: int) -> Floats:
+    """Return the newest `count` points (R, count) less the last, in `unit` (R,), 0 where nothing is."""
+    newest = rows[:, -count:]
+    away = (newest - newest[:, -1:]) / unit[:, None]
+    out = np.zeros((len(rows), count))
+    out[:, count - newest.shape[1] :] = _squashed(np.where(np.isfinite(away), away, 0.0))
+    return out
+
+
+def _squashed(values: Floats) -> Floats:
+    return np.sign(values) * np.log1p(np.abs(values))
 
 
 def _mean_step(rows: Floats) -> Floats:
