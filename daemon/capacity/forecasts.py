@@ -86,7 +86,7 @@ class Forecasting:
 
     def after_tick(self) -> None:
         """Let the first forecasts be made, once there are resources; costs nothing."""
-        if not self._began and self._watch.resources:
+        if not self._began and self._watch.known[0]:
             self._began = True
             self._due.set()
 
@@ -124,9 +124,9 @@ class Forecasting:
 
     async def _make(self, horizons: Collection[Horizon]) -> str:
         async with self._one:
-            host = _Host(self._watch.resources, self._watch.capacity, self._clock.now())
             forecaster = await self._ready_forecaster()
-            links = await self._ask(partial(self._links, self._watch.interfaces), "link speeds")
+            self._watch.take_links(await self._ask(partial(self._links, self._watch.interfaces), "link speeds"))
+            host = _Host(*self._watch.known, self._clock.now())
             ids = dict(zip((spec.name for spec in self._registry.specs), self._registry.ids.tolist(), strict=True))
             reader = Reader(self._history, host.resources, ids, self._interval)
             points: dict[str, Points] = {}
@@ -139,7 +139,7 @@ class Forecasting:
             facts: dict[str, Facts] = {}
             for batch in _batches(range(len(host.resources))):
                 facts |= await self._ask(partial(self._facts, host, batch, points), "shapes")
-            self._watch.adopt(self._by_resource(host.resources), facts, links, forecaster.problem)
+            self._watch.adopt(self._by_resource(host.resources), facts, forecaster.problem)
             return f"{len(host.resources)} resources: {', '.join(horizon.name for horizon in horizons)}"
 
     async def _ask(self, work: Callable[[], T], what: str) -> T:

@@ -150,6 +150,15 @@ class Inventory:
         """The interfaces that are measured, whether their speed is known or not."""
         return tuple({one.interface: None for one in self._plan.resources if one.interface})
 
+    @property
+    def known(self) -> tuple[tuple[Resource, ...], Floats]:
+        """Return the resources whose capacity is known, and that (R,): of a rate, before it is measured first, too."""
+        sizes = self._capacities(
+            np.full(len(self._plan.resources), math.nan), np.full(len(self._plan.resources), math.nan)
+        )
+        rows = np.flatnonzero(np.isfinite(sizes))
+        return tuple(self._plan.resources[row] for row in rows), sizes[rows]
+
     def read(self, measured: Sequence[Measurement]) -> Reading:
         """Return the resources of which something is known now."""
         names = [spec.name for spec, _ in measured]

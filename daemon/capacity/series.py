@@ -48,10 +48,7 @@ def capacity_families(state: CapacityState, now_ms: int, most: int) -> Iterator[
             time.add_metric((name, bound), one.time_ms(seconds) / 1000)
         for within, probability in zip(WITHIN, outlook.probability, strict=True):
             chance.add_metric((name, within), probability)
-    yield used
-    yield forecast
-    yield time
-    yield chance
+    yield from (family for family in (used, forecast, time, chance) if family.samples)
     resources = GaugeMetricFamily("presaged_capacity_resources", "Resources that are watched.")
     resources.add_metric((), float(len(state.resources)))
     yield resources
@@ -77,8 +74,7 @@ def _accuracy(state: CapacityState) -> Iterator[Metric]:
             error.add_metric((name,), float(np.average([one for one, _ in scaled], weights=[of for _, of in scaled])))
         coverage.add_metric((name, "80"), float(np.average([one.coverage80 for one in known], weights=weights)))
         coverage.add_metric((name, "95"), float(np.average([one.coverage95 for one in known], weights=weights)))
-    yield error
-    yield coverage
+    yield from (family for family in (error, coverage) if family.samples)
 
 
 def _known(state: CapacityState) -> Mapping[str, list[Accuracy]]:

@@ -60,7 +60,6 @@ class CapacityWatch:
         self._made: Mapping[str, tuple[Made, ...]] = {}
         self._facts: Mapping[str, Facts] = {}
         self._problem = ""
-        self._reading = Reading((), np.zeros(0), np.zeros(0), np.zeros(0, np.bool_))
         self._states: dict[str, ResourceState] = {}
         self._at: dict[str, _At] = {}
         self._room_ns: dict[str, int] = {}  # when it was last seen with room
@@ -68,14 +67,9 @@ class CapacityWatch:
         self._last_ns: int | None = None
 
     @property
-    def resources(self) -> tuple[Resource, ...]:
-        """The resources of the last tick."""
-        return self._reading.resources
-
-    @property
-    def capacity(self) -> Floats:
-        """Their capacity (R,)."""
-        return self._reading.capacity
+    def known(self) -> tuple[tuple[Resource, ...], Floats]:
+        """The resources whose capacity is known, and that (R,)."""
+        return self._inventory.known
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -86,12 +80,13 @@ class CapacityWatch:
         """Return the share of the capacity below which a resource counts as used up."""
         return self._config.free_floor_ratio if resource.is_exhaustible else 0.0
 
-    def adopt(
-        self, made: Mapping[str, tuple[Made, ...]], facts: Mapping[str, Facts], links: Mapping[str, float], problem: str
-    ) -> None:
-        """Take new forecasts, and the speed of links where the configuration names none."""
-        self._made, self._facts, self._problem = made, facts, problem
+    def take_links(self, links: Mapping[str, float]) -> None:
+        """Take up how fast interfaces are, where the configuration does not say it."""
         self._inventory.links = {**links, **self._config.link_bytes_per_second}
+
+    def adopt(self, made: Mapping[str, tuple[Made, ...]], facts: Mapping[str, Facts], problem: str) -> None:
+        """Take new forecasts."""
+        self._made, self._facts, self._problem = made, facts, problem
         self._at.clear()
         self._states = {
             name: replace(one, horizons=made.get(name, ()), explanation=facts.get(name, Facts()).explanation)
@@ -113,7 +108,7 @@ class CapacityWatch:
 
     def observe(self, measured: Sequence[Measurement], now: Instant) -> tuple[CapacityState, tuple[Finding, ...]]:
         """Take one round; return what is known now, and the findings that hold."""
-        self._reading = reading = self._inventory.read(measured)
+        reading = self._inventory.read(measured)
         seconds = 0.0 if self._last_ns is None else (now.monotonic_ns - self._last_ns) / 1e9
         self._last_ns = now.monotonic_ns
         names = [one.name for one in reading.resources]

@@ -65,7 +65,7 @@ def describe(it: Situation, now: Instant) -> Description:
 
 def _of_load(it: Situation, now: Instant) -> Description:
     """Describe a processor or a link: a moment of full load is none, so it begins with the mean of the last step."""
-    used = next((float(one.points[-1]) for one in it.made if one.bands is not None), it.used)
+    used = next((float(one.points[-1]) for one in it.made if one.bands is not None), 0.0)
     if used >= it.limit:
         return Description(outlook(it.limit, used, (), None), "at its limit", it.explanation)
     found = outlook(it.limit, used, _told(it, now), None)
