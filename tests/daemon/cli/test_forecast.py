@@ -77,13 +77,6 @@ CPU = resource(
     kind="cpu",
     floor_ratio=0.0,
 )
-    "cpu",
-    "never at this rate",
-    horizons=[horizon("hours", 0.4), horizon("months", 0.4)],
-    unit="ratio",
-    kind="cpu",
-    floor_ratio=0.0,
-)
 NEW = resource("/new", "nothing known yet", horizons=MISSING)
 INODES = resource("/var inodes", "never at this rate", horizons=[horizon("days", 0.2)], unit="ratio", kind="inodes")
 EVERY = [VAR, INODES, CPU, NEW]
