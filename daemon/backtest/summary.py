@@ -33,9 +33,8 @@ _WEEK_SECONDS = 604_800.0
 
 def make_report(backtest: Backtest, other: Backtest | None = None) -> Report:
     """Return the report of `backtest`, beside that of `other` where there is one."""
-    forecaster = load_forecaster()
-    judged = judge_forecasts(backtest.samples, forecaster, backtest.capacity)
-    first = replace(_report(backtest), forecasts=judged and replace(judged, problem=forecaster.problem))
+    forecasts = judge_forecasts(backtest.samples, load_forecaster(), backtest.capacity)
+    first = replace(_report(backtest), forecasts=forecasts)
     if other is None:
         return first
     second = _report(other)

@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pytest
 
+from daemon.backtest.forecast_origins import MOST_ROWS
 from daemon.backtest.forecast_plots import section
 from daemon.backtest.forecast_words import document, rows
-from daemon.backtest.forecasts import LAST, LINE, MOST_ROWS, OURS, judge_forecasts, naive_error
+from daemon.backtest.forecasts import LAST, LINE, OURS, judge_forecasts
 from daemon.backtest.page import render
 from daemon.backtest.report import make_report
 from daemon.backtest.result import Samples
@@ -166,14 +167,6 @@ def test_a_gap_is_no_growth():
     keep = np.r_[0 : 8 * DAY, 14 * DAY : 24 * DAY]
     report = judged(*mount("/var", growing(days=24, per_day=0.01)), keep=keep)
     assert announced(report)[OURS] == (0, 0, 0)
-
-
-def test_errors_are_scaled_by_the_season_before():
-    history = np.tile([1.0, 2.0, 4.0, 8.0], 5)[None] + np.arange(20)[None] * 0.5
-    assert naive_error(history, 4)[0] == pytest.approx(2.0)
-    short = np.where(np.arange(20) < 17, np.nan, history)
-    assert naive_error(short, 4)[0] == pytest.approx(np.abs(np.diff(short[0, 17:])).mean())
-    assert np.isnan(naive_error(np.full((1, 20), np.nan), 4)).all()
 
 
 def told(report):
