@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 HOUR_SECONDS = 3600.0
 _EVERY_SECONDS = {HOURS.name: HOUR_SECONDS, DAYS.name: 6 * HOUR_SECONDS, MONTHS.name: 24 * HOUR_SECONDS}
-_EARLY = 0.95  # of these times: a job that runs every hour is a little early now and then
+_EARLY_SECONDS = HOUR_SECONDS / 2  # a job that runs every hour is a little early now and then
 _BATCH = 20  # resources that are forecast in one call
 _CALL_SECONDS = 60.0
 _NUMERICS = (ArithmeticError, ValueError, IndexError, TypeError, np.linalg.LinAlgError)
@@ -108,7 +108,7 @@ class Forecasting:
             horizon
             for horizon in HORIZONS
             if horizon.name not in self._last_ns
-            or now_ns - self._last_ns[horizon.name] >= _EARLY * 1e9 * _EVERY_SECONDS[horizon.name]
+            or now_ns - self._last_ns[horizon.name] >= 1e9 * (_EVERY_SECONDS[horizon.name] - _EARLY_SECONDS)
         ]
         return await self._make(due)
 
@@ -127,6 +127,8 @@ class Forecasting:
             forecaster = await self._ready_forecaster()
             self._watch.take_links(await self._ask(partial(self._links, self._watch.interfaces), "link speeds"))
             host = _Host(*self._watch.known, self._clock.now())
+            if not host.resources:
+                return "no resources"
             ids = dict(zip((spec.name for spec in self._registry.specs), self._registry.ids.tolist(), strict=True))
             reader = Reader(self._history, host.resources, ids, self._interval)
             points: dict[str, Points] = {}

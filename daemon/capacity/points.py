@@ -98,7 +98,7 @@ class Reader:
         parts = [self._rolled(coarse, None, most)]
         for before, tier in zip(TIERS_SECONDS[::-1], TIERS_SECONDS[-2::-1], strict=False):
             if before <= coarse:
-                parts.append(self._rolled(tier, self._end(before), int(2 * before / tier)))
+                parts.append(self._rolled(tier, self._end(before), int(4 * before / tier)))
         parts.append(self._sampled(self._end(_FIVE_MINUTES)))
         return Stretches(
             np.concatenate([part.middle_ms for part in parts]),
