@@ -1,6 +1,6 @@
 # presaged: every command sets up what it needs, in .venv, and says what it is doing.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak e2e-anomaly wheel config lock
+.PHONY: help run test check bench soak e2e-anomaly pretrain wheel config lock
 PYTHON ?= python3
 BIN := .venv/bin
 PEERS := benchmarks/peers/inference.lock
@@ -37,6 +37,10 @@ soak: .venv/ready  ## the repeating tests at the full figures; takes about an ho
 e2e-anomaly: .venv/ready  ## eleven faults really injected on this host, as root; takes an hour
 	@echo "Watching this host for half an hour, then one fault after the other ..."
 	@$(BIN)/python tests/e2e/anomaly.py $(ARGS)
+
+pretrain: .venv/ready  ## make the shipped capacity network and intervals out of simulated resources; 15 minutes
+	@echo "Learning from simulated resources, into detectors/pretrained/capacity (one core) ..."
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m detectors.pretraining
 
 wheel: .venv/ready .venv/wheel-ready  ## wheels with compiled kernels for x86_64 and aarch64, in dist/
 	@echo "Building the wheels into dist/ (about a minute) ..."
