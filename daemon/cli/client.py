@@ -30,7 +30,7 @@ from daemon.alert_answers import (
 from daemon.api import AlertAnswer, ChangeAnswer, ChangesAnswer, StatusAnswer
 from daemon.config import Loaded, split_address
 from daemon.errors import DaemonError, NotRunning
-from daemon.forecast_answers import ForecastsAnswer
+from daemon.forecast_answers import ForecastsAnswer, ProblemAnswer
 
 _SECONDS = 5.0
 _SINK_SECONDS = 20.0  # a sink is waited for longer than the daemon
@@ -139,12 +139,12 @@ def _ask(
     status, kind, body = _exchange(
         (host, port), where, method=method, path=path, token=token, sent=text, seconds=seconds or _SECONDS
     )
-    said = " ".join(body.decode("utf-8", "replace").split())[:300]
+    said = " ".join((_detail(body) if kind.startswith(_PROBLEM) else body.decode("utf-8", "replace")).split())[:300]
     if status == http.client.UNAUTHORIZED:
         raise DaemonError(f"presaged on {where} does not let us in: {lacking}")
     if status in _REFUSED:
         raise DaemonError(f"presaged on {where} refused: {said}")
-    if status in _NOT_TO_BE_HAD and kind.startswith("text/plain") and said:
+    if status in _NOT_TO_BE_HAD and kind.startswith(("text/plain", _PROBLEM)) and said:
         raise DaemonError(said)
     if status not in _DONE:
         raise DaemonError(f"what answers on {where} is not presaged (HTTP status {status}); {_OTHER_PORT}")
@@ -155,6 +155,15 @@ def _ask(
 
 
 _OTHER_PORT = "see [http] listen"
+_PROBLEM = "application/problem+json"
+
+
+def _detail(body: bytes) -> str:
+    """Return what went wrong, "" where the answer does not say it in our form."""
+    try:
+        return ProblemAnswer.model_validate_json(body).detail
+    except ValidationError:
+        return ""
 
 
 def _address(listen: str) -> tuple[str, int]:

@@ -1,13 +1,17 @@
 """`presage forecast` against a server that answers as the daemon does."""
 
 import json
+import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from daemon.cli.client import fetch_forecasts
 from daemon.cli.forecast import REACH, Ahead, chosen, named, rows
+from daemon.config import load
 from daemon.errors import DaemonError
 from daemon.forecast_answers import ForecastAnswer
 from detectors import exhaustion
@@ -229,6 +233,23 @@ def test_an_unknown_resource_names_the_nearest(presage, config, forecasts):
     said = presage("forecast", "/vra", "--config", config)
     assert (said.returncode, said.stdout) == (1, "")
     assert said.stderr == 'presage: there is no resource "/vra"; the nearest is /var\n'
+
+
+def test_a_resource_that_has_gone_meanwhile_is_told_in_the_words_of_the_daemon(daemon, config):
+    with pytest.raises(DaemonError, match='there is no resource "/vra"') as error:
+        fetch_forecasts(load(config), "/vra")
+    assert "{" not in str(error.value)
+
+
+def test_the_real_daemon_says_what_it_needs(daemon, presage, config):
+    until = time.monotonic() + 20
+    while not fetch_forecasts(load(config), "memory")[0].forecasts[0].horizons:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    said = presage("forecast", "memory", "--config", config)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout.startswith("resource   memory (memory): ")
+    assert re.search(r"^lacking    hours \(needs \d+ more hours\), days \(", said.stdout, re.MULTILINE)
 
 
 def test_without_a_daemon_there_is_one_line(presage, config):
