@@ -60,7 +60,7 @@ class Latency(Section):
         for target in targets:
             host, _, port = target.rpartition(":")
             if not host or not _is_port(port) or int(port) == 0:
-                raise ValueError(f'"{target}" is not "host:port"')
+                raise ValueError(f'{toml_value(target)} is not "host:port"')
         return targets
 
 
@@ -80,7 +80,7 @@ class Collectors(Section):
             if name not in COLLECTOR_NAMES:
                 near = difflib.get_close_matches(name, COLLECTOR_NAMES, 1)
                 hint = f'; did you mean "{near[0]}"?' if near else ""
-                raise ValueError(f'there is no collector "{name}"{hint}')
+                raise ValueError(f"there is no collector {toml_value(name)}{hint}")
         return names
 
 
@@ -247,7 +247,7 @@ def split_address(listen: str) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not _is_port(port):
-        raise ValueError(f'"{listen}" is not "address:port", like "127.0.0.1:9736"')
+        raise ValueError(f'{toml_value(listen)} is not "address:port", like "127.0.0.1:9736"')
     return host, int(port)
 
 

@@ -87,6 +87,22 @@ CASES = {
         '[collectors.latency]\ntargets = ["db:²"]\n',
         'FILE:2: collectors.latency.targets: "db:²" is not "host:port"',
     ),
+    "more than half free": (
+        "[capacity]\nfree_floor_ratio = 2\n",
+        "FILE:2: capacity.free_floor_ratio: must be less than or equal to 0.5, not 2",
+    ),
+    "speed of a link as text": (
+        '[capacity]\nlink_bytes_per_second = { eth0 = "1G" }\n',
+        'FILE:2: capacity.link_bytes_per_second.eth0: must be a number, not "1G"',
+    ),
+    "speed of a link that is none": (
+        "[capacity.link_bytes_per_second]\neth0 = 125000000\neth1 = -1\n",
+        'FILE:1: capacity.link_bytes_per_second: "eth1" has no such speed; 1 Gbit/s is 125000000',
+    ),
+    "unknown key of capacity": (
+        '[capacity]\nexclud = ["/mnt/*"]\n',
+        'FILE:2: capacity.exclud: unknown key; did you mean "exclude"?',
+    ),
     "listen": (
         '[http]\nlisten = "9736"\n',
         'FILE:2: http.listen: "9736" is not "address:port", like "127.0.0.1:9736"',

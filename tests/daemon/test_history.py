@@ -429,3 +429,90 @@ def test_flags_and_scores_are_kept(history):
     history.append(replace(sample(1, T0, [1.0], flags=FLAG_GAP, model=-60, raw=2.5), raw_threshold=3.5))
     row = history._database.execute("SELECT flags, model, raw_score, raw_threshold FROM samples").fetchone()
     assert row == (FLAG_GAP, -60, 2.5, 3.5)
+
+
+VERSION_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE boots (id INTEGER PRIMARY KEY, boot_id TEXT NOT NULL UNIQUE);
+CREATE TABLE schemas (id INTEGER PRIMARY KEY, signal_ids BLOB NOT NULL UNIQUE);
+CREATE TABLE samples (
+    seq INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, monotonic_ns INTEGER NOT NULL, boot INTEGER NOT NULL,
+    schema INTEGER NOT NULL, hour INTEGER NOT NULL, flags INTEGER NOT NULL,
+    model INTEGER NOT NULL, raw_score REAL, raw_threshold REAL, data BLOB NOT NULL
+);
+CREATE TABLE rollups (
+    tier INTEGER NOT NULL, seq INTEGER NOT NULL, time_ms INTEGER NOT NULL, schema INTEGER NOT NULL,
+    count INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (tier, seq)
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+def as_version_1(path):
+    """Make the history of an earlier presaged with five samples."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript(VERSION_1)
+    history = History(path.with_name("new.db"))
+    fill(history, 5)
+    history.close()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("ATTACH ? AS new", (str(path.with_name("new.db")),))
+        for table in ("boots", "schemas", "samples"):
+            database.execute(f"INSERT INTO {table} SELECT * FROM new.{table}")
+        database.commit()
+
+
+def test_a_history_of_version_1_is_migrated_and_a_copy_is_kept_for_a_fortnight(path, monkeypatch):
+    as_version_1(path)
+    history = History(path)
+    assert history.last_rows(9).seq.tolist() == [1, 2, 3, 4, 5]
+    assert history.read("SELECT count(*) FROM forecasts") == [(0,)]
+    assert history.read("PRAGMA user_version") == [(2,)]
+    copy = path.with_name("history.db.before-v2")
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with contextlib.closing(sqlite3.connect(copy)) as before:
+        assert before.execute("PRAGMA user_version").fetchone() == (1,)
+        assert before.execute("SELECT count(*) FROM samples").fetchone() == (5,)
+    history.forget_old_copies()
+    assert copy.exists()
+    now = copy.stat().st_mtime
+    monkeypatch.setattr("daemon.history.time.time", lambda: now + 15 * 86_400)
+    history.forget_old_copies()
+    assert not copy.exists()
+    history.close()
+
+
+def test_without_room_for_a_copy_it_is_migrated_all_the_same(path, monkeypatch):
+    as_version_1(path)
+    monkeypatch.setattr("daemon.history.shutil.disk_usage", lambda _path: shutil._ntuple_diskusage(100, 99, 1))
+    history = History(path)
+    assert history.last_rows(9).seq.tolist() == [1, 2, 3, 4, 5]
+    assert not list(path.parent.glob("history.db.before*"))
+    history.close()
+
+
+def test_a_new_history_has_no_copy(history, path):
+    assert history.read("PRAGMA user_version") == [(2,)]
+    assert not list(path.parent.glob("*before*"))
+
+
+def test_rollups_and_samples_come_by_signal(history):
+    ids = np.array([2, 5, 9])
+    for seq in range(1, 41):
+        history.append(sample(seq, T0 + seq * 30_000, [seq, -seq, np.nan], ids))
+    history.append(sample(41, T0 + 41 * 30_000, [7, 8], np.array([5, 11])))  # another schema
+    history.roll_up()
+    end = history.rolled_up_to(300)
+    times, values = history.rolled(300, (2, 3, 9, 11), after=None, most=100)
+    assert len(times) == 4
+    mean, most, count = (STATISTICS.index(name) for name in ("mean", "max", "count"))
+    expected = [each[2][:, 0] for each in history.rollup_rows(300, 100)]
+    np.testing.assert_array_equal(values[:, :, 0], expected)
+    assert values[0, most, 0] == values[0, mean, 0] + (values[0, count, 0] - 1) / 2
+    assert np.isnan(values[:, mean, 1:]).all()
+    assert len(history.rolled(300, (2,), after=None, most=2)[0]) == 2
+    assert len(history.rolled(300, (2,), after=end, most=2)[0]) == 0
+    times, values = history.sampled((5, 11, 4), after=end, most=100)
+    assert times[-1] == T0 + 41 * 30_000
+    np.testing.assert_array_equal(values[-2:], [[-40, np.nan, np.nan], [7, 8, np.nan]])
+    assert len(history.sampled((5,), after=0, most=3)[0]) == 3

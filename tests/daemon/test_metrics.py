@@ -4,18 +4,24 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from alerting.occurrence import Occurrence, State
 from alerting.outbox import SinkCounts
 from alerting.policy import Severity
+from daemon.capacity.resources import Resource, ResourceKind
+from daemon.capacity.state import Accuracy, CapacityState, Made, ResourceState
 from daemon.collectors import CollectorContext, build_collectors
+from daemon.config import Config
 from daemon.metrics import CONTENT_TYPE, Metrics
 from daemon.sampler import Sampler
 from daemon.signals import Kind, SignalSpec
 from daemon.snapshot import AnomalyState, CollectorState, Snapshot
+from detectors.exhaustion import Outlook
 from detectors.findings import Unit
+from detectors.forecasts import HORIZONS
 
 GOLDEN = Path(__file__).parent / "golden" / "metrics.txt"
 T0 = 1_772_344_800_000
@@ -123,14 +129,14 @@ def test_promtool_finds_nothing_to_complain_about(metrics):
     metrics.job_failures.labels("train").inc()
     metrics.failures.labels("signal_table").inc()
     with metrics.inference_seconds.labels("anomaly").time():
-        metrics.publish(snapshot(), SINKS)
+        metrics.publish(snapshot(capacity=endangered(2)), SINKS)
     done = subprocess.run([promtool, "check", "metrics"], input=metrics.render(), capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_what_lint_wants_of_names_and_help(metrics):
     """The rules of `promtool check metrics` that can be told without it."""
-    metrics.publish(snapshot(), SINKS)
+    metrics.publish(snapshot(capacity=endangered(2)), SINKS)
     text = metrics.render().decode()
     for name, family in families(text).items():
         assert family.documentation, name
@@ -217,7 +223,25 @@ def test_an_infinite_threshold_is_a_number_of_the_format(metrics):
     assert "presaged_anomaly_raw_threshold +Inf" in text
 
 
-def test_this_host_stays_within_three_hundred_series(metrics):
+def endangered(count):
+    """Return so many resources of which everything is known."""
+    horizons = tuple(
+        Made(horizon, T0, 0, np.zeros(96), "", np.full((5, 12), 0.5), ("drift",), Accuracy(9, 0.5, 0.8, 0.95))
+        for horizon in HORIZONS
+    )
+    outlook = Outlook((0.0, 0.1, 0.2, 0.3, 0.4), 1e6, 2e6, math.inf)
+    states = [
+        ResourceState(
+            Resource(f"/m{n}", ResourceKind.STORAGE, Unit.BYTES, ("a", "b")), 0.02, outlook, T0, "", (), horizons
+        )
+        for n in range(count)
+    ]
+    return CapacityState(tuple(states), (0.5,) * count, (1.0,) * count)
+
+
+def test_this_host_stays_within_three_hundred_series():
+    defaults = Config().metrics
+    metrics = Metrics("1.2.3", lambda: "numpy", defaults.signals, most_resources=defaults.resources)
     sampler = Sampler(build_collectors(CollectorContext()))
     try:
         sampler.collect(10**9)
@@ -225,13 +249,15 @@ def test_this_host_stays_within_three_hundred_series(metrics):
     finally:
         sampler.close()
     with metrics.inference_seconds.labels("anomaly").time(), metrics.tick_seconds.time():
-        metrics.publish(snapshot(values=tuple(round_.measured), collectors=round_.states), SINKS)
-    for job in ("rollup", "housekeeping", "threshold", "train"):
+        metrics.publish(
+            snapshot(values=tuple(round_.measured), collectors=round_.states, capacity=endangered(9)), SINKS
+        )
+    for job in ("rollup", "housekeeping", "threshold", "forecast", "train"):
         metrics.jobs_skipped.labels(job)
         metrics.job_failures.labels(job)
     count = len(series(metrics.render().decode()))
     print(f"{count} series with {len(round_.measured)} signals")
     assert 60 < count <= 300
     full = tuple((spec(f"s{number}"), 0.5) for number in range(2000))
-    metrics.publish(snapshot(values=full, collectors=round_.states), SINKS)
+    metrics.publish(snapshot(values=full, collectors=round_.states, capacity=endangered(500)), SINKS)
     assert len(series(metrics.render().decode())) <= 300

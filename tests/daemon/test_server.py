@@ -1,6 +1,7 @@
 import asyncio
 import hmac
 import ipaddress
+import json
 import socket
 import stat
 
@@ -9,7 +10,8 @@ import pytest
 
 from daemon import server as module
 from daemon.api import ChangeAnswer, ChangesAnswer, HostAnswer, StatusAnswer
-from daemon.errors import ConfigError, StateError
+from daemon.errors import ConfigError, NotFound, StateError
+from daemon.forecast_answers import ForecastsAnswer
 from daemon.metrics import Metrics
 from daemon.server import Server, bind, ensure_token
 
@@ -59,6 +61,13 @@ class Running:
         self.asked = []
         self.broken = False
         self.scrapes = 0
+        self.forecasts_of = []
+
+    def forecasts(self, resource):
+        self.forecasts_of.append(resource)
+        if resource not in {None, "/var"}:
+            raise NotFound(f'there is no resource "{resource}"; did you mean "/var"?')
+        return ForecastsAnswer(forecasts=[], problem="a table is missing")
 
     def scrape(self):
         self.scrapes += 1
@@ -95,6 +104,7 @@ async def serve():
                 changes=running.changes,
                 mark=running.mark,
                 desk=None,  # its routes have tests of their own
+                forecasts=running.forecasts,
                 scraped=running.scrape,
                 token=TOKEN,
                 allowed_hosts=allowed_hosts,
@@ -399,3 +409,25 @@ def test_an_address_that_is_not_ours_is_told(host):
     assert problem.startswith("http.listen: ")
     assert "address" in problem
     assert problem.isprintable()
+
+
+async def test_forecasts_are_told_of_all_or_of_one(serve):
+    running = await serve()
+    for path in ("/api/v1/forecasts", "/api/v1/forecasts?resource=/var"):
+        status, headers, text = await running.get(path)
+        assert (status, json.loads(text)) == (200, {"forecasts": [], "problem": "a table is missing"})
+        assert headers["Content-Type"].startswith("application/json")
+    assert running.forecasts_of == [None, "/var"]
+
+
+async def test_an_unknown_resource_is_a_problem_of_its_own(serve):
+    running = await serve()
+    status, headers, text = await running.get("/api/v1/forecasts?resource=/vra%20inodes")
+    assert status == 404
+    assert headers["Content-Type"].startswith("application/problem+json")
+    assert json.loads(text) == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": 'there is no resource "/vra inodes"; did you mean "/var"?',
+    }
