@@ -50,8 +50,9 @@ def _picture(shown: Shown) -> Iterator[str]:
 
     content = [_fan(fan, span) for fan in shown.fans]
     content.append(horizontal(_y(shown.limit), "threshold"))
-    content.append(line([[(span.x(moment), _y(share)) for moment, share in shown.used]], "score"))
+    content.append(line([[(span.x(moment), _y(share)) for moment, share in shown.used]], "used"))
     content += [line([_through(fan, fan.mean, span)], "median") for fan in shown.fans]
+    content.append(line([[(span.x(fan.made_ms), _y(fan.used))] for fan in shown.fans], "made"))
     label = one_line(f"{shown.resource} with its forecasts of {shown.horizon}")
     scale = "".join(f'<span style="top:{100 * (1 - tick):g}%">{tick * 100:.0f} %</span>' for tick in _TICKS)
     yield f"<p><b>{escape(one_line(shown.resource))}</b>, the most endangered, with forecasts of 12 {shown.horizon}</p>"
@@ -59,7 +60,14 @@ def _picture(shown: Shown) -> Iterator[str]:
         f'<div class="chart tall">{plot("".join(content), _HEIGHT, label)}<div class="scale">{scale}</div></div>'
         f"{axis(span)}"
     )
-    key = (("score", "used"), ("median", "forecast"), ("band80", "80 %"), ("band95", "95 %"), ("threshold", "limit"))
+    key = (
+        ("used", "used"),
+        ("median", "forecast"),
+        ("made", "when it was made"),
+        ("band80", "80 %"),
+        ("band95", "95 %"),
+        ("threshold", "limit"),
+    )
     yield '<p class="key">' + "".join(f'<span><i class="{kind}"></i>{said}</span>' for kind, said in key) + "</p>"
 
 

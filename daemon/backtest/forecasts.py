@@ -249,7 +249,8 @@ def _shown(made: Sequence[Forecasts], past: Past, danger: dict[int, float], floo
         return None
     place = max(danger, key=lambda one: danger[one])
     of = next(part for part in reversed(made) if (part.resource == place).any())
-    rows = np.flatnonzero((of.resource == place) & np.isfinite(of.truth).any(axis=1))
+    room = of.history[:, -1] < of.capacity * (1.0 - floor_ratio)  # of what is full there is nothing to be seen
+    rows = np.flatnonzero((of.resource == place) & np.isfinite(of.truth).any(axis=1) & room)
     if len(rows) == 0:
         return None
     step_ms = int(of.horizon.step_seconds * 1000)

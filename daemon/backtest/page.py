@@ -77,7 +77,8 @@ stroke-dasharray:5 4}.told{stroke:var(--told);stroke-width:1.6}.ceiling{stroke:v
 .usual{fill:var(--usual)}.learning{fill:var(--learning)}.gap{fill:var(--gap)}.alarmed{fill:var(--alarm)}
 .fired{fill:var(--lane)}.fired.grave{fill:var(--critical)}.ours{fill:var(--told)}.ground{fill:var(--card)}
 .band80{fill:var(--score);fill-opacity:.3}.band95{fill:var(--score);fill-opacity:.14}
-.median{stroke:var(--told);stroke-width:1.4}
+.used{stroke:var(--score);stroke-width:3;opacity:.8}.median{stroke:var(--told);stroke-width:1.3}
+.made{stroke:var(--told);stroke-width:7}
 .bar{fill:var(--score)}.bar.over{fill:var(--critical)}
 .key{display:flex;flex-wrap:wrap;gap:.1rem 1rem;font-size:.8rem;color:var(--soft)}
 .key i{display:inline-block;width:1.1em;height:.75em;margin-right:.35em;border:1px solid var(--line)}
@@ -85,7 +86,9 @@ stroke-dasharray:5 4}.told{stroke:var(--told);stroke-width:1.6}.ceiling{stroke:v
 .key .score{border-color:var(--score)}.key .told{border-color:var(--told)}
 .key .threshold{border-top:2px dashed var(--threshold)}
 .key .learning{background:var(--learning)}.key .alarmed{background:var(--alarm)}.key .gap{background:var(--gap)}
-.key .median{height:0;border:0;border-top:2px solid var(--told);vertical-align:middle}
+.key .median,.key .used{height:0;border:0;border-top:2px solid var(--told);vertical-align:middle}
+.key .used{border-top:3px solid var(--score)}.key .made{width:.5em;height:.5em;border:0;border-radius:1em;
+background:var(--told)}
 .key .band80{background:var(--score);opacity:.44}.key .band95{background:var(--score);opacity:.16}
 .key .usual{background:var(--usual)}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;
