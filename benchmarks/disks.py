@@ -243,9 +243,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--no-everyday", action="store_true", help="leave out what is followed sample by sample")
     arguments = parser.parse_args()
     rows = measure(arguments.runs, arguments.seed)
-    rows += everyday.measure(max(arguments.runs // PER_EVERYDAY, 1), arguments.seed)
+    if not arguments.no_everyday:
+        rows += everyday.measure(max(arguments.runs // PER_EVERYDAY, 1), arguments.seed)
     write("disks", rows, ("numpy",), as_json=arguments.json)
 
 

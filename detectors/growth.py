@@ -20,21 +20,25 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LEAST_SAMPLES = 10  # of growth, before a run is one
+LEAST_SAMPLES, _LEAST_GROWN = 10, 5  # before a run is one; writes may come in bursts
 KEPT = 100  # past runs of a resource
 NOTABLE = 0.003  # of the limit: smaller runs are everywhere, and say nothing of large ones
 NOTABLE_MEMORY = 0.05  # a program that starts takes a good part of the memory, and then no more
 _RUNAWAYS, _AMONG = 1, 50  # what is believed before anything was seen
-_CLIFF = 4.0  # a run twice as large as a past one is as unusual as 2 ** -4
+_CLIFF, _TAIL = 4.0, 0.1  # twice as large as a past one is as unusual as 2 ** -4; but one in ten ends as Pareto has it
+_LARGE = 10.0  # times what is notable: remembered even when it was over in a moment
 _DROP = 0.1  # of what a run came to: such a fall ends it, which also tells it from a random walk
 _PAUSE, _PAUSES = 10, 3  # samples without growth, or times the longest pause that this run has had
-_MEMORY = 60  # samples: a rate is that of the last ones
+_JUMP = 20.0  # times what was expected
+_STEPPED = 0.5  # of a run in one step: that is none
+_MEMORY = 30  # peaks: a rate is that of the last ones
 _SPREAD, _NOISY = 0.1, 0.5  # log of the rate: never known better than the first, useless beyond the second
 _CLUSTERED = 2.0  # writes come in bursts: samples are worth less than their number
 _EIGHTY = 1.2815515655446004
 _FORGET = 1000  # names
 
-_LEVEL, _START, _PEAK, _GREW, _SAMPLES, _ELAPSED, _LARGEST, _STILL, _LONGEST, _STEP, _SECONDS, _NOISE, _OWED = range(13)
+_LEVEL, _START, _PEAK, _GREW, _SAMPLES, _ELAPSED, _WAITED = range(7)
+_LARGEST, _STILL, _LONGEST, _STEP, _SECONDS, _NOISE, _OWED = range(7, 14)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +74,8 @@ def _reach(past: Floats, scale: float, amount: float) -> float:
     """Return the probability that an ordinary run comes to `amount`, after those of the `past` and one more."""
     if amount <= 0:
         return 1.0
-    known = float((np.minimum(past / amount, 1.0) ** _CLIFF).sum())
+    near = np.minimum(past / amount, 1.0)
+    known = float(((1 - _TAIL) * near**_CLIFF + _TAIL * near).sum())
     return (known + min(scale / amount, 1.0)) / (len(past) + 1)
 
 
@@ -141,44 +146,54 @@ class GrowthWatch:
         state[_OWED] += max(seconds, 0.0)
         there = np.isfinite(used) & np.isfinite(limit)
         known = there & np.isfinite(state[_LEVEL]) & (state[_OWED] > 0)
-        step = np.where(known, used - state[_LEVEL], 0.0)
-        taken = np.where(known, state[_OWED], 0.0)
         running = state[_SAMPLES] > 0
-        begins = known & ~running & (step > 0)
+        begins = known & ~running & (used > state[_LEVEL])
         state[_START, begins] = state[_PEAK, begins] = state[_LEVEL, begins]
-        self._count(known & (running | begins), used, step, taken)
-        self._end(known & running, used)
+        jumped = self._count(known & (running | begins), used, state[_OWED])
+        self._end(known & running, used, jumped)
         state[_LEVEL, there] = used[there]
         state[_OWED, there] = 0.0
 
-    def _count(self, on: NDArray[np.bool_], used: Floats, step: Floats, taken: Floats) -> None:
-        """Add a sample to the runs that are `on`; sums weigh the newest most, and none for ever."""
+    def _count(self, on: NDArray[np.bool_], used: Floats, taken: Floats) -> NDArray[np.bool_]:
+        """Add a sample to the runs that are `on`; return which jumped (R,): another growth begins, or it was a step.
+
+        A rate is measured from one peak to the next, so that bursts and what the level does between them are no noise
+        of it; sums weigh the newest peaks most.
+        """
         state = self._state
         grows = on & (used > state[_PEAK])
+        state[_WAITED] += np.where(on, taken, 0.0)
+        state[_ELAPSED] += np.where(on, taken, 0.0)
+        state[_SAMPLES] += on
+        state[_GREW] += grows
+        gained = np.where(grows, used - state[_PEAK], 0.0)
+        weight = np.where(grows, np.maximum(1.5 / (state[_GREW] + 0.5), 1.0 / _MEMORY), 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            expected = np.where(state[_SECONDS] > 0, state[_STEP] / state[_SECONDS] * state[_WAITED], gained)
+        jumped: NDArray[np.bool_] = (state[_GREW] > _LEAST_GROWN) & (gained > _JUMP * expected)
+        state[_NOISE] = (1 - weight) * (state[_NOISE] + weight * (gained - expected) ** 2)
+        state[_STEP] += weight * (gained - state[_STEP])
+        state[_SECONDS] += weight * (state[_WAITED] - state[_SECONDS])
+        state[_LARGEST] = np.maximum(state[_LARGEST], gained)
         state[_LONGEST] = np.where(grows, np.maximum(state[_LONGEST], state[_STILL]), state[_LONGEST])
         state[_STILL] = np.where(grows, 0.0, state[_STILL] + on)
-        state[_GREW] += grows
+        state[_WAITED, grows] = 0.0
         state[_PEAK, grows] = used[grows]
-        state[_SAMPLES] += on
-        state[_ELAPSED] += np.where(on, taken, 0.0)
-        state[_LARGEST] = np.where(on, np.maximum(state[_LARGEST], step), state[_LARGEST])
-        weight = np.where(on, np.maximum(2.0 / (state[_SAMPLES] + 1), 1.0 / _MEMORY), 0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            expected = np.where(state[_SECONDS] > 0, state[_STEP] / state[_SECONDS] * taken, step)
-        state[_NOISE] = (1 - weight) * (state[_NOISE] + weight * (step - expected) ** 2)
-        state[_STEP] += weight * (step - state[_STEP])
-        state[_SECONDS] += weight * (taken - state[_SECONDS])
+        whole = state[_PEAK] - state[_START]
+        jumped |= (state[_GREW] >= LEAST_SAMPLES) & (state[_LARGEST] > _STEPPED * whole)
+        return jumped
 
-    def _end(self, running: NDArray[np.bool_], used: Floats) -> None:
-        """End the runs that fell back or have stood still for long, and remember what they came to."""
+    def _end(self, running: NDArray[np.bool_], used: Floats, jumped: NDArray[np.bool_]) -> None:
+        """End the runs that fell back, jumped or have stood still for long, and remember what they came to."""
         state = self._state
         amount = state[_PEAK] - state[_START]
         fell = state[_PEAK] - used > _DROP * amount
         rests = state[_STILL] > np.maximum(_PAUSE, _PAUSES * state[_LONGEST])
-        over = running & (fell | rests)
+        over = running & (fell | rests | jumped)
         if not over.any():
             return
-        for row in np.flatnonzero(over & (amount >= self._scale)).tolist():
+        lasted = (state[_SAMPLES] >= LEAST_SAMPLES) | (amount >= _LARGE * self._scale)  # the rest is noise
+        for row in np.flatnonzero(over & lasted & (amount >= self._scale)).tolist():
             self._remember(self._names[row], float(amount[row]), full=bool(state[_PEAK, row] >= self._limit[row]))
         state[_START:_OWED, over] = 0.0
 
@@ -207,14 +222,14 @@ class GrowthWatch:
     def run(self, name: str) -> Run | None:
         """Return the run that a resource is in, or None: nothing grows, too short, or too noisy to have a rate."""
         row = self._row.get(name)
-        if row is None or self._state[_GREW, row] < LEAST_SAMPLES:
+        if row is None or self._state[_SAMPLES, row] < LEAST_SAMPLES or self._state[_GREW, row] < _LEAST_GROWN:
             return None
         state = self._state[:, row].tolist()
         amount = state[_PEAK] - state[_START] - state[_LARGEST]
         scale = float(self._scale[row])
         if state[_STEP] <= 0 or state[_SECONDS] <= 0 or amount <= 0 or not scale > 0:
             return None
-        worth = min(0.75 * state[_SAMPLES], 2.0 * _MEMORY) / _CLUSTERED
+        worth = min(0.75 * state[_GREW], 2.0 * _MEMORY) / _CLUSTERED
         spread = hypot(_SPREAD, sqrt(state[_NOISE] / worth) / state[_STEP])
         if spread > _NOISY:
             return None

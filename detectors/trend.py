@@ -66,11 +66,13 @@ def _trend(limit: float, horizon: Horizon, row: Floats, past: Floats) -> Run | N
     lasts = len(grown) - (int(still[-1]) + 1 if len(still) else 0)
     if lasts < 2 * recent:
         return None
-    age = np.minimum(np.arange(1, lasts + 1), season)  # what is younger than a season grew in less than one
+    begun = lasts < len(grown)
+    age = np.minimum(np.arange(1, lasts + 1), season) if begun else season  # a younger leak grew in less than one
     paces = (grown[-lasts:] / age)[-max(season, _LEAST) :]
     rate = float(np.median(paces[-recent:]))
     scatter = 1.4826 * float(np.median(np.abs(paces - rate)))
     spread = hypot(_SPREAD, scatter / rate)
+    lasts = lasts if begun else len(row) - 1
     amount = float(row[-1] - row[-1 - lasts])
     if spread > _NOISY or amount <= 0:
         return None
