@@ -65,13 +65,17 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResourceState:
-    """One resource: its outlook as of `told_ms`, the words for it, and what each horizon says."""
+    """One resource: its outlook as of `told_ms`, the words for it, and what each horizon says.
+
+    `lasting` is the outlook by the forecasts alone, without what grows at this moment.
+    """
 
     resource: Resource
     floor_ratio: float
     outlook: Outlook
     told_ms: int
     text: str
+    lasting: Outlook
     explanation: tuple[str, ...] = ()
     horizons: tuple[Made, ...] = ()
 

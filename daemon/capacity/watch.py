@@ -179,12 +179,17 @@ class CapacityWatch:
             outlook=told.outlook,
             told_ms=now.time_ms,
             text=told.text,
+            lasting=told.lasting,
             explanation=told.explanation,
             horizons=made,
         )
 
     def _findings(self) -> Iterator[Finding]:
-        """Yield what holds. A fault is told once: while it is imminent, nothing new is expected of it."""
+        """Yield what holds. A fault is told once: while it is imminent, nothing new is expected of it.
+
+        What is expected within days rests on the forecasts: a copy that takes an hour is not to be told as that, and
+        what grows at this moment is told when it is all but certain to fill.
+        """
         for name, state in self._states.items():
             if not state.resource.is_exhaustible:
                 continue
@@ -196,7 +201,8 @@ class CapacityWatch:
             if hours >= _STILL_IMMINENT:
                 yield _finding(IMMINENT, state, raised=hours >= _IMMINENT)
             if week >= _STILL_EXPECTED:
-                yield _finding(EXPECTED, state, raised=week >= _EXPECTED and name not in self._imminent)
+                expected = state.lasting.probability[_WEEK] >= _EXPECTED and name not in self._imminent
+                yield _finding(EXPECTED, state, raised=expected)
 
 
 def _finding(alertname: str, state: ResourceState, *, raised: bool) -> Finding:

@@ -37,11 +37,12 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """An outlook, what it says, and why."""
+    """An outlook, what it says, and why; `lasting` is the outlook without the growth of this moment."""
 
     outlook: Outlook
     text: str
     explanation: tuple[str, ...]
+    lasting: Outlook
 
 
 def describe(it: Situation, now: Instant) -> Description:
@@ -49,30 +50,29 @@ def describe(it: Situation, now: Instant) -> Description:
     if not it.resource.is_exhaustible:
         return _of_load(it, now)
     if it.read_only:
-        return Description(_NEVER, "mounted read-only: nothing more is written", ())
+        return Description(_NEVER, "mounted read-only: nothing more is written", (), _NEVER)
     full = it.used >= it.limit
     if full and it.accustomed:
-        return Description(_NEVER, "full, as it was before: no news", it.explanation)
-    found = outlook(it.limit, it.used, _told(it, now), it.run)
+        return Description(_NEVER, "full, as it was before: no news", it.explanation, _NEVER)
+    told = _told(it, now)
+    found = lasting = outlook(it.limit, it.used, told, None)
+    if it.run is not None:
+        found = outlook(it.limit, it.used, told, it.run)
     if full:
         left = amount(max(1.0 - it.used / it.capacity, 0.0), Unit.RATIO)
-        return Description(found, f"full: {left} free", it.explanation)
+        return Description(found, f"full: {left} free", it.explanation, lasting)
     explanation = it.explanation
     if it.run is not None:
         explanation = (_growing(it.run, it.limit, it.resource.unit), *explanation)
-    return Description(found, say(found), explanation)
+    return Description(found, say(found), explanation, lasting)
 
 
 def _of_load(it: Situation, now: Instant) -> Description:
     """Describe a processor or a link: a moment of full load is none, so it begins with the mean of the last step."""
     used = next((float(one.points[-1]) for one in it.made if one.bands is not None), 0.0)
-    if used >= it.limit:
-        return Description(outlook(it.limit, used, (), None), "at its limit", it.explanation)
     found = outlook(it.limit, used, _told(it, now), None)
-    said = say(found)
-    return Description(
-        found, f"at its limit {said.removeprefix('full ')}" if said.startswith("full") else said, it.explanation
-    )
+    said = "at its limit" if used >= it.limit else say(found).replace("full", "at its limit", 1)
+    return Description(found, said, it.explanation, found)
 
 
 def _told(it: Situation, now: Instant) -> list[Told]:

@@ -21,6 +21,7 @@ from alerting.pipeline import Pipeline, PipelineSettings
 from alerting.policy import PolicySettings
 from alerting.ulid import UlidSource
 from daemon.alert_store import OffloadedState
+from daemon.capacity.watch import CapacityWatch
 from daemon.changes import ChangeLog
 from daemon.child import Child
 from daemon.config import Config
@@ -139,6 +140,7 @@ class Host:
             grace_seconds=lambda: float(self.config.alerting.change_grace_seconds),
             failed=lambda: self.metrics.failures.labels("change_log").inc(),
         )
+        self.capacity = CapacityWatch(self.config.capacity)
         self.precedents = Precedents()
         self.evidence = Evidence(
             culprits=Culprits(ProcessScan(self.proc)),
@@ -160,6 +162,7 @@ class Host:
             metrics=self.metrics,
             publish=self.published.append,
             jumped=lambda: self.jumps.append(self.clock.now().monotonic_ns),
+            capacity=self.capacity,
         )
         return self
 

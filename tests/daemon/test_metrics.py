@@ -232,7 +232,14 @@ def endangered(count):
     outlook = Outlook((0.0, 0.1, 0.2, 0.3, 0.4), 1e6, 2e6, math.inf)
     states = [
         ResourceState(
-            Resource(f"/m{n}", ResourceKind.STORAGE, Unit.BYTES, ("a", "b")), 0.02, outlook, T0, "", (), horizons
+            Resource(f"/m{n}", ResourceKind.STORAGE, Unit.BYTES, ("a", "b")),
+            0.02,
+            outlook,
+            T0,
+            "",
+            outlook,
+            (),
+            horizons,
         )
         for n in range(count)
     ]

@@ -93,7 +93,8 @@ def fill(one, mount, seconds, receiver):
     """
     path = f"http://127.0.0.1:{one.port}/api/v1/forecasts?resource={urllib.parse.quote(str(mount))}"
     wait_for(lambda: get(path), 20, "the volume is known")
-    rate = left(mount) * (MEBIBYTES << 20) / seconds
+    space = os.statvfs(mount)
+    rate = (left(mount) - FLOOR) * (space.f_blocks - space.f_bfree + space.f_bavail) * space.f_frsize / seconds
     told = {}
     began, began_ms = time.monotonic(), time.time() * 1000
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(mount / "file"), str(rate)], stderr=subprocess.DEVNULL)

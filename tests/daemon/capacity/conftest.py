@@ -100,7 +100,7 @@ def past(tmp_path, clock):
     made = []
 
     def build(specs, values, **more):
-        one = Past(tmp_path, clock, specs=list(specs), values=values, **more)
+        one = Past(**{"directory": tmp_path, "clock": clock, "specs": list(specs), "values": values, **more})
         made.append(one)
         return one
 

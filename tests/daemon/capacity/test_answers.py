@@ -31,7 +31,7 @@ LACKING = Made(MONTHS, T0, 0, np.full(POINTS, np.nan), "needs 6 more months")
 def state_of(name, month, *, median=math.inf, horizons=()):
     resource = Resource(name, ResourceKind.STORAGE, Unit.BYTES, ("a", "b"), mount=name)
     outlook = Outlook((0.0, 0.01, 0.3, month, 1.0), 86_400.0, median, math.inf)
-    return ResourceState(resource, 0.02, outlook, T0, "full in 9 days", ("grows by 1 GiB a day",), horizons)
+    return ResourceState(resource, 0.02, outlook, T0, "full in 9 days", outlook, ("grows by 1 GiB a day",), horizons)
 
 
 DAYS_TOLD = line(DAYS, 1, Accuracy(40, 0.812345, 0.79, 0.94))
