@@ -40,7 +40,6 @@ def facts_of(resource: Resource, row: int, points: Mapping[str, Points], capacit
         explanation=() if shape is None else tuple(explain(shape, partial(amount, unit=resource.unit))),
         floor=float(known.min()) if len(known) >= _FLAT_HOURS else -np.inf,
         accustomed=_is_accustomed(resource.kind, beyond=beyond, flat=bool(flat), below=below),
-        seen_below=below,
     )
 
 

@@ -54,13 +54,12 @@ class Facts:
     """What the points of a resource tell beside the forecasts.
 
     `floor` is the lowest level of the last days, -inf where it is not known. `accustomed`: it has been used up for so
-    long, and nobody minds, that it is no news; `seen_below`: it was not used up at some time that is remembered.
+    long, and nobody minds, that it is no news.
     """
 
     explanation: tuple[str, ...] = ()
     floor: float = -np.inf
     accustomed: bool = False
-    seen_below: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

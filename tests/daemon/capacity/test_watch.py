@@ -37,7 +37,7 @@ def line(clock, horizon, start, slope, width=0.5 * GIB):
 def forecast(watch, clock, per_hour, used, facts=None):
     """Give the watch forecasts of /var."""
     made = (line(clock, HOURS, used, per_hour), line(clock, DAYS, used, 24 * per_hour))
-    watch.adopt({"/var": made}, {"/var": facts or Facts(("grows by 24 GiB a day",), seen_below=True)}, "")
+    watch.adopt({"/var": made}, {"/var": facts or Facts(("grows by 24 GiB a day",))}, "")
 
 
 def said(watch, measured, clock, seconds=30.0):
