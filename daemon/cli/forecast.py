@@ -82,7 +82,7 @@ def show_forecasts(
         return
     out = console()
     if resource is None:
-        _print_table(out, answer)
+        print_table(out, answer)
     else:
         for one in answer.forecasts:
             _print_one(out, one, horizon)
@@ -123,7 +123,7 @@ def _quoted(name: str) -> str:
     return f'"{name}"' if " " in name else name
 
 
-def _print_table(out: Console, answer: ForecastsAnswer) -> None:
+def print_table(out: Console, answer: ForecastsAnswer) -> None:
     """Print a line for each resource: wrapped into its columns on a terminal, whole elsewhere."""
     lines = [_line(one) for one in answer.forecasts]
     if not lines:

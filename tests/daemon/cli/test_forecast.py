@@ -1,5 +1,6 @@
 """`presage forecast` against a server that answers as the daemon does."""
 
+import io
 import json
 import re
 import threading
@@ -8,12 +9,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from rich.console import Console
 
 from daemon.cli.client import fetch_forecasts
-from daemon.cli.forecast import REACH, Ahead, chosen, named, rows
+from daemon.cli.forecast import REACH, Ahead, chosen, named, print_table, rows
 from daemon.config import load
 from daemon.errors import DaemonError
-from daemon.forecast_answers import ForecastAnswer
+from daemon.forecast_answers import ForecastAnswer, ForecastsAnswer
 from detectors import exhaustion
 
 NOW, DAY = 1_772_344_800_000, 86_400_000
@@ -314,6 +316,18 @@ def test_a_horizon_that_is_lacking_is_not_drawn_by_itself():
     assert chosen(ForecastAnswer.model_validate(NEW), None) == []
     assert [each.name for each in chosen(ForecastAnswer.model_validate(CPU), None)] == ["hours"]  # before months
     assert [each.name for each in chosen(answer(), Ahead.MONTHS)] == ["months"]
+
+
+def test_a_terminal_of_eighty_columns_folds_long_names_alone():
+    long = resource("/srv/a/very/long/mount/point", "full in 40 min (80 %: 30 min to 1 h)", (1.0,) * 5)
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80, color_system="standard", legacy_windows=False)
+    print_table(console, ForecastsAnswer.model_validate({"forecasts": [long, VAR], "problem": ""}))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    assert max(map(len, text.splitlines())) <= 80
+    assert "in 40 min (80 %: 30 min to 1 h)  100 %  100 %  100 %" in text
+    assert re.search(r"^nt/point +$", text, re.MULTILINE)
+    assert "\x1b[1;31m100 %" in out.getvalue()  # likely within a day
 
 
 def test_names_with_control_characters_are_shown_as_spaces():
