@@ -126,6 +126,21 @@ class Change:
     text: str
 
 
+class FailureKind(StrEnum):
+    """What of the host failed: the events that its risk is about, and learns from."""
+
+    OOM_KILL = "oom_kill"
+    UNIT_FAILED = "unit_failed"
+    FILESYSTEM_FULL = "filesystem_full"
+    FILESYSTEM_READ_ONLY = "filesystem_read_only"
+    UNCLEAN_REBOOT = "unclean_reboot"
+    IO_ERROR = "io_error"
+    MACHINE_CHECK = "machine_check"
+    HUNG_TASK = "hung_task"
+    SMART = "smart"
+    OPERATOR = "operator"  # somebody says so
+
+
 @dataclass(frozen=True, slots=True)
 class Precedent:
     """The earlier occurrence that is most like this one; `likeness` is the cosine of their contributors, 0 to 1."""
