@@ -26,16 +26,7 @@ KERNEL = "kernel"
 RESTART_SCHEDULED = "5eb03494b6584870a536b337290809b3"
 MAX_MESSAGE = 2000  # letters
 
-_FIELDS = (
-    "MESSAGE",
-    "PRIORITY",
-    "SYSLOG_IDENTIFIER",
-    "_SYSTEMD_UNIT",
-    "_TRANSPORT",
-    "UNIT",
-    "UNIT_RESULT",
-    "MESSAGE_ID",
-)
+_FIELDS = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_TRANSPORT,UNIT,UNIT_RESULT,MESSAGE_ID"
 _WARNING, _INFO = 4, 6
 _MATCHES = " + ".join(
     ("_TRANSPORT=kernel", *(f"PRIORITY={level}" for level in range(_WARNING + 1)), f"MESSAGE_ID={RESTART_SCHEDULED}")
@@ -45,6 +36,7 @@ _LONGEST_LINE = 1 << 20
 _LINES_PER_SECOND = 1000
 _MOST_BEHIND_SECONDS = 60
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 60.0
+_END_SECONDS = 1.0
 _ENVIRONMENT = ("PATH", "TZ")
 
 Take = Callable[[Sequence["JournalEntry"]], Awaitable[None]]
@@ -135,7 +127,8 @@ class JournalFollower:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     process.kill()
-                await process.wait()
+                with suppress(TimeoutError):  # it waits for the pipes too, which a child of the child may hold
+                    await asyncio.wait_for(process.wait(), _END_SECONDS)
 
     async def _read(self, stream: asyncio.StreamReader, take: Take) -> bool:
         """Take up the lines of `stream` until it ends; tell whether it was left because it comes too fast."""
