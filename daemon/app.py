@@ -41,6 +41,7 @@ from daemon.changes import ChangeLog
 from daemon.child import Child
 from daemon.clock import Clock, Instant, SystemClock
 from daemon.collectors import CollectorContext, build_collectors
+from daemon.collectors.application import Asked
 from daemon.collectors.base import HostPaths
 from daemon.collectors.network import link_speeds
 from daemon.config import Config, Loaded, load, split_address
@@ -294,6 +295,7 @@ class App:
             exclude_disks=collectors.exclude_disks,
             exclude_interfaces=collectors.exclude_interfaces,
             latency_targets=collectors.latency.targets,
+            applications=tuple(Asked(one.name, one.url, one.directory, one.metrics) for one in collectors.application),
             disabled=frozenset(collectors.disable),
         )
 

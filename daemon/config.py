@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from daemon.config_alerting import Alerting, Privacy
+from daemon.config_collectors import Application, check_applications
 from daemon.config_section import Days, Seconds, Section
 from daemon.errors import ConfigError
 
@@ -29,7 +30,7 @@ SYSTEM_FILE = Path("/etc/presaged/config.toml")
 # `daemon.collectors.NAMES` again (a test compares them): `presage` reads the configuration without loading NumPy.
 COLLECTOR_NAMES = (
     "cpu", "memory", "pressure", "disk", "filesystem", "network", "tcp", "kernel", "process", "temperature",
-    "latency", "unit", "changes", "self",
+    "latency", "unit", "changes", "errors", "self", "application",
 )  # fmt: skip
 
 
@@ -72,6 +73,9 @@ class Collectors(Section):
     exclude_mounts: tuple[str, ...] = Field((), description='Patterns of mount points to leave out, like "/mnt/*".')
     exclude_interfaces: tuple[str, ...] = Field((), description='Patterns of interfaces to leave out, like "tun*".')
     latency: Latency = Latency()
+    application: tuple[Application, ...] = Field((), description="Figures that applications tell.")
+
+    _applications = field_validator("application", mode="after")(check_applications)
 
     @field_validator("disable", mode="after")
     @classmethod

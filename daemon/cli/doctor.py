@@ -32,7 +32,7 @@ from daemon.cli.configuration import verdict
 from daemon.cli.status import CONFIG_HELP
 from daemon.cli.terminal import console, print_json, print_rows, printable
 from daemon.config import Loaded, load
-from daemon.errors import ConfigError, DaemonError, NotRunning
+from daemon.errors import CollectorError, ConfigError, DaemonError, NotRunning
 from daemon.host import describe_host
 
 Verdict = Literal["ok", "warning", "problem"]
@@ -305,6 +305,33 @@ def check_listener(loaded: Loaded) -> list[Result]:
     return [Result("daemon", "ok", f"presaged {status.version} answers on {listen}, {status.samples:,} samples")]
 
 
+def check_applications(loaded: Loaded) -> Iterator[Result]:
+    """Whether the applications that are configured tell what is listed of them."""
+    from daemon.collectors.application import Asked, application_collectors  # noqa: PLC0415 - NumPy comes with it
+
+    name = "application"
+    asked = [Asked(one.name, one.url, one.directory, one.metrics) for one in loaded.config.collectors.application]
+    if not asked:
+        yield Result(name, "ok", "none is configured (optional)")
+    interval_seconds = loaded.config.sampling.interval_seconds
+    collectors = application_collectors(asked, gap_seconds=2.5 * interval_seconds)
+    for one, collector in zip(asked, collectors, strict=True):
+        try:
+            collector.collect(time.monotonic_ns())
+        except CollectorError as error:
+            remedy = "see that it runs, and that the user presaged may reach it"
+            yield Result(name, "warning", f"{one.name}: {error}", remedy)
+        else:
+            found = f"{one.name}: {len(one.metrics) - len(collector.missing)} of {len(one.metrics)} metrics"
+            if collector.missing:
+                remedy = f"{', '.join(collector.missing)}: leave it out, or name it as it is told there"
+                yield Result(name, "warning", found, remedy)
+            else:
+                yield Result(name, "ok", found)
+        finally:
+            collector.close()
+
+
 def check_host() -> list[Result]:
     """What kind of machine this is."""
     from daemon.collectors.base import HostPaths  # noqa: PLC0415 - NumPy comes with it, only the doctor needs it
@@ -396,6 +423,7 @@ _CONFIGURED: dict[str, Callable[[Loaded], Iterable[Result]]] = {
     "history.db": partial(check_database, "history.db"),
     "compute": check_compute,
     "daemon": check_listener,
+    "application": check_applications,
 }
 
 _HOST: dict[str, Check] = {

@@ -7,10 +7,12 @@ called. A source that the host does not have is built too and says NotAvailable 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from daemon.collectors.application import Asked, application_collectors
 from daemon.collectors.base import Collector, HostPaths
 from daemon.collectors.changes import ChangesCollector
 from daemon.collectors.cpu import CpuCollector
 from daemon.collectors.disk import DiskCollector
+from daemon.collectors.errors import ErrorCounts, ErrorsCollector
 from daemon.collectors.filesystem import FilesystemCollector
 from daemon.collectors.itself import SelfCollector
 from daemon.collectors.kernel import KernelCollector
@@ -41,6 +43,8 @@ class CollectorContext:
     exclude_disks: tuple[str, ...] = ()
     exclude_interfaces: tuple[str, ...] = ()
     latency_targets: tuple[str, ...] = ()
+    applications: tuple[Asked, ...] = ()
+    errors: ErrorCounts | None = None
     disabled: frozenset[str] = frozenset()
 
 
@@ -72,12 +76,20 @@ _BUILDERS: dict[str, Callable[[CollectorContext], Collector]] = {
         exclude_disks=c.exclude_disks,
         exclude_interfaces=c.exclude_interfaces,
     ),
+    "errors": lambda c: ErrorsCollector(counts=c.errors, gap_seconds=c.gap_seconds),
     "self": lambda c: SelfCollector(gap_seconds=c.gap_seconds),
 }
 
-NAMES: tuple[str, ...] = tuple(_BUILDERS)
+_APPLICATION = "application"
+NAMES: tuple[str, ...] = (*_BUILDERS, _APPLICATION)
 
 
 def build_collectors(context: CollectorContext) -> list[Collector]:
-    """Return one collector for each name that is not disabled. Raises ValueError for a bad latency target."""
-    return [build(context) for name, build in _BUILDERS.items() if name not in context.disabled]
+    """Return one collector for each name that is not disabled, and one for each application.
+
+    Raises ValueError for a bad latency target.
+    """
+    collectors = [build(context) for name, build in _BUILDERS.items() if name not in context.disabled]
+    if _APPLICATION not in context.disabled:
+        collectors += application_collectors(context.applications, context.gap_seconds)
+    return collectors

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from daemon.errors import DaemonError
+from daemon.exposition import MILLISECONDS_FROM, NAME, SAMPLE, labels_of
 from daemon.imports.node_exporter import METRICS, NO_NAMES, convert
 from daemon.imports.table import Series, SeriesKey, Table
 from daemon.signals import MAXIMUM, Kind, SignalSpec
@@ -25,7 +26,6 @@ LONGEST_LINE_BYTES = 2**20
 TABLE_VALUES = 2**24  # of a CSV at once: 128 MiB as they are read
 QUOTED_LETTERS = 40
 GZIP, BYTE_ORDER_MARK = b"\x1f\x8b", b"\xef\xbb\xbf"
-MILLISECONDS_FROM = 10**11  # as seconds it is the year 5138, as milliseconds 1973
 EARLIEST_MS, LATEST_MS = 946_684_800_000, 4_102_444_800_000  # the years 2000 and 2100
 MISSING = frozenset(("", "-", "na", "n/a", "nan", "none", "null", "inf", "+inf", "-inf"))
 SUFFIXED = sorted((unit for unit in Unit if unit), key=lambda unit: -len(unit))
@@ -34,15 +34,6 @@ SIGNAL = re.compile(r"(?P<family>[a-z][a-z0-9_]*)\.(?:(?P<resource>[^\x00-\x1f]+
 RIGHT_NAME = "dotted lower case like cpu.busy or disk.sda.read_bytes_per_second would be right"
 RIGHT_TIME = "Unix seconds, Unix milliseconds or RFC 3339 with a zone like 2026-03-01T06:00:00Z would be right"
 RIGHT_LINE = 'a line like node_cpu_seconds_total{cpu="0",mode="idle"} 17.25 1772344800.000 would be right'
-
-NAME = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*")
-# name and labels, value, timestamp, and an exemplar that is of no use
-SAMPLE = re.compile(
-    rb'(?P<head>(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)?\s*(?:\{(?P<labels>(?:[^"}]|"(?:[^"\\]|\\.)*+")*+)\})?)'
-    rb"\s+(?P<value>[^\s#]+)(?:\s+(?P<time>[^\s#]+))?\s*(?:\s#.*)?"
-)
-LABEL = re.compile(r'\s*(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"(?P<value>(?:[^"\\]|\\.)*)"\s*(?:,|$)')
-ESCAPE = re.compile(r"\\(.)")
 
 
 class UnreadableFile(DaemonError):
@@ -248,7 +239,7 @@ class _Found:
 
     def _new(self, sample: re.Match[bytes]) -> _Samples | None:
         """Return where the samples of a head that is new belong, None when it is none of ours."""
-        labels = _labels(sample["labels"] or b"")
+        labels = labels_of(sample["labels"] or b"")
         name = labels.pop("__name__", "") if sample["name"] is None else sample["name"].decode()
         if name not in METRICS:
             return None
@@ -300,20 +291,6 @@ class _Found:
             order = np.argsort(time_ms, kind="stable")  # of one time the last counts
             time_ms, values = time_ms[order], values[order]
         return Series(time_ms, values)
-
-
-def _labels(text: bytes) -> dict[str, str]:
-    r"""Return the labels with `\\`, `\"` and `\n` resolved. Raises ValueError."""
-    labels: dict[str, str] = {}
-    raw = text.decode("utf-8").strip()
-    at = 0
-    while at < len(raw):
-        match = LABEL.match(raw, at)
-        if match is None:
-            raise ValueError(raw)
-        labels[match["name"]] = ESCAPE.sub(lambda found: "\n" if found[1] == "n" else found[1], match["value"])
-        at = match.end()
-    return labels
 
 
 def _quoted(text: str) -> str:

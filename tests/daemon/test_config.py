@@ -272,10 +272,10 @@ def test_the_default_file_names_every_key():
             yield from keys(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
 
     expected = set(keys(Config().model_dump(mode="json")))
-    repeated = {("alerting", name) for name in ("sinks", "routes", "maintenance")}
+    repeated = {("alerting", name) for name in ("sinks", "routes", "maintenance")} | {("collectors", "application")}
     assert set(keys(tomllib.loads(render_default()))) == expected - repeated
-    for _, name in repeated:
-        assert f"# [[alerting.{name}]]" in render_default()
+    for section, name in repeated:
+        assert f"# [[{section}.{name}]]" in render_default()
 
 
 def test_the_repositorys_file_is_generated():

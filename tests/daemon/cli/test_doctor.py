@@ -11,7 +11,7 @@ from daemon.config import load
 
 CHECKS = {
     "python", "packages", "configuration", "state folder", "file system", "state.db", "history.db", "compute",
-    "daemon", "host", "pressure", "permissions", "clock", "unit",
+    "daemon", "application", "host", "pressure", "permissions", "clock", "unit",
 }  # fmt: skip
 
 
@@ -209,3 +209,23 @@ def test_the_clock(monkeypatch, tmp_path):
     assert clock.verdict == "ok"
     monkeypatch.setattr(doctor, "_SYNCHRONIZED", tmp_path / "none")
     assert doctor.check_clock()[1].verdict in {"ok", "warning"}
+
+
+def test_applications_tell_what_is_listed_of_them_or_what_is_wrong(config, tmp_path):
+    result = only(doctor.check_applications(load(config, {})))
+    assert (result.verdict, result.finding) == ("ok", "none is configured (optional)")
+    (tmp_path / "shop.prom").write_text("depth 1\n")
+    config.write_text(
+        "".join(
+            f"[[collectors.application]]\nname = '{name}'\ndirectory = '{tmp_path / folder}'\nmetrics = {metrics}\n"
+            for name, folder, metrics in (
+                ("shop", "", ["depth"]),
+                ("till", "", ["depth", "age"]),
+                ("gone", "gone", ["depth"]),
+            )
+        )
+    )
+    shop, till, gone = doctor.check_applications(load(config, {}))
+    assert (shop.verdict, shop.finding) == ("ok", "shop: 1 of 1 metrics")
+    assert (till.verdict, till.finding, till.remedy.partition(":")[0]) == ("warning", "till: 1 of 2 metrics", "age")
+    assert (gone.verdict, gone.finding) == ("warning", f"gone: {tmp_path}/gone: No such file or directory")

@@ -4,6 +4,7 @@ from math import isfinite, isnan
 import pytest
 
 from daemon.collectors import NAMES, CollectorContext, build_collectors
+from daemon.collectors.application import Asked
 from daemon.errors import NotAvailable
 from daemon.signals import Kind
 from detectors.findings import Unit
@@ -13,10 +14,16 @@ MAY_EXCEED_ONE = ("load.", "self.cpu")
 
 def test_every_name_is_built_under_its_name_and_disabled_ones_are_not():
     collectors = build_collectors(CollectorContext())
-    assert tuple(collector.name for collector in collectors) == NAMES
+    assert (*(collector.name for collector in collectors), "application") == NAMES
     assert len(set(NAMES)) == len(NAMES)
     some = build_collectors(CollectorContext(disabled=frozenset({"cpu", "self"})))
-    assert [collector.name for collector in some] == [name for name in NAMES if name not in {"cpu", "self"}]
+    assert [collector.name for collector in some] == [one for one in NAMES[:-1] if one not in {"cpu", "self"}]
+    asked = (Asked("shop", "http://127.0.0.1:9/", "", ("depth",)),)
+    only = frozenset(NAMES[:-1])
+    shops = build_collectors(CollectorContext(applications=asked, disabled=only))
+    assert [collector.name for collector in shops] == ["application.shop"]
+    shops[0].close()
+    assert not build_collectors(CollectorContext(applications=asked, disabled=only | {"application"}))
     for collector in (*collectors, *some):
         assert collector.deadline_seconds > 0
         collector.close()
