@@ -14,8 +14,8 @@ from alerting.occurrence import Occurrence, State, from_json, to_json
 from alerting.outbox import ItemState, OutboxItem
 from alerting.silence import Match, Silence
 from alerting.verdict import Verdict, VerdictKind
-from daemon.durable import DurableDatabase
 from daemon.errors import StateError
+from daemon.failures.table import FAILURES, FailureTable
 from daemon.signals import Kind, SignalSpec
 from detectors.findings import Change, ChangeKind, Unit
 
@@ -120,6 +120,7 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE backtested (id TEXT PRIMARY KEY, payload TEXT NOT NULL);  -- alerts of a replay, to be judged
     """,
+    FAILURES,
 )
 
 MOST_PENDING = 2_000  # notifications that wait for a sink; a page that fires is above it
@@ -163,7 +164,7 @@ class Delivery:
     payload: str
 
 
-class StateDatabase(DurableDatabase):
+class StateDatabase(FailureTable):
     """The tables of `state.db`. Every method blocks, and raises StateError in one readable line."""
 
     def __init__(self, path: Path) -> None:
@@ -328,7 +329,7 @@ class StateDatabase(DurableDatabase):
         return dict(self._read("SELECT sink, count(*) FROM outbox WHERE state = 'pending' GROUP BY sink"))
 
     def prune(self, keep_rows: int = 10_000) -> int:
-        """Remove the oldest settled outbox rows, occurrences, changes, silences beyond `keep_rows`; return how many.
+        """Remove the oldest settled rows of each kind beyond `keep_rows`; return how many.
 
         By count, never by the clock; what is pending, fires or is still owed to somebody stays.
         """
@@ -353,7 +354,11 @@ class StateDatabase(DurableDatabase):
                 "DELETE FROM silences WHERE id NOT IN (SELECT id FROM silences ORDER BY ends_ms DESC LIMIT ?)",
                 (keep_rows,),
             )
-            return items.rowcount + occurrences.rowcount + changes.rowcount + silences.rowcount
+            failures = db.execute(
+                "DELETE FROM failures WHERE id NOT IN (SELECT id FROM failures ORDER BY time_ms DESC, id DESC LIMIT ?)",
+                (keep_rows,),
+            )
+            return sum(one.rowcount for one in (items, occurrences, changes, silences, failures))
 
         return self._write(work)
 

@@ -34,7 +34,8 @@ class HostPaths:
 class Noticed:
     """A change that a source has seen. `time_ms` is what the source says of it, None = just now.
 
-    `began` and `ended` name the unit whose run began or ended with it, "" = none.
+    `began` and `ended` name the unit whose run began or ended with it, "" = none. `about` is the unit that it befell,
+    so many `times`.
     """
 
     kind: ChangeKind
@@ -42,6 +43,8 @@ class Noticed:
     time_ms: int | None = None
     began: str = ""
     ended: str = ""
+    about: str = ""
+    times: int = 1
 
 
 class Collector(Protocol):

@@ -285,7 +285,8 @@ class UnitCollector:
         for unit in self._units.values():
             kills = unit.oom_kills()
             if kills > unit.kills:
-                self._noticed.append(Noticed(ChangeKind.OOM, f"the kernel killed a process of {unit.name} for memory"))
+                text = f"the kernel killed a process of {unit.name} for memory"
+                self._noticed.append(Noticed(ChangeKind.OOM, text, about=unit.name, times=kills - unit.kills))
             unit.kills = kills
 
 
