@@ -1,8 +1,8 @@
 """How long a TCP connection takes to configured targets and to the default gateway.
 
-Enters: targets "host:port" and /proc/net/route. Leaves: seconds to connect, and whether a target
-could be reached. A refused connection is an answer: the round trip is what is measured. Nothing
-is sent; the connection is closed at once.
+Enters: targets "host:port" and /proc/net/route. Leaves: seconds to connect, whether a target could be reached, and of
+a target that is a name, how long the resolver took for it the last time. A refused connection is an answer: the round
+trip is what is measured. Nothing is sent; the connection is closed at once.
 """
 
 import errno
@@ -42,14 +42,16 @@ def resolve(host: str, port: int) -> Address:
 
 @dataclass(slots=True)
 class _Target:
-    """Where to connect; `address` is None until a name is resolved."""
+    """Where to connect; `address` is None until a name is resolved, which took `resolve_seconds`, NaN = it failed."""
 
     host: str
     port: int
     connect: SignalSpec
     reachable: SignalSpec
+    resolve: SignalSpec
     address: Address | None = None
     is_name: bool = False
+    resolve_seconds: float = nan
     resolve_at_ns: int = 0
     answered: bool = False
     attempts: int = 0
@@ -110,6 +112,8 @@ class LatencyCollector:
                     self._gateway_again_ns = monotonic_ns + GATEWAY_AGAIN_NS
                 continue
             measured += [(target.connect, elapsed), (target.reachable, float(answers))]
+            if target.is_name:
+                measured.append((target.resolve, target.resolve_seconds))
         self._has_measured |= bool(measured)
         if not self._has_measured:
             raise NotAvailable("no latency target is configured and no gateway answers")
@@ -137,6 +141,7 @@ class LatencyCollector:
         ]
         for outcome in self._lane.run_each(calls, budget_seconds=self._connect_seconds):
             target = due[outcome.key]
+            target.resolve_seconds = outcome.seconds if outcome.error is None else nan
             if outcome.error is None:
                 target.address = outcome.value  # type: ignore[assignment]  # what the resolver returned
             # an address from before stays in use while the resolver is down
@@ -164,6 +169,7 @@ def _describe(resource: str, host: str, port: int) -> _Target:
         port,
         SignalSpec(prefix + "connect_seconds", Unit.SECONDS, Kind.GAUGE, "latency", resource),
         SignalSpec(prefix + "reachable", Unit.RATIO, Kind.GAUGE, "latency", resource),
+        SignalSpec(prefix + "resolve_seconds", Unit.SECONDS, Kind.GAUGE, "latency", f"name {host}"),
     )
     for family in (socket.AF_INET, socket.AF_INET6):
         try:

@@ -125,6 +125,28 @@ def test_a_resolver_that_hangs_or_knows_nothing_leaves_the_others_alone(tree, bu
     release.set()
 
 
+def test_how_long_a_name_took_stands_until_it_is_asked_again(tree, build, listening):
+    pauses = [0.05, None, 0.0]
+
+    def resolver(host, port):
+        pause = pauses.pop(0)
+        if pause is None:
+            raise socket.gaierror(-3, "temporary failure")
+        time.sleep(pause)
+        return socket.AF_INET, ("127.0.0.1", port)
+
+    latency = build(targets=[f"db.example:{listening}", f"127.0.0.1:{listening}"], resolver=resolver)
+    name = f"latency.db.example:{listening}.resolve_seconds"
+    first = tree.values(latency, 1000)
+    assert 0.05 <= first[name] < 0.3
+    assert f"latency.127.0.0.1:{listening}.resolve_seconds" not in first
+    assert tree.values(latency, 1030)[name] == first[name]
+    assert isnan(tree.values(latency, 1300)[name])
+    assert tree.values(latency, 1600)[name] < 0.05
+    spec = next(spec for spec, _ in latency.collect(1630 * SECOND) if spec.name == name)
+    assert spec.resource == "name db.example"
+
+
 def test_addresses_are_never_resolved(tree, build):
     def resolver(host, port):
         raise AssertionError("asked for an address")
