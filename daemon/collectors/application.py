@@ -138,7 +138,8 @@ class _Folder:
             if len(text) > MOST_BYTES:
                 raise CollectorError(f"{self._folder} holds more than {MOST_BYTES / 1e6:g} MB")
         if newest > self._stale_seconds:
-            what = f"nothing was written for {newest:.0f} s" if files else "there is no *.prom file"
+            most = f"at most {self._stale_seconds:.0f} s would be right"
+            what = f"nothing was written for {newest:.0f} s, {most}" if files else "there is no *.prom file"
             raise CollectorError(f"{self._folder}: {what}")
         return text
 

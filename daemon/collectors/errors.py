@@ -15,7 +15,7 @@ from daemon.signals import Kind, SignalSpec
 from detectors.findings import Unit
 
 
-class Source(StrEnum):
+class Speaker(StrEnum):
     """Who speaks: the kernel, systemd of a unit, or a program."""
 
     KERNEL = "kernel"
@@ -48,8 +48,8 @@ class KernelFamily(StrEnum):
 EXHAUSTED = "journal.exhausted"
 UNIT_FAILED, UNIT_RESTARTED = "units.failed", "units.restarted"
 COUNTED: tuple[str, ...] = (
-    *(f"{Source.KERNEL}.{one}" for one in (*KernelFamily, *Severity)),
-    *(f"{Source.JOURNAL}.{severity}" for severity in Severity),
+    *(f"{Speaker.KERNEL}.{one}" for one in (*KernelFamily, *Severity)),
+    *(f"{Speaker.JOURNAL}.{severity}" for severity in Severity),
     EXHAUSTED,
     UNIT_FAILED,
     UNIT_RESTARTED,

@@ -19,7 +19,7 @@ from daemon.collectors.errors import (
     ErrorCounts,
     KernelFamily,
     Severity,
-    Source,
+    Speaker,
 )
 from daemon.failures.journal import KERNEL, MAX_MESSAGE, RESTART_SCHEDULED, JournalEntry
 
@@ -96,9 +96,9 @@ _MASKED = re.compile(r"""(?P<quoted>"[^"]*"|'[^']*')|(?P<path>(?<![\w.])/[^\s,;:
 
 @dataclass(frozen=True, slots=True)
 class Belongs:
-    """Where a line belongs: `family` is one of a fixed set for each source. `counted` are names of COUNTED."""
+    """Where a line belongs: `family` is one of a fixed set for each speaker. `counted` are names of COUNTED."""
 
-    source: Source
+    speaker: Speaker
     family: str
     severity: Severity
     counted: tuple[str, ...]
@@ -131,11 +131,11 @@ def belongs_to(entry: JournalEntry) -> Belongs | None:
 def _of_program(entry: JournalEntry, text: str) -> Belongs | None:
     severity = severity_of(entry.priority)
     if _has(text, _EXHAUSTION):
-        counted = (EXHAUSTED, f"{Source.JOURNAL}.{severity}") if severity else (EXHAUSTED,)
-        return Belongs(Source.JOURNAL, "exhausted", severity or Severity.WARNING, counted)
+        counted = (EXHAUSTED, f"{Speaker.JOURNAL}.{severity}") if severity else (EXHAUSTED,)
+        return Belongs(Speaker.JOURNAL, "exhausted", severity or Severity.WARNING, counted)
     if severity is None or entry.identifier in _NOISE or _has(text, _NOISE_WORDS):
         return None
-    return Belongs(Source.JOURNAL, "other", severity, (f"{Source.JOURNAL}.{severity}",))
+    return Belongs(Speaker.JOURNAL, "other", severity, (f"{Speaker.JOURNAL}.{severity}",))
 
 
 def severity_of(priority: int) -> Severity | None:
@@ -157,7 +157,7 @@ def _of_kernel(priority: int, text: str) -> Belongs | None:
     family = next((family for family, words in _KERNEL_WORDS if _has(text, words)), None)
     begins = _KERNEL_BEGINS.match(text) if family is None else None
     name = family or (begins and begins.lastgroup) or KernelFamily.OTHER
-    return Belongs(Source.KERNEL, name, severity, (f"{Source.KERNEL}.{name}", f"{Source.KERNEL}.{severity}"))
+    return Belongs(Speaker.KERNEL, name, severity, (f"{Speaker.KERNEL}.{name}", f"{Speaker.KERNEL}.{severity}"))
 
 
 def _has(text: str, words: tuple[str, ...]) -> bool:
@@ -165,15 +165,15 @@ def _has(text: str, words: tuple[str, ...]) -> bool:
 
 
 def _of_unit(entry: JournalEntry) -> Belongs | None:
-    if entry.message_id == RESTART_SCHEDULED:
-        return Belongs(Source.UNITS, "restarted", Severity.WARNING, (UNIT_RESTARTED,))
     if entry.identifier != "systemd":
         return None
+    if entry.message_id == RESTART_SCHEDULED:
+        return Belongs(Speaker.UNITS, "restarted", Severity.WARNING, (UNIT_RESTARTED,))
     said = _FAILED.search(entry.message)
     if said is None:
         return None
     result = entry.result or said[1]
-    return Belongs(Source.UNITS, result if result in _RESULTS else "other", Severity.ERROR, (UNIT_FAILED,))
+    return Belongs(Speaker.UNITS, result if result in _RESULTS else "other", Severity.ERROR, (UNIT_FAILED,))
 
 
 @dataclass(slots=True)
@@ -227,7 +227,7 @@ class ErrorPatterns:
         self._redact = redact
         self._now_ms = now_ms
         self._lock = threading.Lock()
-        self._kept: dict[tuple[Source, str, Severity], _Kept] = {}
+        self._kept: dict[tuple[Speaker, str, Severity], _Kept] = {}
 
     def take(self, entries: Sequence[JournalEntry]) -> None:
         """Take in some lines. What was said long before now is kept as a message and not counted."""
@@ -240,7 +240,7 @@ class ErrorPatterns:
                     continue
                 if entry.time_ms >= now_ms - _OLD_MS:
                     counted += belongs.counted
-                key = (belongs.source, belongs.family, belongs.severity)
+                key = (belongs.speaker, belongs.family, belongs.severity)
                 self._kept.setdefault(key, _Kept(belongs)).keep(entry, now_ms // 1000)
         self._counts.add(counted)
 

@@ -66,7 +66,7 @@ def counted(counts):
 )
 def test_what_the_kernel_says(family, message):
     belongs = belongs_to(kernel(message))
-    assert (belongs.source, belongs.family, belongs.severity) == ("kernel", family, "error")
+    assert (belongs.speaker, belongs.family, belongs.severity) == ("kernel", family, "error")
     assert belongs.counted == (f"kernel.{family}", "kernel.error")
 
 
@@ -97,7 +97,7 @@ def test_severities_are_those_of_syslog():
 )
 def test_what_systemd_says_of_units(message, fields, family, names):
     belongs = belongs_to(line(message, **{"priority": 4, "identifier": "systemd", "about": "shop.service", **fields}))
-    assert (belongs.source, belongs.family, belongs.counted) == ("units", family, names)
+    assert (belongs.speaker, belongs.family, belongs.counted) == ("units", family, names)
 
 
 def test_one_failure_of_a_unit_is_counted_once():
