@@ -18,6 +18,8 @@ from daemon.failures.journal import KERNEL, JournalEntry
 from daemon.failures.record import FailureReport, Source
 from detectors.findings import FailureKind
 
+Found = re.Match[str]
+
 _MOST_VICTIMS = 32
 
 # mm/oom_kill.c: the first line says whose memory it was (since 5.0), the second that it is done.
@@ -39,7 +41,7 @@ _READ_ONLY = re.compile(
     r"|BTRFS \w+ \(device (?P<btrfs>[\w!.-]+)[ )].*forced readonly"
     r"|FAT-fs \((?P<fat>[\w!.-]+)\): Filesystem has been set read-only"
 )
-# arch/x86/kernel/cpu/mce, drivers/edac (UE = uncorrected), drivers/firmware/efi/cper.c
+# The x86 code of machine checks, drivers/edac (UE: not corrected), and the firmware's own records.
 _MACHINE = re.compile(
     r"Machine check events logged|Machine Check(?: Exception)?:|EDAC .*\b\d+ UE\b"
     r"|\[Hardware Error\]: event severity: (?:fatal|recoverable)"
@@ -62,6 +64,13 @@ class KernelLog:
         self._paths = paths
         self._redact = redact
         self._victims: OrderedDict[str, str] = OrderedDict()
+        self._readers: tuple[tuple[re.Pattern[str], Callable[[JournalEntry, Found], FailureReport | None]], ...] = (
+            (_KILLED, self._killed),
+            (_READ_ONLY, self._became_read_only),
+            (_IO, self._not_read),
+            (_HUNG, self._hangs),
+            (_MACHINE, self._machine),
+        )
 
     def report(self, entry: JournalEntry) -> FailureReport | None:
         """Return what the entry tells of a failure."""
@@ -75,37 +84,45 @@ class KernelLog:
         return None
 
     def _of_kernel(self, entry: JournalEntry) -> FailureReport | None:
-        text = entry.message
-        if victim := _VICTIM.search(text):
+        if victim := _VICTIM.search(entry.message):
             self._victims[victim["pid"]] = unit_of(victim["group"])
             while len(self._victims) > _MOST_VICTIMS:
                 self._victims.popitem(last=False)
             return None
-        if killed := _KILLED.search(text):
-            size = f", which had {int(killed['kb']) // 1024} MiB" if killed["kb"] else ""
-            detail = (
-                f"the kernel killed {printable(killed['name'].encode())} ({killed['pid']}) for want of memory{size}"
-            )
-            return _report(entry, FailureKind.OOM_KILL, self._victims.pop(killed["pid"], ""), detail)
-        if failed := _READ_ONLY.search(text):
-            return self._made(entry, FailureKind.FILESYSTEM_READ_ONLY, Source.KERNEL_LOG, self._mount(_first(failed)))
-        if (failed := _IO.search(text)) and not _EMPTY_DRIVES.match(_first(failed)):
-            return self._made(entry, FailureKind.IO_ERROR, Source.KERNEL_LOG, self._disk(_first(failed)))
-        if hung := _HUNG.search(text):
-            name = printable((hung["name"] or "").encode("utf-8", "backslashreplace"))
-            if not name:
-                return self._made(entry, FailureKind.HUNG_TASK, Source.KERNEL_LOG, "")
-            detail = f"{name} ({hung['pid']}) has waited for the kernel for more than {hung['seconds']} s"
-            return _report(entry, FailureKind.HUNG_TASK, name, detail)
-        if _MACHINE.search(text):
-            return self._made(entry, FailureKind.MACHINE_CHECK, Source.KERNEL_LOG, "")
+        for pattern, make in self._readers:
+            if found := pattern.search(entry.message):
+                return make(entry, found)
         return None
+
+    def _killed(self, entry: JournalEntry, found: Found) -> FailureReport:
+        size = f", which had {int(found['kb']) // 1024} MiB" if found["kb"] else ""
+        detail = f"the kernel killed {_named(found['name'])} ({found['pid']}) for want of memory{size}"
+        return _report(entry, FailureKind.OOM_KILL, self._victims.pop(found["pid"], ""), detail)
+
+    def _became_read_only(self, entry: JournalEntry, found: Found) -> FailureReport:
+        return self._made(entry, FailureKind.FILESYSTEM_READ_ONLY, Source.KERNEL_LOG, self._mount(_first(found)))
+
+    def _not_read(self, entry: JournalEntry, found: Found) -> FailureReport | None:
+        device = _first(found)
+        if _EMPTY_DRIVES.match(device):
+            return None
+        return self._made(entry, FailureKind.IO_ERROR, Source.KERNEL_LOG, self._disk(device))
+
+    def _hangs(self, entry: JournalEntry, found: Found) -> FailureReport:
+        if not found["name"]:
+            return self._made(entry, FailureKind.HUNG_TASK, Source.KERNEL_LOG, "")
+        name = _named(found["name"])
+        detail = f"{name} ({found['pid']}) has waited for the kernel for more than {found['seconds']} s"
+        return _report(entry, FailureKind.HUNG_TASK, name, detail)
+
+    def _machine(self, entry: JournalEntry, _found: Found) -> FailureReport:
+        return self._made(entry, FailureKind.MACHINE_CHECK, Source.KERNEL_LOG, "")
 
     def _made(
         self, entry: JournalEntry, kind: FailureKind, source: Source, resource: str, speaker: str = ""
     ) -> FailureReport:
         quoted = self._redact(plain(entry.message))
-        return _report(entry, kind, resource, f"{printable(speaker.encode())}: {quoted}" if speaker else quoted, source)
+        return _report(entry, kind, resource, f"{_named(speaker)}: {quoted}" if speaker else quoted, source)
 
     def _disk(self, kernel: str) -> str:
         """Return the whole disk of a partition, by the kernel's name: errors of both are of one disk."""
@@ -131,6 +148,10 @@ def _report(
     return FailureReport(kind, source, entry.cursor, entry.time_ms, entry.time_ms, resource, detail)
 
 
-def _first(found: re.Match[str]) -> str:
+def _named(name: str) -> str:
+    return printable(name.encode("utf-8", "backslashreplace"))
+
+
+def _first(found: Found) -> str:
     """Return the group that took part: each alternative has one."""
     return next(group for group in found.groups() if group is not None)

@@ -23,19 +23,19 @@ class MemoryKills:
 
     def __init__(self, paths: HostPaths) -> None:
         self._file = ProcFile(paths.proc / "vmstat")
-        self._boot, self._count, self._seen_ms = "", 0, 0
+        self._boot, self._count = "", 0
         self.problem = ""
 
     @property
     def state(self) -> str:
-        """Boot, counter and when it was looked at last and had changed."""
-        return f"{self._boot} {self._count} {self._seen_ms}" if self._boot else ""
+        """The boot and its counter, "" before the first look."""
+        return f"{self._boot} {self._count}" if self._boot else ""
 
     def restore(self, state: str) -> None:
         """Take up the state of an earlier process; what is not understood is left."""
-        words = state.split(" ")
-        if len(words) == 3 and words[1].isdecimal() and words[2].isdecimal():  # noqa: PLR2004 - as `state` has them
-            self._boot, self._count, self._seen_ms = words[0], int(words[1]), int(words[2])
+        boot, _, count = state.partition(" ")
+        if count.isdecimal():
+            self._boot, self._count = boot, int(count)
 
     def read(self) -> int | None:
         """Return the counter, None where there is none; blocks."""
@@ -49,16 +49,12 @@ class MemoryKills:
         return number
 
     def observe(self, count: int, now: Instant, last_ms: int) -> list[FailureReport]:
-        """Return one report for each kill since the last look, which was at `last_ms` if this process made it."""
+        """Return one report for each kill since the last look at `last_ms`, or since the boot where that is later."""
+        known, since_ms = self._count, last_ms
         if self._boot != now.boot_id:
-            # Of a boot of which we saw nothing: the kills before cannot be dated. The first look only remembers.
-            known, since_ms = (count, now.time_ms) if not self._boot else (0, now.time_ms - now.boottime_ns // 10**6)
-        else:
-            known, since_ms = self._count, max(last_ms, self._seen_ms)
-        self._boot = now.boot_id
-        if count == known and self._count == count:
-            return []
-        self._count, self._seen_ms = count, now.time_ms
+            since_ms = max(last_ms, now.time_ms - now.boottime_ns // 1_000_000)
+            known = 0 if self._boot else count  # the very first look only remembers: nobody knows when that was
+        self._boot, self._count = now.boot_id, count
         return [
             FailureReport(
                 FailureKind.OOM_KILL, Source.VMSTAT, f"{now.boot_id} {number}", since_ms, now.time_ms, "", _WANT

@@ -66,7 +66,7 @@ class FailureTable(DurableDatabase):
         return int(highest)
 
 
-def _event(  # noqa: PLR0913, PLR0917 - the columns
+def _event(  # noqa: PLR0917 - the columns
     number: int,
     kind: str,
     source: str,
