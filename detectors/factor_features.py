@@ -42,7 +42,7 @@ def levels(values: Floats) -> Floats:
     with np.errstate(over="ignore"):
         open_ended = np.log10(1 + amount / _SCALE) / 4
         level = np.where(LIMITED, values / _LIMIT, np.where(_FALLS, 1 / (1 + amount / _SCALE), open_ended))
-    return np.clip(level, 0.0, 1.5)
+    return np.asarray(np.clip(level, 0.0, 1.5))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,8 +105,8 @@ def features(values: Floats, interval_seconds: Floats | float) -> Float32:
     values = values[..., -SPAN:, :]
     blocks = levels(_blocks(values))  # (..., B, 32)
     recent = levels(values[..., -WINDOWS[-1] :, :])  # (..., W, 32)
-    there = np.isfinite(recent)
-    present = there[..., -WINDOWS[0] :, :].any(axis=-2)
+    there: NDArray[np.bool_] = np.isfinite(recent)
+    present = np.asarray(there[..., -WINDOWS[0] :, :].any(axis=-2))
     level = _mean(recent[..., -_NOW:, :])
     level = np.where(np.isfinite(level), level, _mean(recent[..., -WINDOWS[0] :, :]))
     level = np.where(present, level, 0.0)

@@ -200,6 +200,8 @@ def _worst(part: Floats, limit: float | None) -> int:
     One column is taken over all of its time: the fullest of each moment would jump from one file system to the next,
     and a small one that fills would be seen only once it has passed a large one that never changes.
     """
+    if not len(part):
+        return 0
     recent = part[-_RECENT:]
     there = np.isfinite(recent)
     count = np.maximum(there.sum(axis=0), 1)

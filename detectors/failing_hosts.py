@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from detectors.factor_features import SPAN, WINDOWS, features, levels, lines
 from detectors.factors import COUNT, PLACE
-from detectors.failing_kinds import EXHAUSTIBLE, FAULTS, HARMLESS, Episode, Scene
+from detectors.failing_kinds import FAULTS
+from detectors.failing_scene import EXHAUSTIBLE, Episode, Scene
+from detectors.harmless_kinds import HARMLESS
 
 Floats = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -31,6 +33,11 @@ _DAY = 86_400.0
 _KEPT = 28 * _DAY  # past failures count for so long
 _JUDGED = 240  # samples over which a resource's growth is judged
 _NOTABLE = 0.01
+
+_SHARES = (
+    "swap", "cpu", "disk", "cpu_pressure", "memory_pressure", "io_pressure", "retransmits", "unreachable", "anomaly",
+    "read_only",
+)  # fmt: skip
 
 # what a host may have no source for, together
 _GROUPS: tuple[tuple[float, tuple[str, ...]], ...] = (
@@ -256,8 +263,7 @@ def _followed(values: Floats, memory: float) -> Floats:
 
 def _bounded(values: Floats) -> None:
     """Bring everything back to what can be measured."""
-    shares = [PLACE[name] for name in (*EXHAUSTIBLE, "swap", "cpu", "disk", "cpu_pressure", "memory_pressure",
-                                       "io_pressure", "retransmits", "unreachable", "anomaly", "read_only")]  # fmt: skip
+    shares = [PLACE[name] for name in (*EXHAUSTIBLE, *_SHARES)]
     values[:, :, shares] = np.clip(values[:, :, shares], 0, 1)
     np.maximum(values, 0, out=values)
 

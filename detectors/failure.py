@@ -116,16 +116,16 @@ class FailureForecaster:
         told = self.base + (told - self.base) * worth / (worth + _PRIOR)
         told = np.minimum(told, CEILING - (CEILING - _CEILING_UNSEEN) / (1 + events))
         told[:, 1] = np.maximum(told[:, 0], told[:, 1])
-        return told
+        return np.asarray(told)
 
     def risk(
         self, values: NDArray[np.floating], interval_seconds: float, *, events: int = 0, about: Sequence[str] = ()
     ) -> Risk:
         """Return the risk of a host whose factors were `values` (T, 32); `about` (32,) names what each speaks of."""
-        values = np.asarray(values[-SPAN:], np.float64)
-        inputs = features(values, interval_seconds) if len(values) else np.zeros(INPUTS, np.float32)
+        known: Floats = np.asarray(values[-SPAN:], np.float64)
+        inputs = features(known, interval_seconds) if len(known) else np.zeros(INPUTS, np.float32)
         present = np.flatnonzero(inputs.reshape(COUNT, FEATURES)[:, PRESENT])
-        missing = self._missing(values, inputs, len(present))
+        missing = self._missing(known, inputs, len(present))
         basis = self._basis(events)
         if missing:
             return Risk(None, None, basis, len(present), events, missing)
@@ -135,7 +135,7 @@ class FailureForecaster:
             return Risk(None, None, basis, len(present), events, "the network gave no number")
         logits = _logit(told)
         hour, day = (_interval(logits[:, place], len(present), events) for place in (0, 1))
-        causes = self._causes(logits, present, values, interval_seconds, about or ("",) * COUNT)
+        causes = self._causes(logits, present, known, interval_seconds, about or ("",) * COUNT)
         return Risk(hour, day, basis, len(present), events, "", causes)
 
     def _missing(self, values: Floats, inputs: Float32, present: int) -> str:
@@ -215,20 +215,25 @@ def load_forecaster(folder: Path = SHIPPED, backend: Backend = NUMPY) -> Failure
     """Read a forecaster; what cannot be read leaves one without a network, whose `problem` says why."""
     try:
         network = _read_network(folder / NETWORK)
-        record = read_record(folder / CALIBRATION, "a calibration of format 1", CALIBRATION_MARKS)
-        if record.get("version") != VERSION:
-            raise ModelError(f"{folder / CALIBRATION}: of factors of version {record.get('version')}, not {VERSION}")
-        arrays = read_arrays(folder / CALIBRATION, record)
-        numbers, base = (np.asarray(arrays[name], np.float64) for name in ("beta", "base"))
-        if numbers.shape != (2, 3) or base.shape != (2,) or not np.isfinite(numbers).all():
-            raise ModelError(f"{folder / CALIBRATION}: not two calibrations")
-        taught = record.get("taught")
+        beta, base, taught = _read_calibration(folder / CALIBRATION)
     except (ModelError, KeyError, ValueError) as error:
         return FailureForecaster(problem=str(error))
     network.use(backend)
-    beta = tuple(BetaCalibration(*row) for row in numbers.tolist())
+    return FailureForecaster(network, beta, base, taught=taught)
+
+
+def _read_calibration(folder: Path) -> tuple[tuple[BetaCalibration, ...], tuple[float, float], int]:
+    record = read_record(folder, "a calibration of format 1", CALIBRATION_MARKS)
+    if record.get("version") != VERSION:
+        raise ModelError(f"{folder}: of factors of version {record.get('version')}, not {VERSION}")
+    arrays = read_arrays(folder, record)
+    numbers, base = (np.asarray(arrays[name], np.float64) for name in ("beta", "base"))
+    if numbers.shape != (2, 3) or base.shape != (2,) or not np.isfinite(numbers).all():
+        raise ModelError(f"{folder}: not two calibrations")
     hour, day = base.tolist()
-    return FailureForecaster(network, beta, (hour, day), taught=taught if isinstance(taught, int) else 0)
+    taught = record.get("taught")
+    beta = tuple(BetaCalibration(*row) for row in numbers.tolist())
+    return beta, (hour, day), taught if isinstance(taught, int) else 0
 
 
 def _read_network(folder: Path) -> Network:

@@ -92,7 +92,8 @@ def learned(
 def calibrations(raw: Floats, targets: Float32, weights: Float32) -> tuple[BetaCalibration, ...]:
     """Return the calibration of each of the network's outputs `raw` (N, 2), by moments that it has not seen."""
     came = targets.astype(np.float64)
-    return tuple(beta_calibration.fit(raw[:, place], came[:, place], weights) for place in range(raw.shape[1]))
+    counted = weights.astype(np.float64)
+    return tuple(beta_calibration.fit(raw[:, place], came[:, place], counted) for place in range(raw.shape[1]))
 
 
 def quality(risk: Floats, came: Floats, weights: Floats) -> dict[str, float]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detectors import factor_features, factors, failing_hosts, failing_kinds
+from detectors import factor_features, factors, failing_hosts, failing_kinds, failing_scene, harmless_kinds
 from detectors.failing_hosts import Moments, simulated
 from detectors.failure import SHIPPED, FailureForecaster, save
 from detectors.failure_learning import SETTINGS, calibrations, learned, quality
@@ -59,9 +59,10 @@ def forecaster_of(known: Moments, unseen: Moments, settings: Settings = SETTINGS
 def report(forecaster: FailureForecaster, judged: Moments) -> dict[str, float]:
     """Return what the forecaster is worth on hosts that it has not seen: `1h.auc_pr`, ..."""
     told = forecaster.probabilities(judged.inputs)
+    counted = judged.weights.astype(np.float64)
     out: dict[str, float] = {}
     for place, name in enumerate(("1h", "24h")):
-        found = quality(told[:, place], judged.targets[:, place].astype(np.float64), judged.weights)
+        found = quality(told[:, place], judged.targets[:, place].astype(np.float64), counted)
         out.update({f"{name}.{what}": round(value, 4) for what, value in found.items()})
     return out
 
@@ -79,7 +80,8 @@ def pretrain(target: Path, folder: Path, chunks: int = CHUNKS, settings: Setting
 
 def spare_folder() -> Path:
     """Return the folder of exactly what these sources make."""
-    words = "".join(inspect.getsource(one) for one in (factors, factor_features, failing_hosts, failing_kinds))
+    made_by = (factors, factor_features, failing_hosts, failing_kinds, failing_scene, harmless_kinds)
+    words = "".join(inspect.getsource(one) for one in made_by)
     folder = Path(tempfile.gettempdir()) / f"presaged-failing-{hashlib.sha256(words.encode()).hexdigest()[:16]}"
     folder.mkdir(exist_ok=True)
     return folder
