@@ -9,7 +9,7 @@ import fcntl
 import math
 import signal
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
@@ -43,12 +43,18 @@ from daemon.clock import Clock, Instant, SystemClock
 from daemon.collectors import CollectorContext, build_collectors
 from daemon.collectors.application import Asked
 from daemon.collectors.base import HostPaths
+from daemon.collectors.errors import ErrorCounts
 from daemon.collectors.network import link_speeds
 from daemon.config import Config, Loaded, load, split_address
 from daemon.culprits import Culprits
 from daemon.durable import bind_to_machine
 from daemon.errors import ConfigError, StateError
 from daemon.evidence import Evidence
+from daemon.failures.families import ErrorPatterns
+from daemon.failures.log import FailureLog
+from daemon.failures.record import FailureEvent
+from daemon.failures.routes import FailureRoutes
+from daemon.failures.watch import FailureWatch, Seen
 from daemon.forecast_answers import ForecastsAnswer
 from daemon.history import TIERS_SECONDS, History
 from daemon.host import describe_host
@@ -131,6 +137,9 @@ class App:
             await self._offload.run(self._restore_evidence, deadline_seconds=10.0, what="state.db")
             await self._offload.run(self._learning.restore, deadline_seconds=60.0, what="history.db")
             last = stores.history.last()
+            await self._offload.run(
+                lambda: self._failures.restore(last[1] if last else 0), deadline_seconds=10.0, what="state.db"
+            )
             if last is not None:
                 self._tick.resume(last[0], Instant(last[1], last[2], 0, last[3]))
             self._tick.seq = max(self._tick.seq, self._watch.number)  # a history set aside must not reuse model numbers
@@ -199,6 +208,8 @@ class App:
             drill=lambda words: self._tick.drill(words),  # noqa: PLW0108 - the tick is made after it
         )
         self._pipeline = self._alerts.pipeline
+        self._errors = ErrorCounts(lambda: self._failures.journal.problem)
+        self._patterns = ErrorPatterns(self._errors, redactor(config.privacy.log_text))
         self._sampler = Sampler(build_collectors(self._collector_context(config)))
         self._changes = ChangeLog(
             state=self._state,
@@ -246,6 +257,7 @@ class App:
             beat=self._alerts.beat,
             capacity=self._capacity,
         )
+        self._failures = self._watch_failures(config)
         self._scheduler = Scheduler(
             self._jobs(config), clock=self._clock, state=self._state, offload=self._offload, metrics=self._metrics
         )
@@ -259,12 +271,41 @@ class App:
             desk=self._alerts.desk,
             forecasts=self._list_forecasts,
             scraped=self._alerts.note_scrape,
+            more=FailureRoutes(
+                recent=self._list_failures,
+                sources=lambda: self._failures.sources,
+                mark=self._failures.mark,
+                now_ms=lambda: self._clock.now().time_ms,
+            ).table(),
             token=stores.token,
             allowed_hosts=(
                 split_address(config.http.listen)[0],
                 *config.http.allowed_hosts,
                 *filter(None, (urlsplit(config.http.external_url).hostname,)),
             ),
+        )
+
+    def _watch_failures(self, config: Config) -> FailureWatch:
+        log_text = config.privacy.log_text
+        return FailureWatch(
+            log=FailureLog(
+                table=self._state,
+                offload=self._offload,
+                counted=lambda kind: self._metrics.failure_events.labels(kind.value).inc(),
+                failed=lambda: self._metrics.failures.labels("failure_log").inc(),
+            ),
+            meta=self._state.meta,
+            offload=self._offload,
+            clock=self._clock,
+            paths=self._paths,
+            listeners=(self._patterns.take,),
+            redact=redactor(log_text),
+            redact_mark=redactor("full" if log_text == "full" else "redacted"),  # "none" is for other programs' words
+        )
+
+    async def _list_failures(self, limit: int) -> Sequence[FailureEvent]:
+        return await self._offload.run(
+            lambda: self._state.recent_failures(limit), deadline_seconds=5.0, what="failure log"
         )
 
     def _restore_evidence(self) -> None:
@@ -296,6 +337,7 @@ class App:
             exclude_interfaces=collectors.exclude_interfaces,
             latency_targets=collectors.latency.targets,
             applications=tuple(Asked(one.name, one.url, one.directory, one.metrics) for one in collectors.application),
+            errors=self._errors,
             disabled=frozenset(collectors.disable),
         )
 
@@ -377,6 +419,7 @@ class App:
                     group.create_task(self._tick.run(), name="tick"),
                     group.create_task(self._learning.run(), name="learning"),
                     group.create_task(self._forecasts.run(), name="forecasts"),
+                    group.create_task(self._failures.run(), name="failures"),
                     *self._alerts.start(group, self._is_ready),
                 ]
                 await self._scheduler.start()
@@ -415,6 +458,7 @@ class App:
         for task in running:
             task.cancel()
         await asyncio.wait(running, timeout=_LAST_TICK_SECONDS)
+        await self._failures.stop()
         await self._server.stop()
 
     def _reload(self) -> None:
@@ -448,6 +492,7 @@ class App:
         self._metrics.publish(snapshot, self._pipeline.counts, self._alerts.beats)
         self._learning.after_tick()
         self._forecasts.after_tick()
+        self._failures.after_tick(Seen(self._clock.now(), snapshot.values, snapshot.findings, snapshot.noticed))
         if first:
             seconds = (self._clock.now().time_ms - self._started_ms) / 1000
             _log.info("first_sample", signals=len(snapshot.values), after_seconds=round(seconds, 2))

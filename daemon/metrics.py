@@ -17,7 +17,7 @@ from alerting.outbox import SinkCounts
 from alerting.policy import Severity
 from daemon.capacity.series import capacity_families
 from daemon.snapshot import Snapshot
-from detectors.findings import Unit
+from detectors.findings import FailureKind, Unit
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
@@ -96,6 +96,11 @@ class Metrics:
             ("where",),
             registry=self._registry,
         )
+        self.failure_events = Counter(
+            "presaged_failure_events", "Failures of the host that were recorded.", ("kind",), registry=self._registry
+        )
+        for kind in FailureKind:  # a kind that has not come yet is 0, or the first of it would be no increase
+            self.failure_events.labels(kind.value)
         self._snapshots = _SnapshotCollector(version, backend, most_signals, most_resources, resets)
         self._registry.register(self._snapshots)
         ProcessCollector(registry=self._registry)

@@ -13,7 +13,7 @@ import ipaddress
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -78,7 +78,7 @@ def ensure_token(directory: Path, name: str = "token") -> str:
 
 
 class Server:
-    """Serves on one bound socket from `start` to `stop`."""
+    """Serves on one bound socket from `start` to `stop`. `more`: routes of parts that bring their own."""
 
     def __init__(
         self,
@@ -94,6 +94,7 @@ class Server:
             forecasts=[], problem=""
         ),
         scraped: Callable[[], None],
+        more: Sequence[web.RouteDef] = (),
         token: str,
         allowed_hosts: Collection[str],
     ) -> None:
@@ -119,6 +120,7 @@ class Server:
                 web.post("/api/v1/changes", self._mark_change),
                 web.get("/api/v1/forecasts", self._serve_forecasts),
                 *self._alert_routes.table(),
+                *more,
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS, handle_signals=False)
@@ -222,7 +224,7 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        api = "status, forecasts, changes, alerts, silences, drill and sinks"
+        api = "status, forecasts, changes, failures, alerts, silences, drill and sinks"
         text = f"not here; there is /metrics, /healthz, /readyz and, below /api/v1/, {api}\n"
         return web.Response(status=404, text=text)
 

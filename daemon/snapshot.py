@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from alerting.occurrence import Occurrence
 from daemon.capacity.state import CapacityState
+from daemon.collectors.base import Noticed
 from daemon.signals import SignalSpec
 from detectors.findings import Finding
 
@@ -44,7 +45,7 @@ class AnomalyState:
 class Snapshot:
     """One tick's result. `values` pairs every known signal with its last value, NaN = missing.
 
-    `muted` says why an alert that fires is not told now, by its id.
+    `muted` says why an alert that fires is not told now, by its id. `noticed`: what was changed on the host since.
     """
 
     seq: int
@@ -58,3 +59,4 @@ class Snapshot:
     alerts: tuple[Occurrence, ...]
     muted: Mapping[str, str] = field(default_factory=dict)
     capacity: CapacityState = field(default_factory=CapacityState)
+    noticed: tuple[Noticed, ...] = ()

@@ -176,6 +176,7 @@ class Tick:
             alerts=self._pipeline.active,
             muted=self._pipeline.muted,
             capacity=capacity,
+            noticed=round_.noticed,
         )
         self._publish(snapshot)
         return snapshot

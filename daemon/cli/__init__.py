@@ -19,6 +19,7 @@ from daemon.cli import (
     configuration,
     doctor,
     explain,
+    failures,
     forecast,
     imports,
     silences,
@@ -114,6 +115,18 @@ app.command(
     "mark-change",
     epilog=_examples(("presage mark-change 'deploy 42'", "before or after you do it")),
 )(changes.mark)
+
+app.command(
+    "failures",
+    epilog=_examples(
+        ("presage failures", "the newest 30"),
+        ("presage failures --json | jq '.failures[].detail'", "for programs"),
+    ),
+)(failures.show_failures)
+app.command(
+    "mark-failure",
+    epilog=_examples(("presage mark-failure --at 14:05 --what 'the raid lost a disk'", "what no log tells")),
+)(failures.mark)
 
 app.command(
     "alerts",

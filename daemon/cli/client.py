@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import quote
@@ -30,6 +31,7 @@ from daemon.alert_answers import (
 from daemon.api import AlertAnswer, ChangeAnswer, ChangesAnswer, StatusAnswer
 from daemon.config import Loaded, split_address
 from daemon.errors import DaemonError, NotRunning
+from daemon.failures.answers import FailureAnswer, FailuresAnswer
 from daemon.forecast_answers import ForecastsAnswer, ProblemAnswer
 
 _SECONDS = 5.0
@@ -63,6 +65,17 @@ def fetch_forecasts(loaded: Loaded, resource: str | None = None) -> tuple[Foreca
 def mark_change(loaded: Loaded, text: str) -> ChangeAnswer:
     """Tell the daemon of a change. Raises DaemonError."""
     return _ask(loaded, "/api/v1/changes", ChangeAnswer, "POST", {"text": text})[0]
+
+
+def fetch_failures(loaded: Loaded, limit: int) -> tuple[FailuresAnswer, bytes]:
+    """Return the newest failures of the host, and the same as the JSON. Raises DaemonError."""
+    return _ask(loaded, f"/api/v1/failures?limit={limit}", FailuresAnswer)
+
+
+def mark_failure(loaded: Loaded, what: str, at: datetime | None) -> FailureAnswer:
+    """Tell the daemon of a failure, now where `at` is None. Raises DaemonError."""
+    sent = {"what": what, "at": None if at is None else at.isoformat()}
+    return _ask(loaded, "/api/v1/failures", FailureAnswer, "POST", sent)[0]
 
 
 def fetch_alerts(loaded: Loaded, limit: int) -> AlertsAnswer:

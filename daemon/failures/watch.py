@@ -60,7 +60,7 @@ class SourceState:
 
 
 class FailureWatch:
-    """Runs until it is cancelled. `listeners` are given every entry of the journal, in order, once a process.
+    """Runs until it is cancelled. `listeners` are given all that is read of the journal, in order.
 
     `redact` is done to what other programs say, `redact_mark` to what an operator says.
     """
@@ -75,7 +75,7 @@ class FailureWatch:
         paths: HostPaths,
         redact: Callable[[str], str],
         redact_mark: Callable[[str], str],
-        listeners: Sequence[Callable[[JournalEntry], None]] = (),
+        listeners: Sequence[Callable[[Sequence[JournalEntry]], None]] = (),
     ) -> None:
         self.log = log
         self._meta = meta
@@ -115,7 +115,7 @@ class FailureWatch:
         self.log.keep(_BOOT, running(now.boot_id), at_once=True)
 
     def after_tick(self, seen: Seen) -> None:
-        """Put down what a tick has shown. Where it is not looked at for long, the oldest goes: the newest tells as much."""
+        """Put down what a tick has shown. Where it is not looked at for long, the oldest goes."""
         if self._seen.full():
             self._seen.get_nowait()
         self._seen.put_nowait(seen)
@@ -158,9 +158,9 @@ class FailureWatch:
         )
 
     async def _take(self, entries: Sequence[JournalEntry]) -> None:
+        for listen in self._listeners:
+            listen(entries)
         for entry in entries:
-            for listen in self._listeners:
-                listen(entry)
             if self.units.take(entry):
                 self._ask.set()
             report = self._kernel.report(entry)
@@ -213,5 +213,5 @@ class FailureWatch:
                 self.log.keep(key, source.state, at_once=True)
             await self.log.settle()
 
-    def _look(self, is_smart_due: bool) -> tuple[int | None, dict[str, DiskState]]:  # noqa: FBT001 - for partial
+    def _look(self, is_smart_due: bool) -> tuple[int | None, dict[str, DiskState]]:
         return self._kills.read(), self._smart.read() if is_smart_due else {}
