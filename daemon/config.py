@@ -30,7 +30,7 @@ SYSTEM_FILE = Path("/etc/presaged/config.toml")
 # `daemon.collectors.NAMES` again (a test compares them): `presage` reads the configuration without loading NumPy.
 COLLECTOR_NAMES = (
     "cpu", "memory", "pressure", "disk", "filesystem", "network", "tcp", "kernel", "process", "temperature",
-    "latency", "unit", "changes", "errors", "self", "application",
+    "latency", "unit", "limits", "changes", "errors", "self", "application",
 )  # fmt: skip
 
 

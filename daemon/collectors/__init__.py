@@ -17,6 +17,7 @@ from daemon.collectors.filesystem import FilesystemCollector
 from daemon.collectors.itself import SelfCollector
 from daemon.collectors.kernel import KernelCollector
 from daemon.collectors.latency import LatencyCollector
+from daemon.collectors.limits import LimitsCollector
 from daemon.collectors.memory import MemoryCollector
 from daemon.collectors.network import NetworkCollector
 from daemon.collectors.pressure import PressureCollector
@@ -70,6 +71,7 @@ _BUILDERS: dict[str, Callable[[CollectorContext], Collector]] = {
         paths=c.paths, targets=c.latency_targets, connect_seconds=min(1.0, c.gap_seconds / 10)
     ),
     "unit": lambda c: UnitCollector(paths=c.paths, gap_seconds=c.gap_seconds),
+    "limits": lambda c: LimitsCollector(paths=c.paths),
     "changes": lambda c: ChangesCollector(
         paths=c.paths,
         exclude_mounts=c.exclude_mounts,

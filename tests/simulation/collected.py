@@ -7,7 +7,7 @@ from daemon.collectors import CollectorContext, build_collectors
 from daemon.collectors.base import HostPaths
 from daemon.collectors.filesystem import FilesystemCollector
 
-UNMAPPED = frozenset({"temperature", "latency", "unit", "changes", "self", "filesystem"})
+UNMAPPED = frozenset({"temperature", "latency", "unit", "limits", "changes", "errors", "self", "filesystem"})
 # The kernel adds up nanoseconds of all processors and shows them in jiffies; the exporter shows each
 # processor's jiffies: six kinds of busy time that may each be a jiffy off, of 3,000 in 30 seconds.
 TOGETHER = {f"cpu.{name}" for name in ("busy", "user", "system", "iowait", "steal", "irq")}
