@@ -84,7 +84,11 @@ class ErrorCounts:
 
 
 class ErrorsCollector:
-    """Rates of what was counted; `counts` is None where nobody follows a journal."""
+    """Rates of what was counted; `counts` is None where nobody follows a journal.
+
+    They are available from the second round on in which the journal is followed: an attempt that fails at once, again
+    and again, must not look like a source that stops.
+    """
 
     name = "errors"
     deadline_seconds = 1.0
@@ -92,15 +96,21 @@ class ErrorsCollector:
     def __init__(self, *, counts: ErrorCounts | None, gap_seconds: float) -> None:
         self._counts = counts
         self._rates = Rates(gap_seconds)
+        self._is_followed = False
 
     def collect(self, monotonic_ns: int) -> Sequence[Measurement]:
         """Return the rates since the last round. Raises NotAvailable with the reason."""
         problem = "nobody follows the journal" if self._counts is None else self._counts.problem()
         if self._counts is None or problem:
+            self._is_followed = False
             raise NotAvailable(problem)
         self._rates.begin(monotonic_ns)
         totals = self._counts.totals()
-        return [(spec, self._rates.per_second(name, totals[name])) for name, spec in _SPECS.items()]
+        measured = [(spec, self._rates.per_second(name, totals[name])) for name, spec in _SPECS.items()]
+        if not self._is_followed:
+            self._is_followed = True
+            raise NotAvailable("it is followed from now on")
+        return measured
 
     def close(self) -> None:
         """There is nothing to give back."""

@@ -1,8 +1,8 @@
 """What each unit and container takes and how long it waits: processor, memory, disk, from cgroup version 2.
 
-Enters: the tree of control groups. Leaves: no signals, for a hundred units would crowd out the host's
-own and come and go with every deployment; instead `latest`, the 20 that take most and the rest in one,
-as evidence for the sentence, and the units that came, went or lost a process for want of memory.
+Enters: the tree of control groups. Leaves: no signals of a unit, for a hundred would crowd out the host's own and come
+and go with every deployment; instead `latest`, the 20 that take most and the rest in one, as evidence for the sentence,
+and the units that came, went or lost a process for want of memory. The one signal is how often units begin anew.
 """
 
 import os
@@ -16,11 +16,13 @@ from daemon.collectors.base import HostPaths, Measurement, Noticed, ProcFile, un
 from daemon.collectors.unit_name import is_group, name_of
 from daemon.errors import CollectorError, NotAvailable
 from daemon.rates import Rates
-from detectors.findings import WAITS, ChangeKind, Resource
+from daemon.signals import Kind, SignalSpec
+from detectors.findings import WAITS, ChangeKind, Resource, Unit
 
 MAX_UNITS = 128  # read one by one; what the others take is in the sums of their slices
 SHOWN_UNITS = 20
 REST = ""
+RESTARTS = SignalSpec("units.restarts_per_second", Unit.PER_SECOND, Kind.RATE, "units")
 
 _MAX_GROUPS = 256
 _MAX_DEPTH = 8
@@ -137,11 +139,14 @@ class UnitCollector:
         self._rounds = 0
         self._had_units = False
         self._noticed: list[Noticed] = []
+        self._looks = self._restarts = 0
+        self._ended: dict[str, int] = {}
         self.latest: UnitRound | None = None
         self.dropped_units = 0
 
     def collect(self, monotonic_ns: int) -> Sequence[Measurement]:
-        """Read every unit; the answer is in `latest`."""
+        """Read every unit; what each takes is in `latest`."""
+        self._looks += 1
         if self._rounds % _WALK_ROUNDS == 0 or self._has_changed():
             self._walk()
         self._rounds += 1
@@ -156,7 +161,7 @@ class UnitCollector:
         self._read(self._units)
         self._note_kills()
         self.latest = self._round()
-        return ()
+        return ((RESTARTS, self._rates.per_second(RESTARTS.name, self._restarts)),)
 
     def notices(self) -> Sequence[Noticed]:
         """Hand over what was noticed since the last call."""
@@ -267,12 +272,16 @@ class UnitCollector:
                 groups[name] = _Group(path, name, inode).open()
 
     def _note_moves(self, before: Mapping[str, int], now: Mapping[str, int]) -> None:
+        """Tell which units came and went; one that is back in the next round was restarted: a timer waits longer."""
+        back = {name for name, looks in self._ended.items() if looks == self._looks - 1}
+        self._ended = dict.fromkeys(before.keys() - now.keys(), self._looks)
         for name in sorted(before.keys() | now.keys()):
             if _is_transient(name) or before.get(name) == now.get(name):
                 continue
             verb = "restarted" if name in before and name in now else "started" if name in now else "stopped"
-            began, ended = (name if verb == word else "" for word in ("started", "stopped"))
-            self._noticed.append(Noticed(ChangeKind.UNIT, f"{name} {verb}", began=began, ended=ended))
+            self._restarts += verb == "restarted" or (verb == "started" and name in back)
+            came, went = (name if verb == word else "" for word in ("started", "stopped"))
+            self._noticed.append(Noticed(ChangeKind.UNIT, f"{name} {verb}", began=came, ended=went))
 
     def _note_kills(self) -> None:
         """Name the units that lost a process; their slices are asked first, as the kernel counts upwards."""

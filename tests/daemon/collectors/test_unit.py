@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.collectors.base import HostPaths
-from daemon.collectors.unit import MAX_UNITS, REST, SHOWN_UNITS, UnitCollector
+from daemon.collectors.unit import MAX_UNITS, REST, RESTARTS, SHOWN_UNITS, UnitCollector
 from daemon.collectors.unit_name import cgroup_path, is_group, name_of, unit_of
 from daemon.errors import CollectorError, NotAvailable
 from detectors.findings import WAITS, Resource
@@ -71,7 +71,7 @@ def test_shares_of_the_hosts_use(groups, collector):
         groups.set("system.slice", cpu=cpu + second * 0.2, read=read * 2, written=written + second * 290)
         groups.set("system.slice/db.service", cpu=cpu, memory=512_000, read=read, written=written)
         groups.set("system.slice/web.service", cpu=second * 0.1, memory=102_400, read=0, written=second * 145)
-        assert collector.collect(second * 10**9) == ()
+        assert [spec for spec, _ in collector.collect(second * 10**9)] == [RESTARTS]
     shares, totals = collector.latest.shares, collector.latest.totals
     assert shares["db.service"][Resource.CPU] == pytest.approx(0.75)
     assert shares["db.service"][Resource.MEMORY] == 0.5
@@ -215,6 +215,29 @@ def test_without_units_there_is_no_such_source(tree, collector):
     tree.write("sys/fs/cgroup/cgroup.controllers", "")
     with pytest.raises(NotAvailable):
         collector.collect(0)
+
+
+def test_a_unit_that_is_back_at_once_was_restarted_and_one_that_a_timer_starts_was_not(groups, collector, tree):
+    def collect(second):
+        return tree.values(collector, second)["units.restarts_per_second"]
+
+    groups.set("system.slice/db.service")
+    groups.set("system.slice/shop.service")
+    assert math.isnan(collect(0))
+    groups.remove("system.slice/shop.service")
+    assert collect(10) == 0.0
+    groups.set("system.slice/shop.service")
+    assert collect(20) == 0.1
+    groups.remove("system.slice/shop.service")
+    assert [collect(second) for second in (30, 40)] == [0.0, 0.0]
+    groups.set("system.slice/shop.service")
+    assert collect(50) == 0.0
+    (groups.top / "system.slice/shop.service").rename(groups.top / "system.slice/old.service")  # it keeps its inode
+    groups.set("system.slice/shop.service")
+    groups.remove("system.slice/old.service")
+    rates = [collect(second) for second in range(60, 170, 10)]  # a walk at the tenth round sees it
+    assert sorted(rates) == [0.0] * 10 + [0.1]
+    assert sum(one.text == "shop.service restarted" for one in collector.notices()) == 1
 
 
 def test_when_the_last_unit_goes_the_source_has_not_failed(groups, collector):
