@@ -1,10 +1,11 @@
 """How near units are to limits of their own: memory of a control group, open files of a process.
 
-Enters: processes and control groups of version 1 or 2. Leaves: ratios of those units that have used a tenth of a limit,
-at most 8 of each kind; one that is followed stays until it goes, so that what is learned of it is of one thing. Other
-units have no signals: they are evidence, see `unit`. Page cache is no use of memory, for the kernel takes it back
-first. What it costs is bounded: on a host with thousands of processes it looks at some of them a round, at the followed
-ones always. Without privileges open files are counted since Linux 6.2.
+Enters: processes and control groups of version 1 or 2. Leaves: ratios of those units that have used a tenth of a limit
+for five rounds, at most 8 of each kind: jobs of a moment would fill the table of signals. One that is followed stays
+until it goes, so that what is learned of it is of one thing. Other units have no signals: they are evidence, see `unit`.
+Page cache is no use of memory, for the kernel takes it back first. What it costs is bounded: on a host with thousands
+of processes it looks at some of them a round, at the fullest ones always. Without privileges open files are counted
+since Linux 6.2.
 """
 
 import os
@@ -21,6 +22,7 @@ from detectors.findings import Unit
 
 FOLLOWED = 8  # of each kind
 LEAST_USED = 0.1
+ROUNDS = 5  # before one is followed
 BUDGET_SECONDS = 0.003  # of processor time
 
 _MOST_NEAR = 64  # processes that are looked at in every round
@@ -50,14 +52,17 @@ class _Chosen:
 
     what: str
     specs: dict[str, SignalSpec] = field(default_factory=dict)
+    rounds: dict[str, int] = field(default_factory=dict)
 
     def measure(self, used: Mapping[str, float]) -> list[Measurement]:
         """Return the shares `used` of the units that are followed; a fuller one takes the place of the emptiest."""
         for name in self.specs.keys() - used.keys():
             del self.specs[name]
-        for name in sorted(used.keys() - self.specs.keys(), key=lambda name: -used[name]):
-            if used[name] < LEAST_USED:
-                break
+        near = {name for name, share in used.items() if share >= LEAST_USED and name not in self.specs}
+        self.rounds = {name: self.rounds.get(name, 0) + 1 for name in near}
+        for name in sorted(near, key=lambda name: -used[name]):
+            if self.rounds[name] < ROUNDS:
+                continue
             if len(self.specs) >= FOLLOWED:
                 emptiest = min(self.specs, key=lambda name: used[name])
                 if used[emptiest] >= used[name]:
