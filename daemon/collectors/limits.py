@@ -2,7 +2,7 @@
 
 Enters: processes and control groups of version 1 or 2. Leaves: ratios of those units that have used a tenth of a limit
 for five rounds, at most 8 of each kind: jobs of a moment would fill the table of signals. One that is followed stays
-until it goes, so that what is learned of it is of one thing. Other units have no signals: they are evidence, see `unit`.
+until it goes, so that what is learned of it is of one thing. Other units have no signals: they are evidence.
 Page cache is no use of memory, for the kernel takes it back first. What it costs is bounded: on a host with thousands
 of processes it looks at some of them a round, at the fullest ones always. Without privileges open files are counted
 since Linux 6.2.
