@@ -127,8 +127,8 @@ class JournalFollower:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     process.kill()
-                with suppress(TimeoutError):  # it waits for the pipes too, which a child of the child may hold
-                    await asyncio.wait_for(process.wait(), _END_SECONDS)
+                with suppress(TimeoutError):  # a child of the child may hold the pipes
+                    await asyncio.wait_for(_drained(process), _END_SECONDS)
 
     async def _read(self, stream: asyncio.StreamReader, take: Take) -> bool:
         """Take up the lines of `stream` until it ends; tell whether it was left because it comes too fast."""
@@ -232,6 +232,13 @@ def _from(position: str) -> str:
     """Return the option to begin at `position`. The entry itself comes once more: one that is gone skips no other."""
     seconds, _, cursor = position.partition(" ")
     return f"--cursor={cursor}" if cursor else f"--since=@{seconds}"
+
+
+async def _drained(process: asyncio.subprocess.Process) -> None:
+    """Read what a killed child left: asyncio waits for the end of a pipe that nobody reads."""
+    while process.stdout and await process.stdout.read(_READ_BYTES):
+        pass
+    await process.wait()
 
 
 async def _last_line(stream: asyncio.StreamReader) -> str:

@@ -31,14 +31,14 @@ _IO = re.compile(
     r"|Buffer I/O error on dev(?:ice)? (?P<buffer>[\w!.-]+)"
     r"|EXT[234]-fs error \(device (?P<ext>[\w!.-]+)\)"
     r"|XFS \((?P<xfs>[\w!.-]+)\): (?:metadata I/O error|Metadata corruption)"
-    r"|BTRFS (?:error|critical) \(device (?P<btrfs>[\w!.-]+)[ )]"
+    r"|BTRFS (?:error|critical) \(device (?P<btrfs>[\w!.-]+)[ ):]"
     r"|nvme (?P<nvme>nvme\d+): (?:I/O .*timeout|controller is down|Device not ready)"
 )
 _EMPTY_DRIVES = re.compile(r"(?:fd|sr|ram)\d")  # a drive without a disk answers every probe with an error
 _READ_ONLY = re.compile(
     r"EXT[234]-fs \((?P<ext>[\w!.-]+)\): Remounting filesystem read-only"
     r"|XFS \((?P<xfs>[\w!.-]+)\): .*(?:Shutting down filesystem|Filesystem has been shut down)"
-    r"|BTRFS \w+ \(device (?P<btrfs>[\w!.-]+)[ )].*forced readonly"
+    r"|BTRFS \w+ \(device (?P<btrfs>[\w!.-]+)[ ):].*forced readonly"
     r"|FAT-fs \((?P<fat>[\w!.-]+)\): Filesystem has been set read-only"
 )
 # The x86 code of machine checks, drivers/edac (UE: not corrected), and the firmware's own records.
