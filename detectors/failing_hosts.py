@@ -128,7 +128,7 @@ def moments(known: Hosts, seed: int, first: int = 0) -> Moments:
         at = random.integers(episode.begin + 1, max(last, episode.begin + 1) + 1, _EPISODE)
         at = np.concatenate([at, random.integers(20, max(episode.begin, 20) + 1, _BEFORE)])
         at = np.maximum(at, 5)
-        windows = np.stack([_window(values, int(one)) for one in at])
+        windows = np.stack([window(values, int(one)) for one in at])
         interval = known.interval_seconds
         left = (episode.failed - at) * interval
         found.append(
@@ -164,7 +164,7 @@ def _joined(found: Sequence[Moments]) -> Moments:
     return Moments(*(np.concatenate([getattr(one, name.name) for one in found]) for name in fields(Moments)))
 
 
-def _window(values: Floats, at: int) -> Floats:
+def window(values: Floats, at: int) -> Floats:
     """Return the samples (2880, 32) up to `at`, NaN before the first."""
     out = np.full((SPAN, COUNT), np.nan)
     known = values[max(at + 1 - SPAN, 0) : at + 1]
@@ -236,8 +236,8 @@ def _ordinary(random: Random, count: int, interval_seconds: float) -> Floats:
         "interface_errors": some(0.15) * wide(0.01, 5) * random.random(size),
         "resets": rare(wide(0.02, 1.0)) * wide(0.01, 1),
         "temperature": base(28, 60) + base(5, 25) * _followed(0.05 * load, 0.95) + 0.5 * np.round(brief),
-        "restarts": (random.random(size) < some(0.3) * 2e-4) / interval_seconds,
-        "kernel_errors": (random.random(size) < some(0.2) * wide(1e-4, 3e-3)) / interval_seconds,
+        "restarts": (random.random(size) < some(0.5) * wide(5e-5, 1e-3)) / interval_seconds,
+        "kernel_errors": (random.random(size) < some(0.5) * wide(1e-4, 1e-2)) / interval_seconds,
         "journal_errors": rare(wide(1e-3, 0.2)) * wide(0.01, 1),
         "unreachable": np.maximum(random.random(size) < some(0.4) * wide(1e-4, 0.02), some(0.03)),
         "anomaly": 0.25 + 0.1 * lasting + 0.05 * brief + 0.3 * rare(np.full((count, 1), 0.003)),

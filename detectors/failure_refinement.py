@@ -22,11 +22,11 @@ Floats = NDArray[np.float64]
 
 REPLAYED = 240  # simulated hosts to learn with, as many to calibrate by, and to judge by
 _FIRST_SEED = 900
-_SHARE = 0.5  # of all weight that the host's own moments have
+_SHARE = 0.4  # of all weight that the host's own moments have
 _TRAINED = 0.7  # of the host's moments; by the newest it is judged
 _LOSES = 0.03  # of AUC-PR on simulated hosts: what refinement may cost
 _WORSE = 0.02  # of ECE
-REFINING: Settings = replace(SETTINGS, optimizer=AdamW(rate=2e-4, weight_decay=0.01), epochs=6)
+REFINING: Settings = replace(SETTINGS, optimizer=AdamW(rate=2e-4, weight_decay=0.01), epochs=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ def refine(
             settings,
             weights=np.concatenate([replayed.weights, own]),
             base=forecaster.network,
+            share_mixed=0.0,  # the signs of one host are its own
             backend=forecaster.network.backend,
         )
     except DivergenceError as error:

@@ -181,15 +181,15 @@ def _quiet(scene: Scene) -> Episode:
 
 HARMLESS: Mapping[str, tuple[float, Kind]] = MappingProxyType(
     {
-        **{f"{name}_stops": (0.7, _stops(name)) for name in EXHAUSTIBLE},
+        **{f"{name}_stops": (1.8, _stops(name)) for name in EXHAUSTIBLE},
         "sawtooth": (4.0, _sawtooth),
-        "stress": (9.0, _stress),
+        "stress": (11.0, _stress),
         "paging": (2.0, _paging),
         "hot": (1.5, _hot),
         "deploy": (3.0, _deploy),
         "flaky": (2.0, _flaky),
         "chatter": (3.0, _chatter),
-        "backup": (2.5, _backup),
+        "backup": (3.5, _backup),
         "full_for_long": (2.0, _full_for_long),
         "quiet": (12.0, _quiet),
     }

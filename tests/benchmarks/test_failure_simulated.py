@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from benchmarks import failure_simulated
+from benchmarks.failure_simulated import FOLDS, highest, interval, leads, never_trained_on, shipped_live
+from detectors import failure_pretraining
+from detectors.failing_hosts import simulated
+from detectors.failing_kinds import FAULTS
+from detectors.failure import shipped
+
+
+def test_every_kind_that_announces_itself_is_left_out_once():
+    left_out = [kind for fold in FOLDS for kind in fold]
+    assert sorted(left_out) == sorted(set(FAULTS) - {"again", "sudden"})
+
+
+def test_the_interval_of_what_is_better_lies_above_zero_and_of_the_rule_itself_around_it():
+    found = simulated(80, 72)
+    truth = found.targets[:, 0].astype(float)
+    low, high = interval(found, truth, draws=50)
+    assert 0 < low < high <= 1
+    assert interval(found, found.rule, draws=20) == (0, 0)
+
+
+def test_a_lead_is_what_is_left_of_the_run_up():
+    found = leads(shipped(), "unit_memory", 1.0, 3)
+    assert ((found >= 0) & (found < 1)).all()
+    top = highest(shipped(), "quiet", 1.0, 3)
+    assert ((top >= 0) & (top < 0.98)).all()
+
+
+def test_all_rows_come(monkeypatch, tmp_path):
+    monkeypatch.setattr(failure_pretraining, "HOSTS", 48)
+    monkeypatch.setattr(failure_simulated, "FOLDS", FOLDS[:1])
+    monkeypatch.setattr(failure_simulated, "JUDGING", range(200, 201))
+    monkeypatch.setattr(failure_simulated, "spare_folder", lambda: tmp_path)
+    rows = never_trained_on(chunks=1)
+    assert [row.metric for row in rows[:4]][0] == "AUC-PR within 1 h"
+    assert all(np.isfinite(row.ours) for row in rows)
+    assert len(rows) == 7
+
+
+@pytest.mark.parametrize("what", ["_SOURCES", "_NOTHING"])
+def test_the_shipped_network_is_watched_at_both_intervals(monkeypatch, what):
+    monkeypatch.setattr(failure_simulated, "_SOURCES", {"memory": "unit_memory"} if what == "_SOURCES" else {})
+    monkeypatch.setattr(failure_simulated, "_NOTHING", ("quiet",) if what == "_NOTHING" else ())
+    rows = shipped_live(2)
+    assert {row.case.rsplit(" at ")[-1] for row in rows} == {"1 s", "30 s"}
