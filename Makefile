@@ -38,9 +38,11 @@ e2e-anomaly: .venv/ready  ## eleven faults really injected on this host, as root
 	@echo "Watching this host for half an hour, then one fault after the other ..."
 	@$(BIN)/python tests/e2e/anomaly.py $(ARGS)
 
-pretrain: .venv/ready  ## make the shipped capacity network and intervals out of simulated resources; 15 minutes
+pretrain: .venv/ready  ## make the shipped networks of capacity and failure out of simulations; 25 minutes
 	@echo "Learning from simulated resources, into detectors/pretrained/capacity (one core) ..."
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m detectors.pretraining
+	@echo "Learning from simulated hosts, into detectors/pretrained/failure (one core) ..."
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m detectors.failure_pretraining
 
 wheel: .venv/ready .venv/wheel-ready  ## wheels with compiled kernels for x86_64 and aarch64, in dist/
 	@echo "Building the wheels into dist/ (about a minute) ..."
