@@ -44,7 +44,7 @@ class KernelFamily(StrEnum):
     OTHER = "other"
 
 
-# Programs that came to the end of space, memory, descriptors or processes, at whatever severity they say so.
+# Programs that came to the end of space, memory, descriptors or processes.
 EXHAUSTED = "journal.exhausted"
 UNIT_FAILED, UNIT_RESTARTED = "units.failed", "units.restarted"
 COUNTED: tuple[str, ...] = (

@@ -50,16 +50,7 @@ _KERNEL_WORDS: tuple[tuple[KernelFamily, tuple[str, ...]], ...] = (
     ),
     (
         KernelFamily.HARDWARE,
-        (
-            "machine check",
-            "mce: ",
-            "hardware error",
-            "edac ",
-            "aer: ",
-            "pcie bus error",
-            "uncorrect",
-            "corrected error",
-        ),
+        ("machine check", "mce: ", "hardware error", "edac ", ": aer: ", "bus error", "uncorrect", "corrected error"),
     ),
     (
         KernelFamily.MEMORY,
