@@ -19,6 +19,7 @@ from detectors.findings import FailureKind
 _ASK_SECONDS = 5.0
 _MOST_BYTES = 1 << 20
 _FAILED = "failed"
+_MANAGER = "init.scope"  # as journald itself says of who speaks: no other program can
 _OOM = "oom-kill"
 _STOP_MS = 120_000  # systemd waits so long for the rest of a unit that lost a process
 _HELD_MS = 90_000  # RestartSec is seldom longer
@@ -103,7 +104,7 @@ class FailedUnits:
     def take(self, entry: JournalEntry) -> bool:
         """Take in an entry; tell whether it is time to ask."""
         unit = entry.about
-        if entry.transport != "journal" or not unit or entry.identifier != "systemd":
+        if entry.unit != _MANAGER or not unit:
             return False
         if entry.message_id == RESTART_SCHEDULED:
             self._held.pop(unit, None)

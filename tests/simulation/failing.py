@@ -90,12 +90,12 @@ if os.path.exists(path + ".refused") and cursor:
     sys.exit("Failed to seek to cursor: Invalid argument")
 if os.path.exists(path + ".broken"):
     sys.exit("No journal files were opened due to insufficient permissions.")
-reached = cursor is None
+reached, parent = cursor is None, os.getppid()
 with open(path, "rb") as file:
     while True:
         line = file.readline()
         if not line:
-            if os.path.exists(path + ".end"):
+            if os.path.exists(path + ".end") or os.getppid() != parent:
                 sys.exit(0)
             sys.stdout.flush()
             time.sleep(0.01)
