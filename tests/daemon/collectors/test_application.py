@@ -294,3 +294,23 @@ def test_two_megabytes_are_read_in_a_moment():
     begin = time.thread_time()
     assert figures(body, ("depth",), 0.0).totals == {"depth": 4.0}
     assert time.thread_time() - begin < 0.5
+
+
+def test_in_the_whole_daemon(daemons, serve):
+    """From the configuration to /metrics; one that is down is told by name and costs nothing of the other."""
+    requests = iter(range(0, 10**6, 50))
+    url = serve(text(lambda: b"requests_total %d\nqueue_depth 3\n" % next(requests)))
+    blocks = "".join(
+        f'[[collectors.application]]\nname = "{name}"\nurl = "{where}"\nmetrics = ["requests_total", "queue_depth"]\n'
+        for name, where in (("shop", url), ("down", "http://127.0.0.1:9/metrics"))
+    )
+    daemon = daemons(text=f"[sampling]\ninterval_seconds = 1\n{blocks}").start()
+    status = daemon.wait(lambda status: status["samples"] >= 3)
+    problems = {one["name"]: one["problem"] for one in status["collectors"] if "application" in one["name"]}
+    assert problems == {"application.shop": "", "application.down": "http://127.0.0.1:9/metrics: Connection refused"}
+    metrics = daemon.get("/metrics")
+    assert 'presaged_signal_quantity{signal="app.shop.queue_depth_count"} 3.0' in metrics
+    (rate,) = [line for line in metrics.splitlines() if 'signal="app.shop.requests_per_second"' in line]
+    assert 25 < float(rate.split()[-1]) < 100
+    assert 'presaged_collector_success{collector="application.down"} 0.0' in metrics
+    assert daemon.end()[0] == 0
