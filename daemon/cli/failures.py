@@ -104,9 +104,9 @@ def moment(text: str, now: datetime) -> datetime:
     """Return the moment that `text` names, as of `now`. Raises BadParameter, which says what would be one."""
     text = text.strip()
     units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-    if text[:-1].isdecimal() and text[-1:] in units and len(text) <= len("999999s"):
-        return now - timedelta(seconds=int(text[:-1]) * units[text[-1]])
     try:
+        if text[:-1].isdecimal() and text[-1:] in units and len(text) <= len("999999s"):
+            return now - timedelta(seconds=int(text[:-1]) * units[text[-1]])
         if len(text) <= len("14:05:00") and ":" in text:
             today = datetime.combine(now.date(), datetime.strptime(f"{text}:00"[:8], "%H:%M:%S").time())  # noqa: DTZ007
             at = today.astimezone()

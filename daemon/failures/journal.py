@@ -63,16 +63,16 @@ class JournalEntry:
 
 
 class JournalFollower:
-    """Follows from `position`, what an earlier follower had as its own, "" = from now on.
+    """Follows from `position`: `beginning` of a moment, or what an earlier follower had as its own.
 
     `problem` says why there is nothing to follow, "" = it follows. `skips` counts how often it left out what it
     could not keep up with. `command` is a seam for tests.
     """
 
-    def __init__(self, *, paths: HostPaths, position: str = "", command: Sequence[str] = ("journalctl",)) -> None:
+    def __init__(self, *, paths: HostPaths, position: str, command: Sequence[str] = ("journalctl",)) -> None:
         self._paths = paths
         self._command = command
-        self.position = position or _position(time.time())
+        self.position = position
         self.problem = ""
         self.skips = 0
 
@@ -141,10 +141,10 @@ class JournalFollower:
                 rest = b""  # what is left of the line is not understood, and left out
             entries = [entry for entry in map(parse, lines) if entry is not None and entry.cursor != known]
             if entries:
-                self.position = _position(entries[-1].time_ms / 1000, entries[-1].cursor)
+                self.position = f"{beginning(entries[-1].time_ms)} {entries[-1].cursor}"
                 await take(entries)
             if await pace.keep(len(lines)):
-                self.position = _position(time.time())
+                self.position = beginning(time.time_ns() // 1_000_000)
                 self.skips += 1
                 _log.warning("journal_skipped", reason=f"more than {_LINES_PER_SECOND} lines a second for a minute")
                 return True
@@ -224,8 +224,9 @@ def _missing(program: str) -> str:
     return "" if shutil.which(program) else f"{program} is not installed"
 
 
-def _position(seconds: float, cursor: str = "") -> str:
-    return f"{seconds:.6f} {cursor}".strip()
+def beginning(time_ms: int) -> str:
+    """Return the position of a moment, UTC."""
+    return f"{time_ms / 1000:.3f}"
 
 
 def _from(position: str) -> str:

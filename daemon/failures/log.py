@@ -67,6 +67,7 @@ class FailureLog:
 
     def restore(self) -> None:
         """Take up what is stored; blocks, before any report."""
+        self._events.clear()
         self._events.extend(reversed(self._table.recent_failures(_KEPT)))
         self._last_id = self._table.last_failure_id()
 

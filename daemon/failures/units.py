@@ -24,6 +24,7 @@ _OOM = "oom-kill"
 _STOP_MS = 120_000  # systemd waits so long for the rest of a unit that lost a process
 _HELD_MS = 90_000  # RestartSec is seldom longer
 _MOST_HELD = 200
+_NO_MORE = ": Start request repeated too quickly."  # said before the last failure of a unit that restarts by itself
 _PROPERTIES = "Id,Result,ActiveState,ExecMainStatus,StateChangeTimestamp"
 _ASK = (
     "show", "--state=failed", "--timestamp=unix", f"--property={_PROPERTIES}", "*",
@@ -51,18 +52,21 @@ class FailedUnits:
     def __init__(self, paths: HostPaths, command: Sequence[str] = ("systemctl",)) -> None:
         self._booted = paths.root / "run" / "systemd" / "system"
         self._command = command
-        self._held: dict[str, tuple[int, str]] = {}
+        self._held: dict[str, tuple[int, str, int]] = {}  # when it failed, how, and when that is sure
+        self._given_up: set[str] = set()
         self.problem = "not asked yet"
 
     @property
     def state(self) -> str:
-        """Time and result of the units that may have failed, by name."""
+        """Time, result and when it is sure of the units that may have failed, by name."""
         return json.dumps(self._held)
 
     def restore(self, state: str) -> None:
         """Take up the state of an earlier process; what is not understood is left."""
         with suppress(ValueError, TypeError, AttributeError):
-            self._held = {str(unit): (int(at), str(result)) for unit, (at, result) in json.loads(state).items()}
+            self._held = {
+                str(unit): (int(at), str(result), int(sure)) for unit, (at, result, sure) in json.loads(state).items()
+            }
 
     async def ask(self) -> list[FailureReport]:
         """Return a report for each unit that is failed now: the same failure has the same mark each time."""
@@ -109,10 +113,16 @@ class FailedUnits:
         if entry.message_id == RESTART_SCHEDULED:
             self._held.pop(unit, None)
             return False
+        if entry.message.endswith(_NO_MORE):
+            self._given_up.add(unit)
         if not entry.result:
             return False
         self._held.pop(unit, None)
-        self._held[unit] = (entry.time_ms, entry.result)
+        if unit in self._given_up:
+            self._given_up.discard(unit)
+            self._held[unit] = (entry.time_ms, entry.result, entry.time_ms)
+            return True
+        self._held[unit] = (entry.time_ms, entry.result, entry.time_ms + _HELD_MS)
         while len(self._held) > _MOST_HELD:
             self._held.pop(next(iter(self._held)))
         return True
@@ -121,12 +131,12 @@ class FailedUnits:
         """Return the failures of which the journal alone tells, once no restart has followed for long enough."""
         if not self.problem:
             return []
-        ripe = {unit: said for unit, said in self._held.items() if now_ms - said[0] >= _HELD_MS}
+        ripe = {unit: said for unit, said in self._held.items() if now_ms >= said[2]}
         for unit in ripe:
             del self._held[unit]
         return [
             _report(unit, result, time_ms, f"{unit} {time_ms}", Source.JOURNAL)
-            for unit, (time_ms, result) in ripe.items()
+            for unit, (time_ms, result, _) in ripe.items()
         ]
 
 

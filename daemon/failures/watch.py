@@ -16,7 +16,7 @@ import structlog
 from daemon.clock import Clock, Instant
 from daemon.collectors.base import HostPaths, Noticed
 from daemon.errors import PresagedError, StateError
-from daemon.failures.journal import JournalEntry, JournalFollower
+from daemon.failures.journal import JournalEntry, JournalFollower, beginning
 from daemon.failures.kernel_log import KernelLog
 from daemon.failures.log import FailureLog
 from daemon.failures.memory_kills import MemoryKills, noticed_kills
@@ -83,7 +83,7 @@ class FailureWatch:
         self._clock = clock
         self._redact_mark = redact_mark
         self._listeners = listeners
-        self.journal = JournalFollower(paths=paths)
+        self.journal = JournalFollower(paths=paths, position=beginning(clock.now().time_ms))
         self.units = FailedUnits(paths)
         self._kernel = KernelLog(paths=paths, redact=redact)
         self._kills = MemoryKills(paths)

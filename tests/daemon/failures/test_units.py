@@ -57,14 +57,19 @@ def failed(unit="web.service", at=0, result="exit-code"):
 
 def restarted(unit="web.service", at=0):
     return entry(
-        f"{unit}: Scheduled restart job, restart counter is at 1.", at, transport="journal", identifier="systemd", unit="init.scope",
-        priority=6, about=unit, message_id=RESTART_SCHEDULED,
+        f"{unit}: Scheduled restart job, restart counter is at 1.", at, transport="journal", identifier="systemd",
+        unit="init.scope", priority=6, about=unit, message_id=RESTART_SCHEDULED,
     )  # fmt: skip
 
 
 def test_the_answer_of_systemctl():
     web, db, mount = failed_units(ANSWER)
-    assert (web.kind, web.resource, web.time_ms, web.since_ms) == (FailureKind.UNIT_FAILED, "web.service", NOW_MS, NOW_MS)
+    assert (web.kind, web.resource, web.time_ms, web.since_ms) == (
+        FailureKind.UNIT_FAILED,
+        "web.service",
+        NOW_MS,
+        NOW_MS,
+    )
     assert web.detail == "web.service failed: it ended with an error (3)"
     assert mount.detail == "srv.mount failed: it took too long"
     assert (db.kind, db.since_ms) == (FailureKind.OOM_KILL, NOW_MS + 5000 - 120_000)
@@ -74,8 +79,8 @@ def test_the_answer_of_systemctl():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n\n", "Id=a.service\n", "Id=a.service\nActiveState=active\nStateChangeTimestamp=@1\n", "ActiveState=failed\n",
-     "Id=a\nActiveState=failed\nStateChangeTimestamp=n/a\n", "x" * 1000],
+    ["", "\n\n", "Id=a.service\n", "Id=a.service\nActiveState=active\nStateChangeTimestamp=@1\n",
+     "ActiveState=failed\n", "Id=a\nActiveState=failed\nStateChangeTimestamp=n/a\n", "x" * 1000],
 )  # fmt: skip
 def test_what_is_no_failed_unit(text):
     assert failed_units(text) == []
@@ -126,6 +131,25 @@ def test_a_unit_that_is_started_again_each_time_fails_when_that_ends(units):
     assert report.time_ms == NOW_MS + 30_000
 
 
+def test_the_last_of_too_many_restarts_is_told_at_once(units):
+    units.take(failed(at=0))
+    units.take(restarted(at=1))
+    units.take(
+        entry(
+            "web.service: Start request repeated too quickly.",
+            2,
+            transport="journal",
+            identifier="systemd",
+            unit="init.scope",
+            priority=4,
+            about="web.service",
+        )  # fmt: skip
+    )
+    units.take(failed(at=2, result="start-limit-hit"))
+    (report,) = units.ripe(NOW_MS + 2000)
+    assert report.detail == "web.service failed: it failed too often"
+
+
 async def test_what_systemctl_has_answered_is_not_told_by_the_journal_too(booted, tmp_path):
     units = FailedUnits(booted, systemctl(tmp_path, "exit 0"))
     units.take(failed())
@@ -147,7 +171,9 @@ def test_what_is_held_back_outlives_a_restart(units, booted):
 
 def test_others_cannot_speak_for_systemd(units):
     for one in (
-        entry("x", transport="journal", identifier="systemd", unit="app.service", about="a.service", result="exit-code"),
+        entry(
+            "x", transport="journal", identifier="systemd", unit="app.service", about="a.service", result="exit-code"
+        ),
         entry("x", transport="journal", identifier="systemd", about="a.service", result="exit-code"),
         entry("x", transport="journal", identifier="systemd", unit="init.scope", about="", result="exit-code"),
         entry("x", transport="journal", identifier="systemd", unit="init.scope", about="a.service"),
