@@ -136,6 +136,10 @@ def _again(scene: Scene) -> Episode:
     begun = scene.wide(600, 40_000)
     scene.of("failure_age")[:] = begun + np.arange(len(scene.rows)) * scene.interval_seconds
     scene.of("failures")[:] = int(scene.between(2, 15))
+    if scene.often(0.5):
+        scene.add(
+            "oom_kills", (scene.random.random(len(scene.rows)) < scene.wide(1e-3, 0.02)) / scene.interval_seconds, 0
+        )
     return episode
 
 

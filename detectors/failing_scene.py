@@ -52,11 +52,15 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """What came of a scene: from which sample to which something happens, and at which the host fails (inf = never)."""
+    """What came of a scene: from which sample to which something happens, and at which the host fails (inf = never).
+
+    `since`: the first sample that says anything of what comes.
+    """
 
     begin: int
     end: int
     failed: float = NEVER
+    since: int = 20
 
 
 Kind = Callable[[Scene], Episode]

@@ -165,6 +165,26 @@ def _backup(scene: Scene) -> Episode:
     return Episode(begin, min(end + 60, len(used) - 1))
 
 
+def _recovered(scene: Scene) -> Episode:
+    """A failure that is over: something ran out, a program was killed or started again, and all is well since."""
+    begin, at = stage(scene)
+    name = EXHAUSTIBLE[int(scene.random.integers(len(EXHAUSTIBLE)))]
+    series = scene.of(name)
+    low = float(series[begin])
+    series[begin:at] = np.clip(ramp(scene, at - begin, low, 0.99), 0, 1)
+    blip = 1 / scene.interval_seconds
+    if name in {"memory", "unit_memory"} or scene.often(0.5):
+        scene.add("oom_kills", np.full(1, blip * int(scene.between(1, 4))), at)
+        scene.add("kernel_errors", np.full(1, blip * int(scene.between(0, 30))), at)
+    if scene.often(0.7):
+        scene.add("restarts", np.full(1, blip), at + 1)
+        scene.add("journal_errors", np.full(2, blip * scene.between(0, 5)), at)
+    since = (np.arange(len(series) - at) + scene.random.random()) * scene.interval_seconds
+    scene.of("failure_age")[at:] = since
+    scene.of("failures")[at:] += 1
+    return Episode(at, len(series) - 1, since=at)
+
+
 def _full_for_long(scene: Scene) -> Episode:
     """A resource that is nearly all used, as it has been for months."""
     for name in scene.random.choice(EXHAUSTIBLE, 2, replace=False).tolist():
@@ -190,6 +210,7 @@ HARMLESS: Mapping[str, tuple[float, Kind]] = MappingProxyType(
         "flaky": (2.0, _flaky),
         "chatter": (3.0, _chatter),
         "backup": (3.5, _backup),
+        "recovered": (5.0, _recovered),
         "full_for_long": (2.0, _full_for_long),
         "quiet": (12.0, _quiet),
     }
