@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -28,9 +29,11 @@ MAX_MESSAGE = 2000  # letters
 
 _FIELDS = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_TRANSPORT,UNIT,UNIT_RESULT,MESSAGE_ID"
 _WARNING, _INFO = 4, 6
-_MATCHES = " + ".join(
-    ("_TRANSPORT=kernel", *(f"PRIORITY={level}" for level in range(_WARNING + 1)), f"MESSAGE_ID={RESTART_SCHEDULED}")
-).split()
+_TAKEN = (
+    "_TRANSPORT=kernel",
+    *(f"PRIORITY={level}" for level in range(_WARNING + 1)),
+    f"MESSAGE_ID={RESTART_SCHEDULED}",
+)
 _READ_BYTES = 65_536
 _LONGEST_LINE = 1 << 20
 _LINES_PER_SECOND = 1000
@@ -100,9 +103,10 @@ class JournalFollower:
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
-                *("--follow", "--no-tail", "--quiet", "--output=json", f"--output-fields={_FIELDS}"),
+                # Without --merge, --follow shows the present boot only: what was said before a crash would be lost.
+                *("--follow", "--merge", "--no-tail", "--quiet", "--output=json", f"--output-fields={_FIELDS}"),
                 _from(self.position),
-                *_MATCHES,
+                *_matches(self._paths),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -200,6 +204,17 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _matches(paths: HostPaths) -> list[str]:
+    """Return what to show, of this host alone: others may send it their journals."""
+    own = ""
+    with suppress(OSError):
+        own = (paths.root / "etc" / "machine-id").read_text(encoding="ascii", errors="replace").strip()
+    if not any(file.parent.name == own for file in _system_journals(paths)):
+        own = ""
+    machine = [f"_MACHINE_ID={own}"] if own else []
+    return [word for one in _TAKEN for word in ("+", *machine, one)][1:]
+
+
 def unreadable(paths: HostPaths) -> str:
     """Return why the journal of this host cannot be read, "" where it can."""
     files = list(_system_journals(paths))
@@ -210,14 +225,13 @@ def unreadable(paths: HostPaths) -> str:
     return ""
 
 
-def _system_journals(paths: HostPaths) -> Iterator[str]:
+def _system_journals(paths: HostPaths) -> Iterator[Path]:
     for folder in ("run/log/journal", "var/log/journal"):
-        with suppress(OSError), os.scandir(paths.root / folder) as machines:
-            for machine in machines:
-                file = os.path.join(machine.path, "system.journal")  # noqa: PTH118 - as os.access takes it
+        with suppress(OSError):
+            for machine in (paths.root / folder).iterdir():
                 with suppress(OSError):
-                    os.stat(file)  # noqa: PTH116 - likewise
-                    yield file
+                    (machine / "system.journal").stat()
+                    yield machine / "system.journal"
 
 
 def _missing(program: str) -> str:

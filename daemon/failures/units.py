@@ -114,15 +114,13 @@ class FailedUnits:
             self._held.pop(unit, None)
             return False
         if entry.message.endswith(_NO_MORE):
-            self._given_up.add(unit)
+            self._given_up = {*list(self._given_up)[-_MOST_HELD:], unit}
         if not entry.result:
             return False
         self._held.pop(unit, None)
-        if unit in self._given_up:
-            self._given_up.discard(unit)
-            self._held[unit] = (entry.time_ms, entry.result, entry.time_ms)
-            return True
-        self._held[unit] = (entry.time_ms, entry.result, entry.time_ms + _HELD_MS)
+        wait_ms = 0 if unit in self._given_up else _HELD_MS
+        self._given_up.discard(unit)
+        self._held[unit] = (entry.time_ms, entry.result, entry.time_ms + wait_ms)
         while len(self._held) > _MOST_HELD:
             self._held.pop(next(iter(self._held)))
         return True

@@ -70,6 +70,19 @@ async def test_it_asks_for_the_kernel_and_for_warnings_and_never_for_the_past(jo
     assert "PRIORITY=5" not in asked
 
 
+@pytest.mark.parametrize(("machine", "matches"), [("0123", True), ("other", False)])
+async def test_what_other_hosts_sent_here_is_not_shown(journal, machine, matches):
+    (journal.root / "etc").mkdir()
+    (journal.root / "etc/machine-id").write_text(f"{machine}\n")
+    async with following(journal):
+        await until(lambda: journal.asked)
+    (asked,) = journal.asked
+    assert "--merge" in asked  # of earlier boots too: what was said before a crash
+    kernel = asked.index("_TRANSPORT=kernel")
+    assert (asked[kernel - 1] == "_MACHINE_ID=0123") is matches
+    assert asked.count("_MACHINE_ID=0123") == (asked.count("+") + 1 if matches else 0)
+
+
 async def test_a_restart_goes_on_behind_the_last_entry(journal):
     for number in range(3):
         journal.say(f"line {number}", at=number)

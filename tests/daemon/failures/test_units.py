@@ -143,7 +143,7 @@ def test_the_last_of_too_many_restarts_is_told_at_once(units):
             unit="init.scope",
             priority=4,
             about="web.service",
-        )  # fmt: skip
+        )
     )
     units.take(failed(at=2, result="start-limit-hit"))
     (report,) = units.ripe(NOW_MS + 2000)
