@@ -27,7 +27,7 @@ from typing import Annotated, Literal
 import typer
 from rich.text import Text
 
-from daemon.cli.client import fetch_status
+from daemon.cli.client import fetch_failures, fetch_status
 from daemon.cli.configuration import verdict
 from daemon.cli.status import CONFIG_HELP
 from daemon.cli.terminal import console, print_json, print_rows, printable
@@ -332,6 +332,34 @@ def check_applications(loaded: Loaded) -> Iterator[Result]:
             collector.close()
 
 
+def check_failures(loaded: Loaded) -> Iterator[Result]:
+    """Which failures the running daemon can see: its user's permissions count, not ours."""
+    name = "failures"
+    try:
+        answer, _ = fetch_failures(loaded, 1)
+    except NotRunning:
+        yield Result(name, "warning", "not checked: presaged does not run", "start it, then ask again")
+        return
+    except DaemonError as error:
+        yield Result(name, "warning", f"not checked: {error}")
+        return
+    problems = {source.name: source.problem for source in answer.sources if source.problem}
+    if problem := problems.get("journal"):
+        remedy = "keep one (Storage= in journald.conf): kernel errors are not seen without it"
+        if "is not ours to read" in problem:
+            remedy = "SupplementaryGroups=systemd-journal in the unit: copy presaged.service.d/journal.conf beside it"
+        yield Result(name, "warning", f"journal: {problem}", remedy)
+    if (problem := problems.get("systemd")) and Path("/run/systemd/system").is_dir():
+        remedy = "install libnss-systemd and dbus: the bus must know our user; else only the journal tells, later"
+        yield Result(name, "warning", f"failed units: {problem}", remedy)
+    if problem := problems.get("memory"):
+        yield Result(name, "warning", f"killed processes: {problem}", "mount /proc in full: kills are not counted")
+    if problem := problems.get("smartd"):
+        yield Result(name, "ok", f"disks: {problem} (optional: smartmontools, where there are disks to watch)")
+    if not problems:
+        yield Result(name, "ok", "the journal, failed units, killed processes and disks are seen")
+
+
 def check_host() -> list[Result]:
     """What kind of machine this is."""
     from daemon.collectors.base import HostPaths  # noqa: PLC0415 - NumPy comes with it, only the doctor needs it
@@ -423,6 +451,7 @@ _CONFIGURED: dict[str, Callable[[Loaded], Iterable[Result]]] = {
     "history.db": partial(check_database, "history.db"),
     "compute": check_compute,
     "daemon": check_listener,
+    "failures": check_failures,
     "application": check_applications,
 }
 

@@ -11,7 +11,7 @@ from daemon.config import load
 
 CHECKS = {
     "python", "packages", "configuration", "state folder", "file system", "state.db", "history.db", "compute",
-    "daemon", "application", "host", "pressure", "permissions", "clock", "unit",
+    "daemon", "application", "failures", "host", "pressure", "permissions", "clock", "unit",
 }  # fmt: skip
 
 
@@ -229,3 +229,32 @@ def test_applications_tell_what_is_listed_of_them_or_what_is_wrong(config, tmp_p
     assert (shop.verdict, shop.finding) == ("ok", "shop: 1 of 1 metrics")
     assert (till.verdict, till.finding, till.remedy.partition(":")[0]) == ("warning", "till: 1 of 2 metrics", "age")
     assert (gone.verdict, gone.finding) == ("warning", f"gone: {tmp_path}/gone: No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("source", "problem", "said"),
+    [
+        ("journal", "/x is not ours to read: it takes the group systemd-journal", "SupplementaryGroups="),
+        ("journal", "this host keeps no journal", "Storage= in journald.conf"),
+        ("memory", "this kernel does not count its kills", "kills are not counted"),
+        ("smartd", "smartd leaves no state", "(optional"),
+    ],
+)
+def test_failures_that_cannot_be_seen_come_with_what_would_help(loaded, foreign, source, problem, said):
+    sources = [{"name": source, "problem": problem}, {"name": "another", "problem": ""}]
+    foreign(200, json.dumps({"failures": [], "sources": sources}).encode())
+    (result,) = doctor.check_failures(loaded)
+    assert result.verdict == ("ok" if source == "smartd" else "warning")
+    assert problem in result.finding
+    assert said in f"{result.finding} {result.remedy}"
+
+
+def test_failures_of_a_host_on_which_all_is_seen(loaded, foreign):
+    foreign(200, json.dumps({"failures": [], "sources": [{"name": "journal", "problem": ""}]}).encode())
+    (result,) = doctor.check_failures(loaded)
+    assert result.verdict == "ok"
+
+
+def test_failures_are_not_checked_without_a_daemon(loaded):
+    (result,) = doctor.check_failures(loaded)
+    assert (result.verdict, result.finding) == ("warning", "not checked: presaged does not run")
