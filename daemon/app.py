@@ -10,6 +10,7 @@ import math
 import signal
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
@@ -81,6 +82,7 @@ from detectors.registry import Registry
 _log = structlog.get_logger()
 
 _LAST_TICK_SECONDS = 2.0
+_LAST_WRITE_SECONDS = 1.0
 _STALE_INTERVALS = 3
 _PRECEDENTS = 500
 _USUAL = "units.usual"
@@ -458,7 +460,9 @@ class App:
         for task in running:
             task.cancel()
         await asyncio.wait(running, timeout=_LAST_TICK_SECONDS)
-        await self._failures.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WRITE_SECONDS):
+                await self._failures.stop()
         await self._server.stop()
 
     def _reload(self) -> None:

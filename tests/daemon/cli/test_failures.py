@@ -1,5 +1,9 @@
 import json
+import signal
+import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 import typer
@@ -39,6 +43,17 @@ def test_a_failure_is_marked_and_listed(daemon, presage, config):
     assert refused.returncode == 1
     assert "cannot be marked before it happens" in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_a_clean_stop_leaves_its_mark(daemon, config):
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    state = config.parent / "state" / "state.db"
+    with closing(sqlite3.connect(state)) as database:
+        assert database.execute("SELECT value FROM meta WHERE key = 'failures.boot'").fetchone() == (f"running {boot}",)
+    daemon.send_signal(signal.SIGTERM)
+    assert daemon.wait(5) == 0
+    with closing(sqlite3.connect(state)) as database:
+        assert database.execute("SELECT value FROM meta WHERE key = 'failures.boot'").fetchone() == (f"stopped {boot}",)
 
 
 @pytest.mark.parametrize("arguments", [("failures",), ("mark-failure", "--what", "x")])
