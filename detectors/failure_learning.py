@@ -113,9 +113,9 @@ def average_precision(scores: Floats, came: Floats, weights: Floats) -> float:
     """Return the area under precision and recall, equal scores taken together (Davis and Goadrich, ICML 2006)."""
     order = np.argsort(-scores, kind="stable")
     hits, seen = np.cumsum((weights * came)[order]), np.cumsum(weights[order])
-    last = np.r_[np.diff(scores[order]) != 0, True]
+    last = np.r_[np.diff(scores[order]) != 0, True] & (seen > 0)
     hits, seen = hits[last], seen[last]
-    if hits[-1] == 0:
+    if not len(hits) or hits[-1] == 0:
         return float("nan")
     return float(np.sum(np.diff(hits, prepend=0) * hits / seen) / hits[-1])
 
