@@ -7,8 +7,7 @@ comes twice.
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -56,7 +55,7 @@ class FailureLog:
         self._offload = offload
         self._counted = counted
         self._failed = failed
-        self._events: deque[FailureEvent] = deque(maxlen=_KEPT)
+        self._events: dict[int, FailureEvent] = {}  # by id, the oldest first
         self._last_id = 0
         self._unsaved: dict[int, FailureEvent] = {}
         self._values: dict[str, str] = {}
@@ -67,14 +66,13 @@ class FailureLog:
 
     def restore(self) -> None:
         """Take up what is stored; blocks, before any report."""
-        self._events.clear()
-        self._events.extend(reversed(self._table.recent_failures(_KEPT)))
+        self._events = {event.id: event for event in reversed(self._table.recent_failures(_KEPT))}
         self._last_id = self._table.last_failure_id()
 
     @property
     def recent(self) -> tuple[FailureEvent, ...]:
         """The last 500 events."""
-        return tuple(self._events)
+        return tuple(self._events.values())
 
     def keep(self, key: str, value: str, *, at_once: bool = False) -> None:
         """Let `value` be what `meta` holds for `key`, from the next write on."""
@@ -85,16 +83,19 @@ class FailureLog:
     def report(self, report: FailureReport) -> FailureEvent | None:
         """Take in a report; return the event if it is news, None where it adds to one that is known."""
         report = replace(report, detail=report.detail[:MAX_DETAIL])
-        if any(one.marks.get(report.source) == report.mark and one.kind is report.kind for one in self._events):
+        alike = [event for event in self._events.values() if event.kind is report.kind]
+        if any(event.marks.get(report.source) == report.mark for event in alike):
             return None  # read again
-        known = self._same(report) or self._last_of_many(report)
+        known = _same(report, alike) or _last_of_many(report, alike)
         if known is None:
             self._last_id += 1
             event = FailureEvent(
                 self._last_id, report.kind, report.source, report.since_ms, report.time_ms, report.time_ms, 1,
                 report.resource, report.detail, {report.source: report.mark},
             )  # fmt: skip
-            self._events.append(event)
+            self._events[event.id] = event
+            if len(self._events) > _KEPT:
+                del self._events[next(iter(self._events))]
             self._counted(event.kind)
             self._urgent = True
             _log.warning(
@@ -104,36 +105,9 @@ class FailureLog:
         else:
             self._urgent = self._urgent or report.source not in known.marks
             event = _merged(known, report)
-            self._events[self._events.index(known)] = event
+            self._events[event.id] = event
         self._unsaved[event.id] = event
         return event if known is None else None
-
-    def _same(self, report: FailureReport) -> FailureEvent | None:
-        """Return the event that the report is about: a source speaks of each once, unless that goes on."""
-        lasts_ms = _LASTS_MS.get(report.kind, 0)
-        near = [
-            event
-            for event in self._events
-            if event.kind is report.kind
-            and (event.resource == report.resource or not event.resource or not report.resource)
-            and event.since_ms - _SLACK_MS <= report.time_ms
-            and report.since_ms <= event.last_ms + _SLACK_MS + lasts_ms
-            and (lasts_ms or report.source not in event.marks)
-        ]
-        return min(
-            near,
-            key=lambda event: (event.resource != report.resource, abs(event.time_ms - report.time_ms)),
-            default=None,
-        )
-
-    def _last_of_many(self, report: FailureReport) -> FailureEvent | None:
-        """Return the last event of a kind of which there are too many to keep each."""
-        of_kind = [
-            event
-            for event in self._events
-            if event.kind is report.kind and abs(report.time_ms - event.time_ms) < _HOUR_MS
-        ]
-        return of_kind[-1] if len(of_kind) >= _MOST_AN_HOUR else None
 
     async def settle(self) -> bool:
         """Write what is news at once, and the rest now and then. What cannot be stored is tried again; tell how."""
@@ -146,18 +120,20 @@ class FailureLog:
         """Write all there is."""
         async with self._turn:
             events, values = dict(self._unsaved), dict(self._values)
-            self._urgent = False
+            self._urgent, written = False, False
             try:
                 await self._offload.run(
                     lambda: self._table.record_failures(list(events.values()), values),
                     deadline_seconds=_STORE_SECONDS,
                     what="failure log",
                 )
+                written = True
             except PresagedError as error:
-                self._urgent = True
                 self._failed()
                 _log.error("failures_not_stored", failures=len(events), reason=str(error))
                 return False
+            finally:
+                self._urgent = self._urgent or not written  # it may have been cancelled too
             self._written = time.monotonic()
             for number, event in events.items():
                 if self._unsaved.get(number) is event:
@@ -166,6 +142,30 @@ class FailureLog:
                 if self._values.get(key) == value:
                     del self._values[key]
             return True
+
+
+def _same(report: FailureReport, alike: Sequence[FailureEvent]) -> FailureEvent | None:
+    """Return the event that the report is about, of those of its kind: a source speaks of each once, or it goes on."""
+    lasts_ms = _LASTS_MS.get(report.kind, 0)
+    near = [
+        event
+        for event in alike
+        if (event.resource == report.resource or not event.resource or not report.resource)
+        and event.since_ms - _SLACK_MS <= report.time_ms
+        and report.since_ms <= event.last_ms + _SLACK_MS + lasts_ms
+        and (lasts_ms or report.source not in event.marks)
+    ]
+    return min(
+        near,
+        key=lambda event: (event.resource != report.resource, abs(event.time_ms - report.time_ms)),
+        default=None,
+    )
+
+
+def _last_of_many(report: FailureReport, alike: Sequence[FailureEvent]) -> FailureEvent | None:
+    """Return the last event of a kind of which there are too many to keep each."""
+    lately = [event for event in alike if abs(report.time_ms - event.time_ms) < _HOUR_MS]
+    return lately[-1] if len(lately) >= _MOST_AN_HOUR else None
 
 
 def _merged(event: FailureEvent, report: FailureReport) -> FailureEvent:
