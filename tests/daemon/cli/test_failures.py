@@ -27,7 +27,7 @@ def answer(*failures, problem=""):
     return {"failures": list(failures), "sources": [{"name": "journal", "problem": problem}]}
 
 
-def test_a_failure_is_marked_and_listed(daemon, presage, config):
+def test_a_failure_is_marked_and_listed_and_a_stop_is_clean(daemon, presage, config):
     said = presage("mark-failure", "--at", "10m", "--what", "the raid lost a disk \u03a9", "--config", config)
     assert (said.returncode, said.stderr) == (0, "")
     assert said.stdout.endswith(": the raid lost a disk \u03a9\n")
@@ -43,17 +43,18 @@ def test_a_failure_is_marked_and_listed(daemon, presage, config):
     assert refused.returncode == 1
     assert "cannot be marked before it happens" in refused.stderr
     assert refused.stderr.count("\n") == 1
-
-
-def test_a_clean_stop_leaves_its_mark(daemon, config):
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    state = config.parent / "state" / "state.db"
-    with closing(sqlite3.connect(state)) as database:
-        assert database.execute("SELECT value FROM meta WHERE key = 'failures.boot'").fetchone() == (f"running {boot}",)
+    assert kept_mark(config) == f"running {boot}"
     daemon.send_signal(signal.SIGTERM)
     assert daemon.wait(5) == 0
-    with closing(sqlite3.connect(state)) as database:
-        assert database.execute("SELECT value FROM meta WHERE key = 'failures.boot'").fetchone() == (f"stopped {boot}",)
+    assert kept_mark(config) == f"stopped {boot}"
+
+
+def kept_mark(config):
+    """What tells the next start whether this one was stopped."""
+    with closing(sqlite3.connect(config.parent / "state" / "state.db")) as database:
+        ((mark,),) = database.execute("SELECT value FROM meta WHERE key = 'failures.boot'").fetchall()
+    return mark
 
 
 @pytest.mark.parametrize("arguments", [("failures",), ("mark-failure", "--what", "x")])
@@ -63,16 +64,29 @@ def test_without_a_daemon_there_is_one_line(presage, config, arguments):
     assert said.stderr.startswith("presage: nothing runs on ")
 
 
-def test_nothing_yet_and_what_is_not_read_are_said(presage, config, foreign):
-    foreign(200, json.dumps(answer(problem="it takes the group systemd-journal")).encode())
-    said = presage("failures", "--config", config).stdout
+@pytest.fixture
+def shown(monkeypatch, capsys, config):
+    """What `presage failures` prints into a pipe of an answer."""
+
+    def show(answered):
+        body = json.dumps(answered)
+        monkeypatch.setattr(
+            module, "fetch_failures", lambda *_: (FailuresAnswer.model_validate_json(body), body.encode())
+        )
+        module.show_failures(config)
+        return capsys.readouterr().out
+
+    return show
+
+
+def test_nothing_yet_and_what_is_not_read_are_said(shown):
+    said = shown(answer(problem="it takes the group systemd-journal"))
     assert said == "none seen yet\njournal is not read: it takes the group systemd-journal\n"
 
 
-def test_into_a_pipe_each_is_one_line(presage, config, foreign):
+def test_into_a_pipe_each_is_one_line(shown):
     long = {**ONE, "resource": "sda", "detail": "I/O error " + "x" * 200 + "\x1b[31m", "kind": "io_error", "times": 7}
-    foreign(200, json.dumps(answer(ONE, long)).encode())
-    lines = presage("failures", "--config", config).stdout.splitlines()
+    lines = shown(answer(ONE, long)).splitlines()
     assert len(lines) == 2
     assert lines[0].endswith("read-only    mounts      /srv became read-only")
     assert "sda: I/O error x" in lines[1]
