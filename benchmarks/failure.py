@@ -78,7 +78,7 @@ def fitted_once(
     del inputs
     told, plain = np.zeros((len(at), 2)), np.zeros((len(at), 2))
     homes = {one: fleet for fleet in fleets for one in fleet.failures}
-    order = np.argsort(unit, kind="stable")
+    order = np.lexsort((at, unit))
     for rows in np.split(order, np.flatnonzero(np.diff(unit[order])) + 1):
         seen = homes[int(unit[rows[0]])].inputs(int(unit[rows[0]]), at[rows])
         told[rows], plain[rows] = hazard.risk(seen), hazard.simulated_risk(seen)

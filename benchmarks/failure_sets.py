@@ -20,7 +20,7 @@ Integers = NDArray[np.integer]
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True)  # no slots: what is derived from the times is kept
 class Fleet:
     """Units that are watched together from `start` to `end`: of each its failures, and its events of each kind."""
 
@@ -57,7 +57,7 @@ def racks(data: Arrays) -> Fleet:
     """Return the racks of bgl: failures, and what else was logged, by facility, as kinds."""
     rack, times, failed = _integers(data["rack"]), _floats(data["t"]), _integers(data["is_failure"]) > 0
     facility = np.where(failed, -1, _integers(data["facility"]))
-    names = (-1, *range(len(data["facility_names"])))
+    names = np.unique(facility)
     units = [int(unit) for unit in np.unique(rack)]
     kinds = {unit: [thinned(times[(rack == unit) & (facility == name)]) for name in names] for unit in units}
     failures = {unit: np.sort(times[(rack == unit) & failed]) for unit in units}

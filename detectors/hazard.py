@@ -3,9 +3,8 @@
 Enters: rows of `event_features` (`tempo`, then `memory` of the kinds there are), their times, and what came of them.
 Leaves: two calibrated risks a row. Networks that were trained on simulated histories answer from the first row on;
 others learn the rows of this host or fleet, and are listened to only as far as they were better on time that they had
-not seen.
-Where little has happened, the answer stays near that of the simulated histories. Never learns from a row whose day is
-not over. Runs in the child.
+not seen. Where little has happened, the answer stays near that of the simulated histories. Rows to learn from come with
+what followed them: whose day is not over has no place among them. Runs in the child.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,7 +44,7 @@ _JUDGED = 0.3  # share of the weighted time that is kept back to compare on
 _BLOCKS = 10
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _VIEWS = 2
-_FIRM = 100.0  # days with a failure that count as much as what is expected of a calibration
+_FIRM = 100.0  # days with a failure at which they weigh as much as the expectation that risks are right as they are
 
 
 @dataclass(frozen=True, slots=True)

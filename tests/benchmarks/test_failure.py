@@ -31,7 +31,6 @@ def bgl(days=40, seed=0):
         "rack": rng.integers(0, 3, len(t)),
         "is_failure": (rng.random(len(t)) < 0.4).astype(np.int8),
         "facility": rng.integers(0, 2, len(t)),
-        "facility_names": np.array(["APP", "KERNEL"]),
     }
 
 
