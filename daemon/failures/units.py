@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from daemon.collectors.base import HostPaths, printable
 from daemon.failures.journal import RESTART_SCHEDULED, JournalEntry
@@ -26,9 +27,7 @@ _HELD_MS = 90_000  # RestartSec is seldom longer
 _MOST_HELD = 200
 _NO_MORE = ": Start request repeated too quickly."  # said before the last failure of a unit that restarts by itself
 _PROPERTIES = "Id,Result,ActiveState,ExecMainStatus,StateChangeTimestamp"
-_ASK = (
-    "show", "--state=failed", "--timestamp=unix", f"--property={_PROPERTIES}", "*",
-)  # fmt: skip
+_ASK = ("show", "--state=failed", f"--property={_PROPERTIES}", "*")
 _WORDS = {
     "exit-code": "it ended with an error",
     "signal": "a signal ended it",
@@ -81,7 +80,7 @@ class FailedUnits:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 limit=_MOST_BYTES,
-                env={"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath)},
+                env={"LC_ALL": "C", "TZ": "UTC", "PATH": os.environ.get("PATH", os.defpath)},
             )
         except OSError as error:
             self.problem = f"{self._command[0]}: {error.strerror}"
@@ -143,16 +142,23 @@ def failed_units(text: str) -> list[FailureReport]:
     reports = []
     for block in text.split("\n\n"):
         unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        seconds = unit.get("StateChangeTimestamp", "").removeprefix("@")
-        if unit.get("ActiveState") == _FAILED and unit.get("Id") and seconds.isdecimal():
+        time_ms = _milliseconds(unit.get("StateChangeTimestamp", ""))
+        if unit.get("ActiveState") == _FAILED and unit.get("Id") and time_ms is not None:
             code = unit.get("ExecMainStatus", "")
             status = f" ({code})" if unit.get("Result") == "exit-code" and code not in {"", "0"} else ""
             name = printable(unit["Id"].encode("utf-8", "backslashreplace"))
-            mark = f"{name} {seconds}"
-            reports.append(
-                _report(name, unit.get("Result", ""), int(seconds) * 1000, mark, Source.SYSTEMD, status=status)
-            )
+            mark = f"{name} {time_ms // 1000}"
+            reports.append(_report(name, unit.get("Result", ""), time_ms, mark, Source.SYSTEMD, status=status))
     return reports
+
+
+def _milliseconds(stamp: str) -> int | None:
+    """Return "Sun 2026-03-01 06:00:00 UTC" in milliseconds: every systemd says it so, `--timestamp=unix` is of 251."""
+    try:
+        _, day, clock, zone = stamp.split(" ")
+        return int(datetime.fromisoformat(f"{day}T{clock}+00:00").timestamp()) * 1000 if zone == "UTC" else None
+    except ValueError:
+        return None
 
 
 def _report(unit: str, result: str, time_ms: int, mark: str, source: Source, *, status: str = "") -> FailureReport:

@@ -201,12 +201,14 @@ def test_what_came_went_and_came_back_is_noticed(groups, collector):
 
 
 def test_an_oom_kill_is_noticed_with_its_unit(groups, collector):
-    for kills in (3, 3, 4):
+    for kills in (3, 3, 4, 6):
         groups.set("system.slice", kills=kills + 1)
         groups.set("system.slice/db.service", kills=kills)
         groups.set("system.slice/web.service", kills=1)
         collector.collect(kills * 10**9)
-    assert [one.text for one in collector.notices()] == ["the kernel killed a process of db.service for memory"]
+    one, two = collector.notices()
+    assert one.text == two.text == "the kernel killed a process of db.service for memory"
+    assert [(one.about, one.times), (two.about, two.times)] == [("db.service", 1), ("db.service", 2)]
 
 
 def test_without_units_there_is_no_such_source(tree, collector):

@@ -9,25 +9,26 @@ from daemon.failures.record import Source
 from daemon.failures.units import FailedUnits, failed_units
 from detectors.findings import FailureKind
 
-SECONDS = NOW_MS // 1000
 # As systemd 252 answers.
-ANSWER = f"""Result=exit-code
+ANSWER = """Result=exit-code
 ExecMainStatus=3
 Id=web.service
 ActiveState=failed
-StateChangeTimestamp=@{SECONDS}
+StateChangeTimestamp=Sun 2026-03-01 06:00:00 UTC
 
 Result=oom-kill
 ExecMainStatus=9
 Id=db@1.service
 ActiveState=failed
-StateChangeTimestamp=@{SECONDS + 5}
+StateChangeTimestamp=Sun 2026-03-01 06:00:05 UTC
 
 Id=srv.mount
 Result=timeout
 ActiveState=failed
-StateChangeTimestamp=@{SECONDS + 7}
+StateChangeTimestamp=Sun 2026-03-01 06:00:07 UTC
 """
+
+AT = "StateChangeTimestamp=Sun 2026-03-01 06:00:00 UTC\n"
 
 
 def systemctl(folder, script):
@@ -79,16 +80,27 @@ def test_the_answer_of_systemctl():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n\n", "Id=a.service\n", "Id=a.service\nActiveState=active\nStateChangeTimestamp=@1\n",
-     "ActiveState=failed\n", "Id=a\nActiveState=failed\nStateChangeTimestamp=n/a\n", "x" * 1000],
-)  # fmt: skip
+    [
+        "",
+        "\n\n",
+        "Id=a.service\n",
+        "ActiveState=failed\n",
+        f"Id=a.service\nActiveState=active\n{AT}",
+        f"ActiveState=failed\n{AT}",
+        "Id=a.service\nActiveState=failed\nStateChangeTimestamp=n/a\n",
+        f"Id=a.service\nActiveState=failed\n{AT}".replace("UTC", "CET"),
+        "x" * 1000,
+    ],
+)
 def test_what_is_no_failed_unit(text):
     assert failed_units(text) == []
 
 
 async def test_it_asks_and_says_when_that_does_not_work(booted, tmp_path):
     (tmp_path / "answer").write_text(ANSWER)
-    good = FailedUnits(booted, systemctl(tmp_path, f'test "$1 $2" = "show --state=failed" && cat {tmp_path}/answer'))
+    good = FailedUnits(
+        booted, systemctl(tmp_path, f'test "$TZ $1 $2" = "UTC show --state=failed" && cat {tmp_path}/answer')
+    )
     assert good.problem
     assert len(await good.ask()) == 3
     assert good.problem == ""

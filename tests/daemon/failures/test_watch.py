@@ -104,7 +104,9 @@ async def test_systemd_is_asked_as_soon_as_it_says_that_a_unit_failed(watched, m
     watched.systemctl("")
     async with watched.running() as watch:
         await watched.until(lambda: not watch.units.problem)
-        watched.systemctl(f"Id=a.service\nActiveState=failed\nResult=signal\nStateChangeTimestamp=@{NOW_MS // 1000}\n")
+        watched.systemctl(
+            "Id=a.service\nActiveState=failed\nResult=signal\nStateChangeTimestamp=Sun 2026-03-01 06:00:01 UTC\n"
+        )
         watched.journal.say(
             "a.service: Failed with result 'signal'.", at=1, _TRANSPORT="journal", SYSLOG_IDENTIFIER="systemd",
             _SYSTEMD_UNIT="init.scope", UNIT="a.service", UNIT_RESULT="signal",
