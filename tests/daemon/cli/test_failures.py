@@ -1,6 +1,8 @@
 import json
 import signal
 import sqlite3
+import urllib.error
+import urllib.request
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -27,7 +29,7 @@ def answer(*failures, problem=""):
     return {"failures": list(failures), "sources": [{"name": "journal", "problem": problem}]}
 
 
-def test_a_failure_is_marked_and_listed_and_a_stop_is_clean(daemon, presage, config):
+def test_a_failure_is_marked_and_listed_and_a_stop_is_clean(daemon, presage, config, port):
     said = presage("mark-failure", "--at", "10m", "--what", "the raid lost a disk \u03a9", "--config", config)
     assert (said.returncode, said.stderr) == (0, "")
     assert said.stdout.endswith(": the raid lost a disk \u03a9\n")
@@ -43,6 +45,9 @@ def test_a_failure_is_marked_and_listed_and_a_stop_is_clean(daemon, presage, con
     assert refused.returncode == 1
     assert "cannot be marked before it happens" in refused.stderr
     assert refused.stderr.count("\n") == 1
+    with pytest.raises(urllib.error.HTTPError, match="401") as refusal:  # whoever has no token marks nothing
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/failures", data=b'{"what": "x"}', timeout=5)
+    refusal.value.close()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert kept_mark(config) == f"running {boot}"
     daemon.send_signal(signal.SIGTERM)
