@@ -76,14 +76,15 @@ class JournalFollower:
         self._paths = paths
         self._command = command
         self.position = position
-        self.problem = ""
+        self.problem = self._obstacle()  # known before the first sample: what is absent must not seem to have stopped
+        self._told = ""
         self.skips = 0
 
     async def run(self, take: Take) -> None:
         """Hand every batch to `take`, for ever; what ends is started again, later each time. Cancel it to stop."""
         wait = _FIRST_WAIT_SECONDS
         while True:
-            problem = unreadable(self._paths) or _missing(self._command[0])
+            problem = self._obstacle()
             began = time.monotonic()
             if not problem:
                 self._tell("")
@@ -93,10 +94,13 @@ class JournalFollower:
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS) if time.monotonic() - began < wait else _FIRST_WAIT_SECONDS
             await asyncio.sleep(wait)
 
+    def _obstacle(self) -> str:
+        return unreadable(self._paths) or _missing(self._command[0])
+
     def _tell(self, problem: str) -> None:
-        if problem and problem != self.problem:
+        if problem and problem != self._told:
             _log.info("journal_not_followed", reason=problem)
-        self.problem = problem
+        self.problem = self._told = problem
 
     async def _follow(self, take: Take) -> str:
         """Follow with one child until it ends; return why it did, "" when it is to be started again at once."""
