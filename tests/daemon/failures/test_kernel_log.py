@@ -1,5 +1,7 @@
 import pytest
 from failing import NOW_MS, entry
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from alerting.redact import redactor
 from daemon.collectors.base import HostPaths
@@ -158,3 +160,14 @@ def test_control_letters_do_not_get_through(log):
     assert said.detail.isprintable()
     assert said.resource.isprintable()
     assert log.report(entry("I/O error, dev sda, sector 1\x07\n")).detail.isprintable()
+
+
+@given(
+    text=st.text() | st.from_regex(r"(Killed process \d+ \(|EDAC |INFO: task |I/O error, dev |oom-kill:).{0,80}"),
+    speaker=st.sampled_from(["kernel", "journal"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_nothing_that_is_said_breaks_it(text, speaker):
+    log = KernelLog(paths=HostPaths(), redact=redactor("redacted"))
+    said = log.report(entry(text, transport=speaker, identifier="smartd"))
+    assert said is None or (said.detail.isprintable() and said.resource.isprintable())
