@@ -25,14 +25,16 @@ Random = np.random.Generator
 
 HORIZONS = (3600.0, 86_400.0)
 WIDTH = 4320  # samples of a host
-INTERVALS = (30.0, 30.0, 1.0)
+INTERVALS = (30.0, 1.0)
 _FAILING = 0.3
-_EPISODE, _BEFORE = 7, 1  # moments of a host: within its episode, and before it
+_EPISODE, _LATE, _BEFORE = 4, 3, 1  # moments of a host: within its episode, in the last part of it, and before it
+_LAST = 0.4  # of an episode
 _UNFORESEEABLE, _HARMLESS_COUNT = 0.1, 8.0  # how much a moment counts: of harmless hosts there are more
 _DAY = 86_400.0
 _KEPT = 28 * _DAY  # past failures count for so long
 _JUDGED = 240  # samples over which a resource's growth is judged
 _NOTABLE = 0.01
+_FOLLOWED = 0.1  # of a unit's limit
 
 _SHARES = (
     "swap", "cpu", "disk", "cpu_pressure", "memory_pressure", "io_pressure", "retransmits", "unreachable", "anomaly",
@@ -124,10 +126,7 @@ def moments(known: Hosts, seed: int, first: int = 0) -> Moments:
     random = np.random.default_rng([seed, 8])
     found: list[Moments] = []
     for number, (values, episode, kind) in enumerate(zip(known.values, known.episodes, known.kinds, strict=True)):
-        last = int(min(episode.failed, episode.end + 1)) - 1
-        at = random.integers(episode.begin + 1, max(last, episode.begin + 1) + 1, _EPISODE)
-        at = np.concatenate([at, random.integers(episode.since, max(episode.begin, episode.since) + 1, _BEFORE)])
-        at = np.maximum(at, 5)
+        at = _drawn_moments(random, episode, int(np.isfinite(values).any(axis=1).argmax()))
         windows = np.stack([window(values, int(one)) for one in at])
         interval = known.interval_seconds
         left = (episode.failed - at) * interval
@@ -144,11 +143,29 @@ def moments(known: Hosts, seed: int, first: int = 0) -> Moments:
     return _joined(found)
 
 
+def _drawn_moments(random: Random, episode: Episode, watched: int) -> NDArray[np.int64]:
+    """Return moments (8,) of a host: before its episode one, and more of the end, where it is decided.
+
+    `watched`: the first sample that is known.
+    """
+    first, last = episode.begin + 1, max(int(min(episode.failed, episode.end + 1)) - 1, episode.begin + 1)
+    late = int(last - _LAST * (last - first))
+    since = max(episode.since, min(watched + 3, episode.begin))
+    before = random.integers(since, max(episode.begin, since) + 1, _BEFORE)
+    at = [random.integers(first, last + 1, _EPISODE), random.integers(late, last + 1, _LATE), before]
+    return np.maximum(np.concatenate(at), 5)
+
+
 def _counted(at: NDArray[np.int64], kind: str, episode: Episode) -> Float32:
-    """Return how much each moment counts (M,)."""
+    """Return how much each moment counts (M,): those of the end are drawn more often and count less."""
+    last = min(episode.failed, episode.end + 1) - 1
+    ends = at >= last - _LAST * (last - episode.begin - 1)
+    share = _EPISODE / (_EPISODE + _LATE)
+    even = np.where(ends, 1 / (share + (1 - share) / _LAST), 1 / share)
     if kind in HARMLESS:
-        return np.full(len(at), _HARMLESS_COUNT, np.float32)
-    return np.where((at <= episode.begin) | (kind == "sudden"), _UNFORESEEABLE, 1.0).astype(np.float32)
+        return np.asarray(_HARMLESS_COUNT * even, np.float32)
+    unforeseeable = (at <= episode.begin) | (kind == "sudden")
+    return np.where(unforeseeable, _UNFORESEEABLE, even).astype(np.float32)
 
 
 def simulated(seed: int, count: int, without: Collection[str] = (), only: Sequence[str] = ()) -> Moments:
@@ -274,8 +291,7 @@ def _expected(random: Random, values: Floats, interval_seconds: float) -> None:
     As `detectors.growth` has it: what has grown by `a` grows by another `f` with probability a / (a + f).
     """
     used = values[:, :, [PLACE[name] for name in ("memory", "space", "inodes", "descriptors")]]
-    grown = np.zeros_like(used)
-    grown[:, _JUDGED:] = used[:, _JUDGED:] - used[:, :-_JUDGED]
+    grown = used - used[:, np.maximum(np.arange(WIDTH) - _JUDGED, 0)]
     ahead = used + grown * _DAY / interval_seconds / _JUDGED
     goes_on = grown / np.maximum(grown + 1 - used, 1e-9)
     chance = np.where((grown > _NOTABLE) & (ahead > 1), goes_on, 0).max(axis=2)
@@ -289,7 +305,11 @@ def _unseen(random: Random, rows: Floats, kind: str, begin: int) -> None:
         told = {"restart_loop": "restarts", "thermal": "temperature", "again": "failures"}.get(kind, kind)
         if told not in names and random.random() < share:  # what the fault is about is seen, or it would be sudden
             rows[:, [PLACE[name] for name in names]] = np.nan
-    if random.random() < 0.5:  # noqa: PLR2004 - half are watched since lately
-        rows[: int(random.integers(0, max(begin - 5, 1)))] = np.nan
+    if random.random() < 0.6:  # noqa: PLR2004 - most are watched since lately
+        watched = np.exp(random.uniform(np.log(5), np.log(max(begin, 6))))
+        rows[: max(int(begin - watched), 0)] = np.nan
+    if random.random() < 0.5:  # noqa: PLR2004 - units far from their limit are not followed
+        units = rows[:, [PLACE["unit_memory"], PLACE["unit_descriptors"]]]
+        rows[:, [PLACE["unit_memory"], PLACE["unit_descriptors"]]] = np.where(units < _FOLLOWED, np.nan, units)
     if random.random() < 0.2:  # noqa: PLR2004
         rows[random.random(rows.shape) < 0.02] = np.nan  # noqa: PLR2004

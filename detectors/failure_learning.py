@@ -48,13 +48,13 @@ _MIXED = 0.5  # of the moments whose factors change places
 _HIDDEN = 0.5  # of the moments that lose some, and the largest share that they lose
 
 
-def changed(rows: Float32, random: np.random.Generator, share_mixed: float = _MIXED) -> Float32:
+def changed(rows: Float32, random: np.random.Generator) -> Float32:
     """Return inputs (N, 512) of which some factors have changed places within their kind, and others are gone."""
     blocks = rows.reshape(len(rows), COUNT, FEATURES)
     order = np.tile(np.arange(COUNT), (len(rows), 1))
     for kin in _KIN:
         mixed = np.argsort(random.random((len(rows), len(kin))), axis=1)
-        order[:, kin] = np.where(random.random((len(rows), 1)) < share_mixed, kin[mixed], kin)
+        order[:, kin] = np.where(random.random((len(rows), 1)) < _MIXED, kin[mixed], kin)
     out = np.take_along_axis(blocks, order[:, :, None], axis=1)
     share = _HIDDEN * random.random((len(rows), 1)) * (random.random((len(rows), 1)) < _HIDDEN)
     out[random.random((len(rows), COUNT)) < share] = 0
@@ -68,22 +68,22 @@ def learned(
     *,
     weights: Float32 | None = None,
     base: Network | None = None,
-    share_mixed: float = _MIXED,
+    vary: bool = True,
     backend: Backend = NUMPY,
     progress: Callable[[Epoch], None] | None = None,
 ) -> Network:
     """Return a network that learned from `inputs` (N, 512) and `targets` (N, 2), beginning with `base` if given.
 
-    `weights` (N,) count moments; in a `share_mixed` of them factors change places. Raises DivergenceError.
+    `weights` (N,) count moments; `vary` changes them as said above, every epoch anew. Raises DivergenceError.
     """
-    architecture = replace(CATALOGUE["failure"].architecture, dropout=_DROPOUT)
+    architecture = replace(CATALOGUE["failure"].architecture, dropout=_DROPOUT if vary else 0.0)
     network = Network(architecture, None if base is None else base.parameters, seed=settings.seed, backend=backend)
     random = np.random.default_rng([settings.seed, 3])
     trainer = Trainer(network, settings)
     by_row = None if weights is None else weights[:, None]
     while trainer.epochs < settings.epochs:
         rate = trainer.rate()
-        loss = trainer.epoch(changed(inputs, random, share_mixed), targets, by_row)
+        loss = trainer.epoch(changed(inputs, random) if vary else inputs, targets, by_row)
         if progress is not None:
             progress(Epoch(trainer.epochs, settings.epochs, loss, None, rate))
     trainer.store()

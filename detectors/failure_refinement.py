@@ -2,8 +2,9 @@
 
 Enters: a forecaster, inputs (N, 512) of moments of this host, oldest first, and whether it failed after each (N, 2).
 Leaves: a refined forecaster, or the same one and the reason. A host fails seldom: what it teaches is mixed with
-replayed simulated hosts, so that it is added to what was known, and nothing is forgotten (Robins, "Catastrophic
-forgetting, rehearsal and pseudorehearsal", 1995). Runs in the child.
+replayed simulated hosts, of which the network is to say what it said before, so that it is added to what was known, and
+little is forgotten (Robins, "Catastrophic forgetting, rehearsal and pseudorehearsal", 1995; Li and Hoiem, "Learning
+without forgetting", ECCV 2016). Runs in the child.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +23,8 @@ Floats = NDArray[np.float64]
 
 REPLAYED = 240  # simulated hosts to learn with, as many to calibrate by, and to judge by
 _FIRST_SEED = 900
-_SHARE = 0.4  # of all weight that the host's own moments have
+_SLOWER = (1.0, 0.5, 0.25)  # the largest steps that forget nothing
+_SHARE = 0.25  # of all weight that the host's own moments have
 _TRAINED = 0.7  # of the host's moments; by the newest it is judged
 _LOSES = 0.03  # of AUC-PR on simulated hosts: what refinement may cost
 _WORSE = 0.02  # of ECE
@@ -50,23 +52,26 @@ def refine(
     if events < CHECKABLE or not targets[:cut].any() or not targets[cut:].any():
         return Refinement(forecaster, f"{events} events of this host are not enough: {CHECKABLE} are needed, apart")
     replayed, unseen, judged = (simulated(_FIRST_SEED + settings.seed + 10 * place, REPLAYED) for place in range(3))
+    before = forecaster.network
     own = np.full(cut, _SHARE / (1 - _SHARE) * replayed.weights.sum() / cut, np.float32)
-    try:
-        network = learned(
-            np.concatenate([replayed.inputs, inputs[:cut]]),
-            np.concatenate([replayed.targets, targets[:cut]]),
-            settings,
-            weights=np.concatenate([replayed.weights, own]),
-            base=forecaster.network,
-            share_mixed=0.0,  # the signs of one host are its own
-            backend=forecaster.network.backend,
-        )
-    except DivergenceError as error:
-        return Refinement(forecaster, str(error))
-    beta = calibrations(network.predict(unseen.inputs).astype(np.float64), unseen.targets, unseen.weights)
-    refined = FailureForecaster(network, beta, forecaster.base, taught=events)
-    refused = _worse(forecaster, refined, judged) or _no_better(forecaster, refined, inputs[cut:], targets[cut:])
-    return Refinement(forecaster if refused else refined, refused)
+    rows = np.concatenate([replayed.inputs, inputs[:cut]])
+    wanted = np.concatenate([before.predict(replayed.inputs), targets[:cut]])
+    weights = np.concatenate([replayed.weights, own])
+    refused = ""
+    for slower in _SLOWER:
+        gentle = replace(settings, optimizer=replace(settings.optimizer, rate=slower * settings.optimizer.rate))
+        try:
+            # not varied: the signs of one host are its own
+            network = learned(rows, wanted, gentle, weights=weights, base=before, backend=before.backend, vary=False)
+        except DivergenceError as error:
+            refused = str(error)
+            continue
+        beta = calibrations(network.predict(unseen.inputs).astype(np.float64), unseen.targets, unseen.weights)
+        refined = FailureForecaster(network, beta, forecaster.base, taught=events)
+        refused = _worse(forecaster, refined, judged) or _no_better(forecaster, refined, inputs[cut:], targets[cut:])
+        if not refused:
+            return Refinement(refined)
+    return Refinement(forecaster, refused)
 
 
 def _worse(before: FailureForecaster, after: FailureForecaster, judged: Moments) -> str:

@@ -43,7 +43,7 @@ def _sawtooth(scene: Scene) -> Episode:
     """What fills and is emptied again and again: collected garbage, rotated logs, stress that maps and unmaps."""
     series = scene.of(EXHAUSTIBLE[int(scene.random.integers(len(EXHAUSTIBLE)))])
     begin, end = (20, len(series) - 1) if scene.often(0.6) else stage(scene)
-    low, top = scene.between(0.02, 0.5), scene.between(0.5, 0.975)
+    low, top = scene.between(0.02, 0.5), scene.between(0.4, 0.95)
     period = scene.wide(3, max(4.0, (end - begin) / 5))
     at = (np.arange(end - begin) / period + scene.random.random()) % 1
     worn = 1 + 0.05 * scene.random.normal(size=end - begin) if scene.often(0.5) else 1.0
@@ -63,7 +63,7 @@ def _stress(scene: Scene) -> Episode:
         scene.add("temperature", np.minimum(np.arange(count) / scene.wide(5, 200), 1) * scene.between(0, 20), begin)
     if scene.often(0.5):
         top = scene.between(0.5, 0.97)
-        taken = np.minimum(np.arange(count) / scene.wide(1, 40), 1)
+        taken = np.minimum(np.arange(count) / scene.wide(1, 20), 1)
         level = scene.of("memory")[ends]
         waves = 1 - scene.between(0, 0.7) * (np.arange(count) / scene.wide(2, 60) % 1) * scene.often(0.6)
         level[:] = np.clip(level + (top - level) * taken * waves, 0, 0.985)
@@ -201,8 +201,8 @@ def _quiet(scene: Scene) -> Episode:
 
 HARMLESS: Mapping[str, tuple[float, Kind]] = MappingProxyType(
     {
-        **{f"{name}_stops": (1.8, _stops(name)) for name in EXHAUSTIBLE},
-        "sawtooth": (4.0, _sawtooth),
+        **{f"{name}_stops": (1.3, _stops(name)) for name in EXHAUSTIBLE},
+        "sawtooth": (3.5, _sawtooth),
         "stress": (11.0, _stress),
         "paging": (2.0, _paging),
         "hot": (1.5, _hot),
