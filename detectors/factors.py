@@ -127,7 +127,8 @@ FACTORS: tuple[Factor, ...] = (
            scale=0.02, summed=True),
     Factor("temperature", "temperature", Unit.CELSIUS, (Source("sensors", Unit.CELSIUS),), limit=100.0,
            left="temperature headroom"),
-    Factor("restarts", "restarts of units", _P, (Source("errors", _P, "errors.units.restarted_per_second"),),
+    Factor("restarts", "restarts of units", _P,
+           (Source("errors", _P, "errors.units.restarted_per_second"), Source("units", _P, "units.restarts_per_second")),
            scale=1e-4),
     Factor("kernel_errors", "errors of the kernel log", _P,
            tuple(Source("errors", _P, f"errors.kernel.{one}_per_second")
@@ -135,7 +136,7 @@ FACTORS: tuple[Factor, ...] = (
            scale=1e-3, summed=True),
     Factor("journal_errors", "errors of the journal", _P,
            tuple(Source("errors", _P, f"errors.journal.{one}_per_second")
-                 for one in ("critical", "error")), scale=0.01, summed=True),
+                 for one in ("critical", "error", "exhausted")), scale=0.01, summed=True),
     Factor("unreachable", "targets that do not answer", _R, (Source("latency", _R, "reachable"),), scale=0.01),
     # what the daemon knows beside its signals
     Factor("anomaly", "anomaly score", _R, scale=0.05),

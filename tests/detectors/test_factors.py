@@ -77,6 +77,24 @@ def test_errors_of_all_interfaces_add_up_and_one_that_is_missing_costs_nothing()
     assert np.isnan(found[1])
 
 
+def test_a_restart_that_two_sources_tell_of_counts_once():
+    names = (("errors", "errors.units.restarted_per_second"), ("units", "units.restarts_per_second"))
+    signals = [Signal(name, Unit.PER_SECOND, family) for family, name in names]
+    found = column(Gathering(signals)(np.array([[0.2, 0.1], [0.0, 0.0], [0.4, 0.2]])), "restarts")
+    assert found.tolist() == [0.2, 0.0, 0.4]
+
+
+def test_units_are_named_by_their_last_part():
+    signals = [
+        Signal(f"units.{unit}.{what}", Unit.RATIO, "units", unit)
+        for unit in ("a.service", "b.service")
+        for what in ("memory_used", "descriptors_used")
+    ]
+    found = Gathering(signals)(np.array([[0.2, 0.9, 0.5, 0.1]]))
+    assert (column(found, "unit_memory")[0], found.about[PLACE["unit_memory"]]) == (0.5, "b.service")
+    assert (column(found, "unit_descriptors")[0], found.about[PLACE["unit_descriptors"]]) == (0.9, "a.service")
+
+
 def test_what_answers_is_not_unreachable():
     signals = [Signal(f"latency.{one}.reachable", Unit.RATIO, "latency", one) for one in ("a", "b")]
     found = Gathering(signals)(np.array([[1.0, 0.0]]))
