@@ -21,7 +21,7 @@ from detectors.growth import NOTABLE, Run, make_run
 Floats = NDArray[np.float64]
 
 _LEAST = 8  # points
-_SPREAD, _NOISY = 0.1, 0.7  # of the log of a rate
+_SPREAD, _NOISY = 0.15, 0.7  # of the log of a rate
 _ENDS = 0.5  # what has grown for hours and days ends less readily than a process does
 _FALL = 0.3  # of a rise: less is no end of it
 
