@@ -20,6 +20,7 @@ from detectors.findings import Unit
 
 Floats = NDArray[np.float64]
 
+MAX_RESOURCES = 300
 _FILESYSTEM, _NETWORK = "filesystem", "network"
 FULL = 1e-4  # of a capacity: with less free, or of swap less used, a ratio tells no capacity
 _MISSED_ROUNDS = 3  # after which "StoppedCollecting" tells of it; until then what was measured last stands
@@ -134,12 +135,14 @@ _SWAP, _BANDWIDTH = _KINDS.index(ResourceKind.SWAP), _KINDS.index(ResourceKind.B
 class Inventory:
     """Follows which resources there are. `links`: bytes a second of each interface, where that is known.
 
-    `sizes` are capacities as they were seen last: what is quite full, or swap that is empty, tells none.
+    `sizes` are capacities as they were seen last: what is quite full, or swap that is empty, tells none. `dropped`
+    counts resources beyond the bound.
     """
 
     def __init__(self, exclude: Sequence[str] = (), links: Mapping[str, float] | None = None) -> None:
         self._excluded = one_of(exclude)
         self.links: Mapping[str, float] = dict(links or {})
+        self.dropped = 0
         self.sizes: dict[str, float] = {}
         self._names: list[str] = []
         self._plan = _planned((), ())
@@ -213,7 +216,8 @@ class Inventory:
         """Make a new plan; a source that stumbles loses its signals, and not at once its resources."""
         self.remember()
         before = {one.name: row for row, one in enumerate(self._plan.resources)}
-        found = [one for one in find_resources(specs) if not self._excluded.match(one.name)]
+        every = [one for one in find_resources(specs) if not self._excluded.match(one.name)]
+        found, self.dropped = every[:MAX_RESOURCES], max(len(every) - MAX_RESOURCES, 0)
         known = {one.name for one in found}
         kept = [
             one
