@@ -107,9 +107,8 @@ class _Filling:
     """When growth fills what is free, if it goes on; the logarithm of its rate is normal."""
 
     def __init__(self, run: Run, free: float) -> None:
-        free = max(free - run.above, 0.0)
-        self.share = run.goes_on(free)
-        self._middle = log(max(free / run.rate, _SOON))
+        self.share = run.goes_on(free - run.above)
+        self._middle = log(max(run.seconds_to_fill(free), _SOON))
         self._spread = run.spread
         self.times = np.exp(self._middle + self._spread * _WAYS)
 
