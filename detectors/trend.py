@@ -62,12 +62,13 @@ def _rises(row: Floats, least: float) -> Floats:
 
 
 def _trend(scale: float, horizon: Horizon, row: Floats, past: Floats) -> Run | None:
+    """Return the run that a row (T,) without gaps ends with: each point is above the one a season before it."""
     season = horizon.season if len(row) >= horizon.season + max(_LEAST, horizon.season // 2) else 1
     if len(row) < season + _LEAST - 1:
         return None
     grown = row[season:] - row[:-season]
     recent = max(season // 4, 3)
-    still = np.flatnonzero(grown <= 0)
+    still = np.flatnonzero(grown <= 0)  # places; behind the last one it has grown ever since
     lasts = len(grown) - (int(still[-1]) + 1 if len(still) else 0)
     if lasts < 2 * recent:
         return None
