@@ -114,7 +114,10 @@ class _Plan:
     first: NDArray[np.int64]
     last: NDArray[np.int64]
     read_only: NDArray[np.int64]
-    kind: NDArray[np.int64]
+    swap: NDArray[np.bool_]
+    by_free: NDArray[np.bool_]
+    plain: NDArray[np.bool_]
+    links: tuple[tuple[int, str], ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -126,10 +129,8 @@ class _Memory:
     capacity: Floats
 
 
-_KINDS = list(ResourceKind)
-_PLAIN = [_KINDS.index(kind) for kind in (ResourceKind.CPU, ResourceKind.INODES)]
-_BY_FREE = [_KINDS.index(kind) for kind in (ResourceKind.MEMORY, ResourceKind.STORAGE)]
-_SWAP, _BANDWIDTH = _KINDS.index(ResourceKind.SWAP), _KINDS.index(ResourceKind.BANDWIDTH)
+_BY_FREE = frozenset((ResourceKind.MEMORY, ResourceKind.STORAGE))  # what is free is measured in bytes
+_PLAIN = frozenset((ResourceKind.CPU, ResourceKind.INODES))  # a ratio of 1
 
 
 class Inventory:
@@ -174,10 +175,9 @@ class Inventory:
         )  # the last is for what is not there
         first, last = values[plan.first], values[plan.last]
         capacity = self._capacities(first, last)
-        by_free = np.isin(plan.kind, _BY_FREE)
-        nameless = by_free & np.isnan(capacity) & (first > 1.0 - FULL)  # full since it is known: how large is not
+        nameless = plan.by_free & np.isnan(capacity) & (first > 1.0 - FULL)  # full since it is known: how large is not
         capacity = np.where(nameless, 1.0, capacity)
-        used = np.where(nameless, 1.0, np.where(by_free, capacity - last, last))
+        used = np.where(nameless, 1.0, np.where(plan.by_free, capacity - last, last))
         missing = ~(np.isfinite(used) & np.isfinite(first))
         memory.missed = np.where(missing, memory.missed + 1, 0)
         memory.used = used = np.where(missing, memory.used, used)
@@ -193,13 +193,13 @@ class Inventory:
     def _capacities(self, first: Floats, last: Floats) -> Floats:
         """Return what there is of each (R,), and remember it; NaN where that is not known."""
         plan, memory = self._plan, self._memory
-        part = np.where(plan.kind == _SWAP, first, 1.0 - first)
+        part = np.where(plan.swap, first, 1.0 - first)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.where(part > FULL, last / part, math.nan)
         found = np.where(np.isfinite(found), found, memory.capacity)
-        found[np.isin(plan.kind, _PLAIN)] = 1.0
-        for row in np.flatnonzero(plan.kind == _BANDWIDTH).tolist():
-            found[row] = self.links.get(plan.resources[row].interface, math.nan)
+        found[plan.plain] = 1.0
+        for row, interface in plan.links:
+            found[row] = self.links.get(interface, math.nan)
         memory.capacity = found
         return found
 
@@ -244,5 +244,8 @@ def _planned(resources: Sequence[Resource], specs: Sequence[SignalSpec]) -> _Pla
         places(one.signals[0] for one in resources),
         places(one.signals[-1] for one in resources),
         places(f"filesystem.{one.mount}.read_only" if one.mount else "" for one in resources),
-        np.array([_KINDS.index(one.kind) for one in resources], np.int64),
+        np.array([one.kind is ResourceKind.SWAP for one in resources], np.bool_),
+        np.array([one.kind in _BY_FREE for one in resources], np.bool_),
+        np.array([one.kind in _PLAIN for one in resources], np.bool_),
+        tuple((row, one.interface) for row, one in enumerate(resources) if one.interface),
     )
