@@ -16,7 +16,9 @@ from daemon.capacity.points import Points
 from daemon.capacity.resources import Resource, ResourceKind
 from daemon.capacity.state import Facts
 from detectors.forecasts import DAYS, HOURS
+from detectors.growth import Run
 from detectors.shape import Shape, explain, recognise
+from detectors.trend import trends
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +42,15 @@ def facts_of(resource: Resource, row: int, points: Mapping[str, Points], capacit
         explanation=() if shape is None else tuple(_sentences(shape, resource)),
         floor=float(known.min()) if len(known) >= _FLAT_HOURS else -np.inf,
         accustomed=_is_accustomed(resource.kind, beyond=beyond, flat=bool(flat), below=below),
+        trends=_trends(resource, row, points, (1.0 - floor_ratio) * capacity),
     )
+
+
+def _trends(resource: Resource, row: int, points: Mapping[str, Points], limit: float) -> tuple[Run, ...]:
+    if not resource.is_exhaustible or not limit > 0:
+        return ()
+    told = [(one, points[one.name].used[row]) for one in (HOURS, DAYS) if one.name in points]
+    return trends(limit, told, resource.notable)
 
 
 def _sentences(shape: Shape, resource: Resource) -> Iterator[str]:

@@ -17,6 +17,7 @@ from daemon.collectors import cpu, memory
 from daemon.collectors.base import Measurement, one_of
 from daemon.signals import SignalSpec
 from detectors.findings import Unit
+from detectors.growth import NOTABLE, NOTABLE_MEMORY
 
 Floats = NDArray[np.float64]
 
@@ -60,6 +61,11 @@ class Resource:
     def is_exhaustible(self) -> bool:
         """Tell whether it can run out."""
         return self.kind in EXHAUSTIBLE
+
+    @property
+    def notable(self) -> float:
+        """The share of the limit that its ordinary growth easily comes to; see `detectors.growth`."""
+        return NOTABLE_MEMORY if self.kind in (ResourceKind.MEMORY, ResourceKind.SWAP) else NOTABLE
 
     @property
     def subject(self) -> str:

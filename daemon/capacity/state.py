@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from daemon.capacity.resources import Resource
 from detectors.exhaustion import REACH, WITHIN, Outlook
 from detectors.forecasts import Horizon
+from detectors.growth import Run
 
 Floats = NDArray[np.float64]
 
@@ -54,12 +55,14 @@ class Facts:
     """What the points of a resource tell beside the forecasts.
 
     `floor` is the lowest level of the last days, -inf where it is not known. `accustomed`: it has been used up for so
-    long, and nobody minds, that it is no news.
+    long, and nobody minds, that it is no news. `trends`: growth that is younger than most of the history (see
+    `detectors.trend`).
     """
 
     explanation: tuple[str, ...] = ()
     floor: float = -np.inf
     accustomed: bool = False
+    trends: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

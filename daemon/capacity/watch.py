@@ -140,7 +140,8 @@ class CapacityWatch:
         limits: Floats = reading.capacity * (1.0 - np.array([self.floor_of(one) for one in reading.resources]))
         fills = np.array([one.is_exhaustible for one in reading.resources], np.bool_)
         names = [one.name for one in reading.resources]
-        self._growth.follow(names, np.where(fills, reading.used, np.nan), limits, max(seconds, 0.0))
+        notable = np.array([one.notable for one in reading.resources])
+        self._growth.follow(names, np.where(fills, reading.used, np.nan), limits, max(seconds, 0.0), notable)
         return limits
 
     def _changed(self, reading: Reading, limits: Floats) -> list[int]:
@@ -181,6 +182,7 @@ class CapacityWatch:
                 read_only=bool(reading.read_only[row]),
                 accustomed=facts.accustomed and not had_room,
                 run=run,
+                trends=facts.trends,
                 made=made,
                 floor=facts.floor,
                 explanation=facts.explanation,

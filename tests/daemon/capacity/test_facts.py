@@ -101,3 +101,13 @@ def test_a_grown_disk_is_said():
 @pytest.mark.parametrize("count", [1, 11])
 def test_few_points_say_nothing(count):
     assert facts(np.linspace(10, 50, count)).explanation == ()
+
+
+def test_a_leak_that_is_younger_than_the_history_is_a_trend_and_a_nightly_job_is_none():
+    daily = 3 * (np.arange(96) % 24 == 2)
+    leak = 40 + daily + np.maximum(np.arange(96) - 50, 0) * 0.5
+    (found,) = facts(leak).trends
+    assert found.rate == pytest.approx(0.5 * GIB / 3600, rel=0.1)
+    assert facts(40 + daily).trends == ()
+    cpu = Resource("cpu", ResourceKind.CPU, Unit.RATIO, ("a",))
+    assert facts(leak, resource=cpu).trends == ()
