@@ -72,9 +72,7 @@ def test_the_network_does_no_harm_on_resources_it_has_not_seen():
         told = forecast(rows[:, :-12], horizon)
         scale = np.nanmean(np.abs(np.diff(rows[:, :-12], axis=1)), axis=1)[:, None]
         moving = scale[:, 0] > 0
-        ours, alone = (
-            np.abs(mean - rows[:, -12:])[moving] / scale[moving] for mean in (told.bands.mean, told.simple)
-        )
+        ours, alone = (np.abs(mean - rows[:, -12:])[moving] / scale[moving] for mean in (told.bands.mean, told.simple))
         better.append(np.minimum(alone, 30).mean() - np.minimum(ours, 30).mean())
     assert sum(better) > 0
 
