@@ -144,6 +144,7 @@ def test_a_fill_is_seen_with_a_third_of_its_time_left(daemon, volume, receiver):
     assert [alert["alertname"] for alert in occurrence] == ["ResourceExhaustionImminent"]
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(WHOLE_SECONDS + 300)
 def test_a_page_arrives_with_a_third_of_the_time_left(daemon, volume, receiver, scale):
     if scale < 10:
