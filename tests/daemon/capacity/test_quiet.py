@@ -38,11 +38,9 @@ class Replay:
     def now(self):
         return self.server.instant(self.row)
 
-    async def run(self):
-        server, ids = self.server, np.arange(1, len(self.server.specs) + 1)
-        history = History(self.folder / "history.db")
-        history.bind_interval(INTERVAL)
-        known = [(number, spec, 0) for number, spec in enumerate(server.specs, 1)]
+    def start(self, history):
+        """A daemon begins, at first and after a reboot."""
+        known = [(number, spec, 0) for number, spec in enumerate(self.server.specs, 1)]
         watch = CapacityWatch(Capacity())
         forecasts = Forecasting(
             interval_seconds=INTERVAL,
@@ -55,8 +53,17 @@ class Replay:
             load=load_forecaster,
             links=lambda names: dict.fromkeys(names, 1.25e8),
         )
-        waiting = []
+        return watch, forecasts
+
+    async def run(self):
+        server, ids = self.server, np.arange(1, len(self.server.specs) + 1)
+        history = History(self.folder / "history.db")
+        history.bind_interval(INTERVAL)
+        boot, waiting = -1, []
         for self.row in np.flatnonzero(~server.down).tolist():
+            if server.boot[self.row] != boot:
+                boot = server.boot[self.row]
+                watch, forecasts = self.start(history)
             now, values = self.now(), server.values[self.row]
             waiting.append(StoredSample(self.row + 1, now, 0, 0, 0, None, None, ids, values))
             state, findings = watch.observe(list(zip(server.specs, values.tolist(), strict=True)), now)
