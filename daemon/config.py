@@ -186,7 +186,7 @@ class Http(Section):
 class Metrics(Section):
     """What /metrics holds."""
 
-    signals: int = Field(110, ge=0, le=10_000, description="Most signals exported as series; the rest stay inside.")
+    signals: int = Field(100, ge=0, le=10_000, description="Most signals exported as series; the rest stay inside.")
     resources: int = Field(
         5,
         ge=0,
