@@ -132,8 +132,9 @@ def forecasts_of(rows: Floats, horizon: int, period: int) -> dict[str, Floats]:
 class Selected(NamedTuple):
     """Forecasts (R, H), and what the same methods with the same weights would have said before.
 
-    `made` (M, R, H): what each method says, in the order of `forecasts_of`. `names`: what each row is the mean of, the heaviest first. `errors` (O, R, H): truth - forecast at the earlier
-    origins, NaN where either is not there. `scale` (R,): their mean absolute, NaN for a row too short to have any.
+    `made` (M, R, H): what each method says, in the order of `forecasts_of`. `names`: what each row is the mean of, the
+    heaviest first. `errors` (O, R, H): truth - forecast at the earlier origins, NaN where either is not there. `scale`
+    (R,): their mean absolute, NaN for a row too short to have any.
     """
 
     mean: Floats
