@@ -22,6 +22,7 @@ from detectors.growth import NOTABLE, NOTABLE_MEMORY
 Floats = NDArray[np.float64]
 
 MAX_RESOURCES = 300
+_MOST_SIZES = 1_000  # of mounts that come and go
 _FILESYSTEM, _NETWORK = "filesystem", "network"
 FULL = 1e-4  # of a capacity: with less free, or of swap less used, a ratio tells no capacity
 _MISSED_ROUNDS = 3  # after which "StoppedCollecting" tells of it; until then what was measured last stands
@@ -211,11 +212,12 @@ class Inventory:
 
     def remember(self) -> dict[str, float]:
         """Return how large each resource was when it was seen last."""
-        self.sizes.update(
-            (one.name, size)
-            for one, size in zip(self._plan.resources, self._memory.capacity.tolist(), strict=True)
-            if one.unit is Unit.BYTES and math.isfinite(size)
-        )
+        for one, size in zip(self._plan.resources, self._memory.capacity.tolist(), strict=True):
+            if one.unit is Unit.BYTES and math.isfinite(size):
+                self.sizes.pop(one.name, None)
+                self.sizes[one.name] = size  # what was seen last stands last
+        while len(self.sizes) > _MOST_SIZES:
+            del self.sizes[next(iter(self.sizes))]
         return self.sizes
 
     def _follow(self, specs: Sequence[SignalSpec]) -> None:

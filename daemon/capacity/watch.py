@@ -42,12 +42,14 @@ class _At:
 
     used: float
     limit: float
+    read_only: bool
     grew: bool
 
-    def stands(self, used: float, limit: float) -> bool:
+    def stands(self, used: float, limit: float, *, read_only: bool) -> bool:
         """Tell whether it still holds."""
-        moved = max(abs(used - self.used), abs(limit - self.limit)) > _MOVED * limit
-        return not self.grew and not moved and (used >= limit) == (self.used >= self.limit)
+        if self.grew or read_only != self.read_only or (used >= limit) != (self.used >= self.limit):
+            return False
+        return max(abs(used - self.used), abs(limit - self.limit)) <= _MOVED * limit
 
 
 class CapacityWatch:
@@ -122,6 +124,10 @@ class CapacityWatch:
             self._tell(reading, row, float(limits[row]), now)
         there = [row for row, name in enumerate(names) if name in self._states]
         self._states = {names[row]: self._states[names[row]] for row in there}
+        if len(self._at) > len(names) or len(self._room_ns) > len(names):  # mounts come and go
+            self._at = {name: self._at[name] for name in names if name in self._at}
+            self._room_ns = {name: self._room_ns[name] for name in names if name in self._room_ns}
+            self._imminent.intersection_update(names)
         used, capacity = reading.used.tolist(), reading.capacity.tolist()
         state = CapacityState(
             resources=tuple(self._states.values()),
@@ -147,13 +153,13 @@ class CapacityWatch:
     def _changed(self, reading: Reading, limits: Floats) -> list[int]:
         """Return the rows whose outlook is to be computed now; first what has none, then what is most used."""
         wanted = []
-        used = reading.used.tolist()
+        used, read_only = reading.used.tolist(), reading.read_only.tolist()
         for row, (one, limit) in enumerate(zip(reading.resources, limits.tolist(), strict=True)):
             at = self._at.get(one.name)
             if (
                 at is None
                 # what is forecast of a processor or a link begins with the last hour, not with this moment
-                or (one.is_exhaustible and not at.stands(used[row], limit))
+                or (one.is_exhaustible and not at.stands(used[row], limit, read_only=read_only[row]))
                 or self._run(one, limit - used[row]) is not None
             ):
                 wanted.append((one.name in self._states, -used[row] / limit, row))
@@ -189,7 +195,7 @@ class CapacityWatch:
             ),
             now,
         )
-        self._at[one.name] = _At(used, limit, run is not None)
+        self._at[one.name] = _At(used, limit, bool(reading.read_only[row]), run is not None)
         self._states[one.name] = ResourceState(
             resource=one,
             floor_ratio=self.floor_of(one),

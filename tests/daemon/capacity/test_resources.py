@@ -146,3 +146,7 @@ def test_beyond_three_hundred_the_rest_is_counted():
     assert inventory.dropped == 10
     assert len(inventory.read(mount(5)).resources) == 1 + 299  # the others are missed for three rounds
     assert inventory.dropped == 0
+    for start in range(0, 1500, 250):
+        inventory.read([one for number in range(start, start + 250) for one in mount(number)])
+    assert len(inventory.remember()) == 1000
+    assert "/m1499" in inventory.sizes
