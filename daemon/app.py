@@ -128,12 +128,13 @@ class App:
             self._build(config, stores, started)
             await self._pipeline.restore(started)
             self._sampler.expect(*(self._resources_of(name) for name in ("StoppedCollecting", "FilesystemReadOnly")))
-            await self._offload.run(self._restore_evidence, deadline_seconds=10.0, what="state.db")
+            # before what is remembered, or a past run of the last hours would count twice
             await self._offload.run(
                 lambda: self._capacity.replay(recent_rounds(self._history, self._registry, started.time_ms)),
                 deadline_seconds=30.0,
                 what="history.db",
             )
+            await self._offload.run(self._restore_evidence, deadline_seconds=10.0, what="state.db")
             await self._offload.run(self._learning.restore, deadline_seconds=60.0, what="history.db")
             last = stores.history.last()
             if last is not None:
