@@ -6,7 +6,7 @@ forecasts, or one that no longer moves, is not corrected.
 
 The network sees four rows of 96. The first is the resource's last 96 points; the others are what the simple methods
 say, and where they were wrong before, and the last 48 points of each companion. Given the points of all four alone it
-found a third of what it finds so: what a method would say is easy to compute and hard to learn.
+found less than half of what it finds so: what a method would say is easy to compute and hard to learn.
 """
 
 from functools import cache
