@@ -223,8 +223,8 @@ def anomaly_answer(snapshot: "Snapshot", score_threshold: float) -> AnomalyAnswe
 
 
 def capacity_answers(snapshot: "Snapshot") -> list[CapacityAnswer]:
-    """Return the resources that are most endangered."""
-    ranked = islice(snapshot.capacity.ranked(), _ENDANGERED)
+    """Return the resources that are most endangered; a busy processor or link runs out of nothing."""
+    ranked = islice((one for one in snapshot.capacity.ranked() if one[0].resource.is_exhaustible), _ENDANGERED)
     return [
         CapacityAnswer(resource=one.resource.name, used_ratio=used / size, text=one.text) for one, used, size in ranked
     ]

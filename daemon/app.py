@@ -36,6 +36,7 @@ from daemon.api import (
 )
 from daemon.capacity.answers import forecasts_answer
 from daemon.capacity.forecasts import HOUR_SECONDS, Forecasting
+from daemon.capacity.points import recent_rounds
 from daemon.capacity.state import CapacityState
 from daemon.capacity.watch import CapacityWatch
 from daemon.changes import ChangeLog
@@ -136,6 +137,12 @@ class App:
             self._build(config, stores, started)
             await self._pipeline.restore(started)
             self._sampler.expect(*(self._resources_of(name) for name in ("StoppedCollecting", "FilesystemReadOnly")))
+            # before what is remembered, or a past run of the last hours would count twice
+            await self._offload.run(
+                lambda: self._capacity.replay(recent_rounds(self._history, self._registry, started.time_ms)),
+                deadline_seconds=30.0,
+                what="history.db",
+            )
             await self._offload.run(self._restore_evidence, deadline_seconds=10.0, what="state.db")
             await self._offload.run(self._learning.restore, deadline_seconds=60.0, what="history.db")
             last = stores.history.last()

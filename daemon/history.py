@@ -456,15 +456,16 @@ class History:
 
         Their starts (T,), and the statistics (T, 6, K) of `signals` (K,), NaN for one that is not among them.
         """
-        records = self.read(
-            "SELECT time_ms, schema, data FROM rollups WHERE tier = ? AND seq > ? ORDER BY seq DESC LIMIT ?",
-            tier, _BEFORE_ALL if after is None else after, most,
-        )[::-1]  # fmt: skip
+        with self._lock:
+            records = self._database.execute(
+                "SELECT time_ms, schema, data FROM rollups WHERE tier = ? AND seq > ? ORDER BY seq DESC LIMIT ?",
+                (tier, _BEFORE_ALL if after is None else after, most),
+            ).fetchall()[::-1]
+            schemas = {record[1]: self._schema_of(record[1]) for record in records}
         width = len(STATISTICS)
         out = np.full((len(records), width, len(signals)), np.nan, np.float32)
-        for schema in {record[1] for record in records}:
+        for schema, ids in schemas.items():
             rows = np.flatnonzero([record[1] == schema for record in records])
-            ids = self._schema_of(schema)
             table = np.frombuffer(b"".join(records[row][2] for row in rows), "<f4").reshape(-1, width, len(ids))
             there = np.flatnonzero(np.isin(signals, ids))
             columns = np.searchsorted(ids, np.asarray(signals)[there])
@@ -478,6 +479,8 @@ class History:
                 "SELECT seq, time_ms, hour, flags, schema, data FROM samples WHERE seq > ? ORDER BY seq DESC LIMIT ?",
                 (after, most),
             ).fetchall()
+            for schema in {record[4] for record in records}:
+                self._schema_of(schema)  # known from here on
         rows = self._rows(records[::-1])
         place = {number: column for column, number in enumerate(rows.signal_ids)}
         out = np.full((len(records), len(signals)), np.nan, np.float32)

@@ -21,6 +21,7 @@ from detectors.intervals import FALLBACK, IntervalTable, error_quantiles, from_a
 from detectors.kernels import NUMPY, Backend
 from detectors.model_file import ModelError, load_network, read_arrays, read_record
 from detectors.network import Network
+from detectors.shape import without_steps
 
 SHIPPED = Path(__file__).parent / "pretrained" / "capacity"
 NETWORK, INTERVALS = "network", "intervals"
@@ -69,11 +70,12 @@ class CapacityForecaster:
         companions: Floats | None = None,
         pools: NDArray[np.int64] | None = None,
     ) -> Forecasts:
-        """Forecast `rows` (R, T) within `low` and `high` (R,).
+        """Forecast `rows` (R, T) within `low` and `high` (R,), as if no one-off step had been in them.
 
         `companions` (R, 3, T): the host's three other kinds of resources at the same times, NaN where there are none.
         `pools` (R,): rows of one number calibrate each other's bands; all do unless told.
         """
+        rows = without_steps(rows, horizon.season)
         chosen = select(rows, STEPS, horizon.season)
         unit = units(rows, chosen.scale)
         mean = chosen.mean

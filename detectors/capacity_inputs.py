@@ -6,7 +6,7 @@ forecasts, or one that no longer moves, is not corrected.
 
 The network sees four rows of 96. The first is the resource's last 96 points; the others are what the simple methods
 say, and where they were wrong before, and the last 48 points of each companion. Given the points of all four alone it
-found a third of what it finds so: what a method would say is easy to compute and hard to learn.
+found less than half of what it finds so: what a method would say is easy to compute and hard to learn.
 """
 
 from functools import cache
@@ -63,7 +63,7 @@ def correction(network: Network, rows: Floats, companions: Floats | None, horizo
 def part(chosen: Selected, which: NDArray[np.bool_]) -> Selected:
     """Return what was chosen for the rows that `which` (R,) marks."""
     names = tuple(names for names, there in zip(chosen.names, which.tolist(), strict=True) if there)
-    return Selected(chosen.mean[which], names, chosen.errors[:, which], chosen.scale[which])
+    return Selected(chosen.mean[which], chosen.made[:, which], names, chosen.errors[:, which], chosen.scale[which])
 
 
 def inputs(rows: Floats, companions: Floats | None, horizon: Horizon, chosen: Selected) -> Float32:
@@ -99,11 +99,7 @@ def _context(rows: Floats, unit: Floats, horizon: Horizon, chosen: Selected) -> 
     there = np.isfinite(chosen.errors)  # (O, R, 12)
     count = np.maximum(there.sum(axis=0), 1)
     errors = np.where(there, chosen.errors, 0)
-    said = [
-        np.maximum(np.where(np.isfinite(one), one, last), np.where(low >= 0, 0, -np.inf))[:, _ASKED]
-        - chosen.mean[:, _ASKED]
-        for one in forecasts_of(rows, STEPS, horizon.season).values()
-    ]
+    said = chosen.made[:, :, _ASKED] - chosen.mean[:, _ASKED]
     blocks = [
         _squashed((chosen.mean - last) / by),
         _squashed(errors.sum(axis=0) / count / by),

@@ -107,9 +107,8 @@ class _Filling:
     """When growth fills what is free, if it goes on; the logarithm of its rate is normal."""
 
     def __init__(self, run: Run, free: float) -> None:
-        free = max(free - run.above, 0.0)
-        self.share = run.goes_on(free)
-        self._middle = log(max(free / run.rate, _SOON))
+        self.share = run.goes_on(free - run.above)
+        self._middle = log(max(run.seconds_to_fill(free), _SOON))
         self._spread = run.spread
         self.times = np.exp(self._middle + self._spread * _WAYS)
 
@@ -134,7 +133,11 @@ def _arrival(limit: float, now: float, told: Sequence[Told]) -> tuple[Floats, Fl
         at, curves = _curves(one, now, far=place == len(inner) - 1)
         if at[-1] <= end:
             continue
-        score = _score(limit, now, _gone_on(limit, now, at, curves))
+        score = (
+            _score(limit, now, _gone_on(limit, now, at, curves))
+            if _near(limit, curves)
+            else np.full(len(at), -_CERTAIN)
+        )
         behind = at > end
         times.append(at[behind])
         scores.append(score[behind])
@@ -168,6 +171,11 @@ def _curves(told: Told, now: float, *, far: bool) -> tuple[Floats, Floats]:
     fine = (at[:-1, None] + share * np.diff(at)[:, None]).ravel()
     between = (bounds[:, :-1, None] + share * np.diff(bounds, axis=1)[:, :, None]).reshape(5, -1)
     return np.append(fine, at[-1])[1:], np.concatenate([between, bounds[:, -1:]], axis=1)[:, 1:]
+
+
+def _near(limit: float, curves: Floats) -> bool:
+    """Return whether bounds (5, K) come near the limit at all: most never do, and the rest is dear."""
+    return bool(limit - curves[4].max() < _CERTAIN * (curves[4] - curves[2]).max())
 
 
 def _gone_on(limit: float, now: float, at: Floats, curves: Floats) -> Floats:

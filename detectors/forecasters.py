@@ -132,11 +132,13 @@ def forecasts_of(rows: Floats, horizon: int, period: int) -> dict[str, Floats]:
 class Selected(NamedTuple):
     """Forecasts (R, H), and what the same methods with the same weights would have said before.
 
-    `names`: what each row is the mean of, the heaviest first. `errors` (O, R, H): truth - forecast at the earlier
-    origins, NaN where either is not there. `scale` (R,): their mean absolute, NaN for a row too short to have any.
+    `made` (M, R, H): what each method says, in the order of `forecasts_of`. `names`: what each row is the mean of, the
+    heaviest first. `errors` (O, R, H): truth - forecast at the earlier origins, NaN where either is not there. `scale`
+    (R,): their mean absolute, NaN for a row too short to have any.
     """
 
     mean: Floats
+    made: Floats
     names: tuple[tuple[str, ...], ...]
     errors: Floats
     scale: Floats
@@ -153,6 +155,7 @@ def select(rows: Floats, horizon: int, period: int) -> Selected:
         parts = [select(rows[at : at + _CHUNK], horizon, period) for at in range(0, len(rows), _CHUNK)]
         return Selected(
             np.concatenate([part.mean for part in parts]),
+            np.concatenate([part.made for part in parts], axis=1),
             tuple(names for part in parts for names in part.names),
             np.concatenate([part.errors for part in parts], axis=1),
             np.concatenate([part.scale for part in parts]),
@@ -172,7 +175,7 @@ def select(rows: Floats, horizon: int, period: int) -> Selected:
     combined = np.einsum("mr,morh->orh", weights, made)
     errors = truth - combined[1:]
     chosen = tuple(tuple(names[one] for one in order[:, row] if weights[one, row] > 0) for row in range(len(rows)))
-    return Selected(combined[0], chosen, errors, _mean(np.abs(errors), axis=(0, 2)))
+    return Selected(combined[0], made[:, 0], chosen, errors, _mean(np.abs(errors), axis=(0, 2)))
 
 
 def _made(rows: Floats, horizon: int, period: int) -> tuple[Floats, list[str]]:

@@ -29,6 +29,7 @@ _CLIFF, _TAIL = 4.0, 0.1  # twice as large as a past one is as unusual as 2 ** -
 _LARGE = 10.0  # times what is notable: remembered even when it was over in a moment
 _DROP = 0.1  # of what a run came to: such a fall ends it, which also tells it from a random walk
 _PAUSE, _PAUSES = 10, 3  # samples without growth, or times the longest pause that this run has had
+_USUAL, _STALL_SECONDS = 2.0, 6.0  # samples or time without growth that mean nothing: the kernel writes every 5 s
 _JUMP = 20.0  # times what was expected
 _STEPPED = 0.5  # of a run in one step: that is none
 _MEMORY = 30  # peaks: a rate is that of the last ones
@@ -47,7 +48,7 @@ class Run:
 
     `amount` is without the largest single step: a step is no growth. `spread` is the standard deviation of the log of
     `rate`, and `rate_lo` to `rate_hi` its 80 % interval. `alive` falls from 1 while nothing grows. `above`: how much
-    higher than its newest level it comes in a day, which is where it is full first. `ends`: the exponent of Pareto.
+    higher than its newest level it comes in a day, `wait_seconds` from now. `ends`: the exponent of Pareto.
     """
 
     elapsed_seconds: float
@@ -61,7 +62,13 @@ class Run:
     scale: float
     past: Floats
     above: float = 0.0
+    wait_seconds: float = 0.0
     ends: float = 1.0
+
+    def seconds_to_fill(self, free: float) -> float:
+        """Return when it has grown by `free` at its rate: by itself, or at its daily peak."""
+        peak = max((free - self.above) / self.rate, self.wait_seconds)
+        return min(free / self.rate, peak)
 
     def goes_on(self, free: float) -> float:
         """Return the probability that this run grows by another `free`."""
@@ -90,6 +97,7 @@ def make_run(
     full: int = 0,
     alive: float = 1.0,
     above: float = 0.0,
+    wait_seconds: float = 0.0,
     ends: float = 1.0,
 ) -> Run:
     """Return the run of what grew by `amount`, where others came to the `past` (N,), and `full` more filled all.
@@ -110,6 +118,7 @@ def make_run(
         scale=scale,
         past=past,
         above=above,
+        wait_seconds=wait_seconds,
         ends=ends,
     )
 
@@ -233,7 +242,7 @@ class GrowthWatch:
         spread = hypot(_SPREAD, sqrt(state[_NOISE] / worth) / state[_STEP])
         if spread > _NOISY:
             return None
-        usual = max(2.0, state[_LONGEST])
+        usual = max(_USUAL, state[_LONGEST], _STALL_SECONDS * state[_SAMPLES] / state[_ELAPSED])
         return make_run(
             elapsed_seconds=state[_ELAPSED],
             amount=amount,

@@ -21,16 +21,21 @@ from detectors.growth import NOTABLE, Run, make_run
 Floats = NDArray[np.float64]
 
 _LEAST = 8  # points
-_SPREAD, _NOISY = 0.1, 0.7  # of the log of a rate
+_SPREAD, _NOISY = 0.15, 0.7  # of the log of a rate
 _ENDS = 0.5  # what has grown for hours and days ends less readily than a process does
+_DOUBT = 2.0  # scatters by which a season may have brought less, without having stopped
 _FALL = 0.3  # of a rise: less is no end of it
 
 
-def trends(limit: float, points: Sequence[tuple[Horizon, Floats]]) -> tuple[Run, ...]:
-    """Return the runs of growth that the `points` (T,) of each horizon end with."""
+def trends(limit: float, points: Sequence[tuple[Horizon, Floats]], notable: float = NOTABLE) -> tuple[Run, ...]:
+    """Return the runs of growth that the `points` (T,) of each horizon end with.
+
+    `notable`: the share of the limit that an ordinary run easily comes to, as in `growth`.
+    """
     rows = [(horizon, _newest(row)) for horizon, row in points]
-    past = np.concatenate([_rises(row, NOTABLE * limit) for _, row in rows] or [np.zeros(0)])
-    found = (_trend(limit, horizon, row, past) for horizon, row in rows)
+    scale = notable * limit
+    past = np.concatenate([_rises(row, scale) for _, row in rows] or [np.zeros(0)])
+    found = (_trend(scale, horizon, row, past) for horizon, row in rows)
     return tuple(run for run in found if run is not None)
 
 
@@ -56,13 +61,14 @@ def _rises(row: Floats, least: float) -> Floats:
     return np.array(found)
 
 
-def _trend(limit: float, horizon: Horizon, row: Floats, past: Floats) -> Run | None:
+def _trend(scale: float, horizon: Horizon, row: Floats, past: Floats) -> Run | None:
+    """Return the run that a row (T,) without gaps ends with: each point is above the one a season before it."""
     season = horizon.season if len(row) >= horizon.season + max(_LEAST, horizon.season // 2) else 1
     if len(row) < season + _LEAST - 1:
         return None
     grown = row[season:] - row[:-season]
     recent = max(season // 4, 3)
-    still = np.flatnonzero(grown <= 0)
+    still = np.flatnonzero(grown <= 0)  # places; behind the last one it has grown ever since
     lasts = len(grown) - (int(still[-1]) + 1 if len(still) else 0)
     if lasts < 2 * recent:
         return None
@@ -70,19 +76,24 @@ def _trend(limit: float, horizon: Horizon, row: Floats, past: Floats) -> Run | N
     age = np.minimum(np.arange(1, lasts + 1), season) if begun else season  # a younger leak grew in less than one
     paces = (grown[-lasts:] / age)[-max(season, _LEAST) :]
     rate = float(np.median(paces[-recent:]))
-    scatter = 1.4826 * float(np.median(np.abs(paces - rate)))
+    scatter = 1.4826 * float(np.median(np.abs(paces - np.median(paces))))
     spread = hypot(_SPREAD, scatter / rate)
-    lasts = lasts if begun else len(row) - 1
-    amount = float(row[-1] - row[-1 - lasts])
+    elapsed = lasts if begun else len(row) - 1
+    amount = float(row[-1] - row[-1 - elapsed])
     if spread > _NOISY or amount <= 0:
         return None
+    slower = float(grown[-1] - grown[-1 - recent]) + _DOUBT * scatter * season  # below 0 if it stopped since
+    peak = int(row[-season:].argmax())
+    above = float(row[peak - season] - row[-1])
     return make_run(
-        elapsed_seconds=lasts * horizon.step_seconds,
+        elapsed_seconds=elapsed * horizon.step_seconds,
         amount=amount,
         rate=rate / horizon.step_seconds,
         spread=spread,
-        scale=NOTABLE * limit,
+        scale=scale,
         past=past,
+        alive=min(max(1.0 + slower / (rate * recent), 0.0), 1.0),
+        above=above,
+        wait_seconds=(peak + 1) * horizon.step_seconds if above > 0 else 0.0,
         ends=_ENDS,
-        above=float(row[-season:].max() - row[-1]),
     )

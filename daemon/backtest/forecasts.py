@@ -189,7 +189,7 @@ def _exhaustion(
         if of_days is not None and of_days is not base and (newest := _newest(of_days, place, origin)) is not None:
             points.append((DAYS, of_days.history[newest]))
             told.append(_told(of_days, newest, (origin - int(of_days.origin_ms[newest])) / 1000, told[0].floor))
-        chances = outlook(limit, now, told, None, trends(limit, points)).probability
+        chances = outlook(limit, now, told, None, trends(limit, points, past.resources[place].notable)).probability
         danger[place] = chances[_MONTH] + now / limit  # of two that are not in danger, the fuller one
         later = between(past.fine, origin, origin + _DAY_MS).used[:, place]
         happens = bool((later >= limit).any())

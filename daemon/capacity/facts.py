@@ -4,7 +4,7 @@ Enters: the points of all horizons. Leaves: the facts of one resource. Sentences
 enough of them, and of the hours what only those can show: a daily rhythm, teeth, what was cleaned up this week.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +16,9 @@ from daemon.capacity.points import Points
 from daemon.capacity.resources import Resource, ResourceKind
 from daemon.capacity.state import Facts
 from detectors.forecasts import DAYS, HOURS
+from detectors.growth import Run
 from detectors.shape import Shape, explain, recognise
+from detectors.trend import trends
 
 Floats = NDArray[np.float64]
 
@@ -37,10 +39,26 @@ def facts_of(resource: Resource, row: int, points: Mapping[str, Points], capacit
     flat = len(lately) == _FLAT_HOURS and np.ptp(lately) <= _FLAT * capacity
     beyond = len(lately) > 0 and bool(lately.min() >= (1.0 - floor_ratio) * capacity)
     return Facts(
-        explanation=() if shape is None else tuple(explain(shape, partial(amount, unit=resource.unit))),
+        explanation=() if shape is None else tuple(_sentences(shape, resource)),
         floor=float(known.min()) if len(known) >= _FLAT_HOURS else -np.inf,
         accustomed=_is_accustomed(resource.kind, beyond=beyond, flat=bool(flat), below=below),
+        trends=_trends(resource, row, points, (1.0 - floor_ratio) * capacity),
     )
+
+
+def _trends(resource: Resource, row: int, points: Mapping[str, Points], limit: float) -> tuple[Run, ...]:
+    if not resource.is_exhaustible or not limit > 0:
+        return ()
+    told = [(one, points[one.name].used[row]) for one in (HOURS, DAYS) if one.name in points]
+    return trends(limit, told, resource.notable)
+
+
+def _sentences(shape: Shape, resource: Resource) -> Iterator[str]:
+    """Yield what is to be said of a shape, without amounts that would be said as nothing."""
+    nothing = amount(0.0, resource.unit)
+    for sentence in explain(shape, partial(amount, unit=resource.unit)):
+        if f" {nothing}" not in sentence:
+            yield sentence
 
 
 def _is_accustomed(kind: ResourceKind, *, beyond: bool, flat: bool, below: bool) -> bool:
@@ -68,11 +86,14 @@ def _shape(row: int, points: Mapping[str, Points]) -> Shape | None:
     if hours is None or days is None:
         return hours or days
     older = tuple(step for step in days.steps if step.seconds_ago > _NEWEST_SECONDS)
-    slow = days if points[DAYS.name].known[row] >= _WELL_KNOWN else hours
+    settled = points[DAYS.name].known[row] >= _WELL_KNOWN
+    teeth = hours.teeth or days.teeth
+    if settled and hours.teeth is not None and days.teeth is None:  # days tell where it goes, hours how it gets there
+        teeth = replace(hours.teeth, peaks_a_day=0.0, floors_a_day=0.0)
     return replace(
-        slow,
+        days if settled else hours,
         season_seconds=hours.season_seconds or days.season_seconds,
-        teeth=hours.teeth or days.teeth,
+        teeth=teeth,
         steps=(*older, *hours.steps),
         capacity=hours.capacity or days.capacity,
     )

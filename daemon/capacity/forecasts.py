@@ -42,7 +42,7 @@ _EVERY_SECONDS = {HOURS.name: HOUR_SECONDS, DAYS.name: 6 * HOUR_SECONDS, MONTHS.
 _EARLY_SECONDS = HOUR_SECONDS / 2  # a job that runs every hour is a little early now and then
 _BATCH = 20  # resources that are forecast in one call
 _CALL_SECONDS = 60.0
-_NUMERICS = (ArithmeticError, ValueError, IndexError, TypeError, np.linalg.LinAlgError)
+_NUMERICS = (ArithmeticError, ValueError, IndexError)
 _COMPANIONS = (ResourceKind.CPU, ResourceKind.MEMORY, ResourceKind.STORAGE, ResourceKind.BANDWIDTH)
 _KINDS = list(ResourceKind)
 _ALIKE = {ResourceKind.SWAP: ResourceKind.MEMORY, ResourceKind.INODES: ResourceKind.STORAGE}
@@ -94,12 +94,12 @@ class Forecasting:
         """Make all forecasts after the start and after each import, until cancelled."""
         while True:
             await self._due.wait()
+            self._due.clear()  # what is imported meanwhile is another reason
             try:
                 await self._make(HORIZONS)
             except (PresagedError, sqlite3.Error, OSError) as error:  # the hourly job tries again
                 self._metrics.failures.labels("forecast").inc()
                 _log.warning("not_forecast", reason=str(error))
-            self._due.clear()
 
     async def make_due(self) -> str:
         """Make the forecasts whose time has come; the hourly job."""

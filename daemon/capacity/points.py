@@ -6,14 +6,16 @@ forecast is never half a step stale; a day is 24 hours, whatever the clock on th
 `seq`; what lies in the future of the wall clock is left out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daemon.capacity.resources import FULL, Resource, ResourceKind
+from daemon.collectors.base import Measurement
 from daemon.history import STATISTICS, TIERS_SECONDS, History
+from daemon.signals import SignalRegistry
 from detectors.forecasts import DAYS, HOURS, MONTHS, POINTS, Horizon
 
 Floats = NDArray[np.float64]
@@ -21,6 +23,7 @@ Floats = NDArray[np.float64]
 _FIVE_MINUTES, _HOUR, _DAY = TIERS_SECONDS
 _MEAN, _LEAST, _MOST, _COUNT = (STATISTICS.index(name) for name in ("mean", "min", "max", "count"))
 _MOST_SAMPLES = 4_000  # not rolled up: an hour at one a second
+_RECENT_SAMPLES, _RECENT_MS, _STALE_MS = 1_000, 2 * 3_600_000, 1_800_000
 _TIERS = {HOURS.name: _FIVE_MINUTES, DAYS.name: _HOUR, MONTHS.name: _DAY}
 # So many steps that are missing are drawn through: a night off, a long weekend. A longer gap begins a history.
 _BRIDGED = {HOURS.name: 12, DAYS.name: 4, MONTHS.name: 2}
@@ -217,3 +220,20 @@ def history_points(uses: Uses, horizon: Horizon, end_ms: int) -> Points:
             values[: there[0]] = np.nan
             values[there[0] :] = drawn
     return points
+
+
+def recent_rounds(
+    history: History, registry: SignalRegistry, now_ms: int
+) -> Iterator[tuple[float, Sequence[Measurement]]]:
+    """Yield the samples of the last two hours as they were measured, and the seconds since the one before; blocks.
+
+    Nothing where the last one is long ago: what grew then need not grow now.
+    """
+    rows = history.last_rows(_RECENT_SAMPLES)
+    if len(rows.seq) == 0 or not 0 <= now_ms - int(rows.time_ms[-1]) <= _STALE_MS:
+        return
+    specs = [registry.spec_of(number) for number in rows.signal_ids]
+    recent = np.flatnonzero((rows.time_ms > now_ms - _RECENT_MS) & (rows.time_ms <= now_ms))
+    seconds = np.diff(rows.time_ms[recent], prepend=rows.time_ms[recent[0]]) / 1000.0
+    for row, since in zip(recent.tolist(), seconds.tolist(), strict=True):
+        yield since, list(zip(specs, rows.values[row].tolist(), strict=True))

@@ -17,9 +17,12 @@ from daemon.collectors import cpu, memory
 from daemon.collectors.base import Measurement, one_of
 from daemon.signals import SignalSpec
 from detectors.findings import Unit
+from detectors.growth import NOTABLE, NOTABLE_MEMORY
 
 Floats = NDArray[np.float64]
 
+MAX_RESOURCES = 300
+_MOST_SIZES = 1_000  # of mounts that come and go
 _FILESYSTEM, _NETWORK = "filesystem", "network"
 FULL = 1e-4  # of a capacity: with less free, or of swap less used, a ratio tells no capacity
 _MISSED_ROUNDS = 3  # after which "StoppedCollecting" tells of it; until then what was measured last stands
@@ -59,6 +62,11 @@ class Resource:
     def is_exhaustible(self) -> bool:
         """Tell whether it can run out."""
         return self.kind in EXHAUSTIBLE
+
+    @property
+    def notable(self) -> float:
+        """The share of the limit that its ordinary growth easily comes to; see `detectors.growth`."""
+        return NOTABLE_MEMORY if self.kind in (ResourceKind.MEMORY, ResourceKind.SWAP) else NOTABLE
 
     @property
     def subject(self) -> str:
@@ -113,7 +121,10 @@ class _Plan:
     first: NDArray[np.int64]
     last: NDArray[np.int64]
     read_only: NDArray[np.int64]
-    kind: NDArray[np.int64]
+    swap: NDArray[np.bool_]
+    by_free: NDArray[np.bool_]
+    plain: NDArray[np.bool_]
+    links: tuple[tuple[int, str], ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -125,21 +136,21 @@ class _Memory:
     capacity: Floats
 
 
-_KINDS = list(ResourceKind)
-_PLAIN = [_KINDS.index(kind) for kind in (ResourceKind.CPU, ResourceKind.INODES)]
-_BY_FREE = [_KINDS.index(kind) for kind in (ResourceKind.MEMORY, ResourceKind.STORAGE)]
-_SWAP, _BANDWIDTH = _KINDS.index(ResourceKind.SWAP), _KINDS.index(ResourceKind.BANDWIDTH)
+_BY_FREE = frozenset((ResourceKind.MEMORY, ResourceKind.STORAGE))  # what is free is measured in bytes
+_PLAIN = frozenset((ResourceKind.CPU, ResourceKind.INODES))  # a ratio of 1
 
 
 class Inventory:
     """Follows which resources there are. `links`: bytes a second of each interface, where that is known.
 
-    `sizes` are capacities as they were seen last: what is quite full, or swap that is empty, tells none.
+    `sizes` are capacities as they were seen last: what is quite full, or swap that is empty, tells none. `dropped`
+    counts resources beyond the bound.
     """
 
     def __init__(self, exclude: Sequence[str] = (), links: Mapping[str, float] | None = None) -> None:
         self._excluded = one_of(exclude)
         self.links: Mapping[str, float] = dict(links or {})
+        self.dropped = 0
         self.sizes: dict[str, float] = {}
         self._names: list[str] = []
         self._plan = _planned((), ())
@@ -171,10 +182,9 @@ class Inventory:
         )  # the last is for what is not there
         first, last = values[plan.first], values[plan.last]
         capacity = self._capacities(first, last)
-        by_free = np.isin(plan.kind, _BY_FREE)
-        nameless = by_free & np.isnan(capacity) & (first > 1.0 - FULL)  # full since it is known: how large is not
+        nameless = plan.by_free & np.isnan(capacity) & (first > 1.0 - FULL)  # full since it is known: how large is not
         capacity = np.where(nameless, 1.0, capacity)
-        used = np.where(nameless, 1.0, np.where(by_free, capacity - last, last))
+        used = np.where(nameless, 1.0, np.where(plan.by_free, capacity - last, last))
         missing = ~(np.isfinite(used) & np.isfinite(first))
         memory.missed = np.where(missing, memory.missed + 1, 0)
         memory.used = used = np.where(missing, memory.used, used)
@@ -190,30 +200,32 @@ class Inventory:
     def _capacities(self, first: Floats, last: Floats) -> Floats:
         """Return what there is of each (R,), and remember it; NaN where that is not known."""
         plan, memory = self._plan, self._memory
-        part = np.where(plan.kind == _SWAP, first, 1.0 - first)
+        part = np.where(plan.swap, first, 1.0 - first)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.where(part > FULL, last / part, math.nan)
         found = np.where(np.isfinite(found), found, memory.capacity)
-        found[np.isin(plan.kind, _PLAIN)] = 1.0
-        for row in np.flatnonzero(plan.kind == _BANDWIDTH).tolist():
-            found[row] = self.links.get(plan.resources[row].interface, math.nan)
+        found[plan.plain] = 1.0
+        for row, interface in plan.links:
+            found[row] = self.links.get(interface, math.nan)
         memory.capacity = found
         return found
 
     def remember(self) -> dict[str, float]:
         """Return how large each resource was when it was seen last."""
-        self.sizes.update(
-            (one.name, size)
-            for one, size in zip(self._plan.resources, self._memory.capacity.tolist(), strict=True)
-            if one.unit is Unit.BYTES and math.isfinite(size)
-        )
+        for one, size in zip(self._plan.resources, self._memory.capacity.tolist(), strict=True):
+            if one.unit is Unit.BYTES and math.isfinite(size):
+                self.sizes.pop(one.name, None)
+                self.sizes[one.name] = size  # what was seen last stands last
+        while len(self.sizes) > _MOST_SIZES:
+            del self.sizes[next(iter(self.sizes))]
         return self.sizes
 
     def _follow(self, specs: Sequence[SignalSpec]) -> None:
         """Make a new plan; a source that stumbles loses its signals, and not at once its resources."""
         self.remember()
         before = {one.name: row for row, one in enumerate(self._plan.resources)}
-        found = [one for one in find_resources(specs) if not self._excluded.match(one.name)]
+        every = [one for one in find_resources(specs) if not self._excluded.match(one.name)]
+        found, self.dropped = every[:MAX_RESOURCES], max(len(every) - MAX_RESOURCES, 0)
         known = {one.name for one in found}
         kept = [
             one
@@ -240,5 +252,8 @@ def _planned(resources: Sequence[Resource], specs: Sequence[SignalSpec]) -> _Pla
         places(one.signals[0] for one in resources),
         places(one.signals[-1] for one in resources),
         places(f"filesystem.{one.mount}.read_only" if one.mount else "" for one in resources),
-        np.array([_KINDS.index(one.kind) for one in resources], np.int64),
+        np.array([one.kind is ResourceKind.SWAP for one in resources], np.bool_),
+        np.array([one.kind in _BY_FREE for one in resources], np.bool_),
+        np.array([one.kind in _PLAIN for one in resources], np.bool_),
+        tuple((row, one.interface) for row, one in enumerate(resources) if one.interface),
     )

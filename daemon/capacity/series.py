@@ -40,7 +40,7 @@ def capacity_families(state: CapacityState, now_ms: int, most: int) -> Iterator[
         name, outlook = one.resource.name, one.outlook
         used.add_metric((name,), now / size)
         for horizon in _AHEAD:
-            told = value_at(one.horizons, WITHIN[horizon], now_ms, now)
+            told = value_at(one.horizons, WITHIN[horizon], now_ms, now, fills=one.resource.is_exhaustible)
             for bound, value in zip(("mean", "lo80", "hi80"), told, strict=True):
                 if isfinite(value):
                     forecast.add_metric((name, horizon, bound), min(max(value / size, 0.0), 1.0))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from daemon.capacity.resources import Resource
 from detectors.exhaustion import REACH, WITHIN, Outlook
 from detectors.forecasts import Horizon
+from detectors.growth import Run
 
 Floats = NDArray[np.float64]
 
@@ -54,12 +55,14 @@ class Facts:
     """What the points of a resource tell beside the forecasts.
 
     `floor` is the lowest level of the last days, -inf where it is not known. `accustomed`: it has been used up for so
-    long, and nobody minds, that it is no news.
+    long, and nobody minds, that it is no news. `trends`: growth that is younger than most of the history (see
+    `detectors.trend`).
     """
 
     explanation: tuple[str, ...] = ()
     floor: float = -np.inf
     accustomed: bool = False
+    trends: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,11 +101,14 @@ class CapacityState:
         yield from sorted(every, key=lambda one: (-one[0].outlook.probability[_MONTH], one[0].resource.name))
 
 
-def value_at(made: tuple[Made, ...], seconds: float, now_ms: int, now: float) -> tuple[float, float, float]:
+def value_at(
+    made: tuple[Made, ...], seconds: float, now_ms: int, now: float, *, fills: bool
+) -> tuple[float, float, float]:
     """Return mean, lo80 and hi80 in `seconds` from now, from the nearest horizon that reaches so far.
 
     What is between two steps is on the line between them, before the first on that from what is `now`; where none
-    reaches so far, the last one is continued as far again. NaN where nothing is said.
+    reaches so far, the last one is continued: what `fills` by its slope, a load by the mean of its steps. NaN where
+    nothing is said.
     """
     told = [(one, one.bands) for one in made if one.bands is not None]
     for place, (one, bands) in enumerate(told):
@@ -110,6 +116,9 @@ def value_at(made: tuple[Made, ...], seconds: float, now_ms: int, now: float) ->
         if seconds > at[-1] and (place < len(told) - 1 or seconds > REACH * at[-1]):
             continue
         ahead = np.r_[0.0, at[at > 0]]
+        if not fills and seconds > at[-1]:
+            mean, lo80, hi80 = bands[[MEAN, LO80, HI80]].mean(axis=1).tolist()
+            return mean, lo80, hi80
         lines = (np.r_[now, values[at > 0]] for values in bands[[MEAN, LO80, HI80]])
         mean, lo80, hi80 = (
             float(np.interp(seconds, ahead, line) + (line[-1] - now) * max(seconds / ahead[-1] - 1, 0))

@@ -7,13 +7,13 @@ for what grows or has moved, a few at a tick; the rest stands until the next for
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.capacity.resources import Inventory, Reading, Resource
+from daemon.capacity.resources import MAX_RESOURCES, Inventory, Reading, Resource
 from daemon.capacity.state import CapacityState, Facts, Made, ResourceState
 from daemon.capacity.words import Situation, describe
 from daemon.clock import Instant
@@ -42,12 +42,14 @@ class _At:
 
     used: float
     limit: float
+    read_only: bool
     grew: bool
 
-    def stands(self, used: float, limit: float) -> bool:
+    def stands(self, used: float, limit: float, *, read_only: bool) -> bool:
         """Tell whether it still holds."""
-        moved = max(abs(used - self.used), abs(limit - self.limit)) > _MOVED * limit
-        return not self.grew and not moved and (used >= limit) == (self.used >= self.limit)
+        if self.grew or read_only != self.read_only or (used >= limit) != (self.used >= self.limit):
+            return False
+        return max(abs(used - self.used), abs(limit - self.limit)) <= _MOVED * limit
 
 
 class CapacityWatch:
@@ -106,38 +108,58 @@ class CapacityWatch:
         sizes = remembered.get("sizes", {}).items()
         self._inventory.sizes.update({name: size for name, size in sizes if isinstance(size, float) and size > 0})
 
+    def replay(self, rounds: Iterable[tuple[float, Sequence[Measurement]]]) -> None:
+        """Follow growth through rounds of before a restart, each so many seconds after the one before."""
+        for seconds, measured in rounds:
+            self._follow(self._inventory.read(measured), seconds)
+
     def observe(self, measured: Sequence[Measurement], now: Instant) -> tuple[CapacityState, tuple[Finding, ...]]:
         """Take one round; return what is known now, and the findings that hold."""
         reading = self._inventory.read(measured)
         seconds = 0.0 if self._last_ns is None else (now.monotonic_ns - self._last_ns) / 1e9
         self._last_ns = now.monotonic_ns
         names = [one.name for one in reading.resources]
-        limits = reading.capacity * (1.0 - np.array([self.floor_of(one) for one in reading.resources]))
-        fills = np.array([one.is_exhaustible for one in reading.resources], np.bool_)
-        self._growth.follow(names, np.where(fills, reading.used, np.nan), limits, max(seconds, 0.0))
+        limits = self._follow(reading, seconds)
         for row in self._changed(reading, limits):
             self._tell(reading, row, float(limits[row]), now)
         there = [row for row, name in enumerate(names) if name in self._states]
         self._states = {names[row]: self._states[names[row]] for row in there}
+        if len(self._at) > len(names) or len(self._room_ns) > len(names):  # mounts come and go
+            self._at = {name: self._at[name] for name in names if name in self._at}
+            self._room_ns = {name: self._room_ns[name] for name in names if name in self._room_ns}
+            self._imminent.intersection_update(names)
         used, capacity = reading.used.tolist(), reading.capacity.tolist()
         state = CapacityState(
             resources=tuple(self._states.values()),
             used=tuple(used[row] for row in there),
             capacity=tuple(capacity[row] for row in there),
-            problem=self._problem,
+            problem="; ".join(filter(None, (self._problem, self._crowd()))),
         )
         return state, tuple(self._findings())
+
+    def _crowd(self) -> str:
+        dropped = self._inventory.dropped
+        return f"{dropped} resources beyond {MAX_RESOURCES} are not watched: see [capacity] exclude" if dropped else ""
+
+    def _follow(self, reading: Reading, seconds: float) -> Floats:
+        """Take a sample into the runs of growth; return the limits (R,)."""
+        limits: Floats = reading.capacity * (1.0 - np.array([self.floor_of(one) for one in reading.resources]))
+        fills = np.array([one.is_exhaustible for one in reading.resources], np.bool_)
+        names = [one.name for one in reading.resources]
+        notable = np.array([one.notable for one in reading.resources])
+        self._growth.follow(names, np.where(fills, reading.used, np.nan), limits, max(seconds, 0.0), notable)
+        return limits
 
     def _changed(self, reading: Reading, limits: Floats) -> list[int]:
         """Return the rows whose outlook is to be computed now; first what has none, then what is most used."""
         wanted = []
-        used = reading.used.tolist()
+        used, read_only = reading.used.tolist(), reading.read_only.tolist()
         for row, (one, limit) in enumerate(zip(reading.resources, limits.tolist(), strict=True)):
             at = self._at.get(one.name)
             if (
                 at is None
                 # what is forecast of a processor or a link begins with the last hour, not with this moment
-                or (one.is_exhaustible and not at.stands(used[row], limit))
+                or (one.is_exhaustible and not at.stands(used[row], limit, read_only=read_only[row]))
                 or self._run(one, limit - used[row]) is not None
             ):
                 wanted.append((one.name in self._states, -used[row] / limit, row))
@@ -166,13 +188,14 @@ class CapacityWatch:
                 read_only=bool(reading.read_only[row]),
                 accustomed=facts.accustomed and not had_room,
                 run=run,
+                trends=facts.trends,
                 made=made,
                 floor=facts.floor,
                 explanation=facts.explanation,
             ),
             now,
         )
-        self._at[one.name] = _At(used, limit, run is not None)
+        self._at[one.name] = _At(used, limit, bool(reading.read_only[row]), run is not None)
         self._states[one.name] = ResourceState(
             resource=one,
             floor_ratio=self.floor_of(one),

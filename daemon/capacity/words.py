@@ -16,6 +16,8 @@ from detectors.findings import Unit
 from detectors.growth import Run
 
 _NEVER = Outlook((0.0,) * len(WITHIN), inf, inf, inf)
+_WEEK = list(WITHIN).index("7d")
+_NOTABLE = 0.2  # probability: below it nobody asks for the reason
 _QUICK = 0.002  # of the limit in a minute: from there on a rate is told by the minute
 
 
@@ -30,6 +32,7 @@ class Situation:
     read_only: bool
     accustomed: bool
     run: Run | None
+    trends: tuple[Run, ...]
     made: tuple[Made, ...]
     floor: float
     explanation: tuple[str, ...]
@@ -55,15 +58,15 @@ def describe(it: Situation, now: Instant) -> Description:
     if full and it.accustomed:
         return Description(_NEVER, "full, as it was before: no news", it.explanation, _NEVER)
     told = _told(it, now)
-    found = lasting = outlook(it.limit, it.used, told, None)
-    if it.run is not None:
-        found = outlook(it.limit, it.used, told, it.run)
+    found = lasting = outlook(it.limit, it.used, told, it.run, it.trends)
     if full:
         left = amount(max(1.0 - it.used / it.capacity, 0.0), Unit.RATIO)
         return Description(found, f"full: {left} free", it.explanation, lasting)
     explanation = it.explanation
-    if it.run is not None:
-        explanation = (_growing(it.run, it.limit, it.resource.unit), *explanation)
+    if it.run is not None and found.probability[_WEEK] >= _NOTABLE:
+        lasting = outlook(it.limit, it.used, told, None, it.trends)
+        if lasting.probability[_WEEK] < found.probability[_WEEK]:  # what grows now is the reason
+            explanation = (_growing(it.run, it.limit, it.resource.unit), *explanation)
     return Description(found, say(found), explanation, lasting)
 
 

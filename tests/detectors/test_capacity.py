@@ -72,9 +72,7 @@ def test_the_network_does_no_harm_on_resources_it_has_not_seen():
         told = forecast(rows[:, :-12], horizon)
         scale = np.nanmean(np.abs(np.diff(rows[:, :-12], axis=1)), axis=1)[:, None]
         moving = scale[:, 0] > 0
-        ours, alone = (
-            np.abs(mean - rows[:, -12:])[moving] / scale[moving] for mean in (told.bands.mean, told.simple)
-        )
+        ours, alone = (np.abs(mean - rows[:, -12:])[moving] / scale[moving] for mean in (told.bands.mean, told.simple))
         better.append(np.minimum(alone, 30).mean() - np.minimum(ours, 30).mean())
     assert sum(better) > 0
 
@@ -113,3 +111,12 @@ def test_a_file_that_is_broken_or_gone_is_told_and_done_without(tmp_path, broken
 
 def test_no_resources_are_no_forecasts():
     assert forecast(np.zeros((0, 96)), MONTHS).bands.mean.shape == (0, 12)
+
+
+def test_growth_goes_on_after_a_cleanup():
+    rng = np.random.default_rng(8)
+    grown = 100 + 2.0 * np.arange(96) + rng.normal(0, 0.3, 96)
+    cleaned = grown - np.where(np.arange(96) >= 89, 60.0, 0.0)
+    told = forecast(np.stack([grown, cleaned]))
+    assert told.bands.mean[1] == pytest.approx(told.bands.mean[0] - 60, abs=1.0)
+    assert told.bands.hi80[1] - told.bands.lo80[1] == pytest.approx(told.bands.hi80[0] - told.bands.lo80[0], rel=0.2)

@@ -23,7 +23,7 @@ def told(horizon, mean, deviation, *, age=0.0, high=inf, floor=-inf):
     return Told(horizon, age, middle, low80, high80, low95, high95, floor)
 
 
-def growing(rate, *, scale=0.0, past=(), amount=60.0, above=0.0):
+def growing(rate, *, scale=0.0, past=(), amount=60.0, above=0.0, wait_seconds=0.0):
     return make_run(
         elapsed_seconds=amount / rate,
         amount=amount,
@@ -32,6 +32,7 @@ def growing(rate, *, scale=0.0, past=(), amount=60.0, above=0.0):
         scale=scale or 0.3,
         past=np.array(past),
         above=above,
+        wait_seconds=wait_seconds,
     )
 
 
@@ -166,7 +167,12 @@ def test_of_several_the_fastest_that_goes_on_counts():
 def test_daily_peaks_are_full_before_the_level_is():
     flat = [told(DAYS, 60.0, 0.3)]
     assert outlook(98.0, 60.0, flat, None, [growing(1e-3, above=19.0)]).median == pytest.approx(19_000.0, rel=0.02)
-    assert outlook(98.0, 60.0, flat, None, [growing(1e-3, above=50.0)]).median < 60.0
+    later = growing(1e-3, above=19.0, wait_seconds=30_000.0)
+    assert outlook(98.0, 60.0, flat, None, [later]).median == pytest.approx(30_000.0, rel=0.02)
+    every_day = growing(1e-4, above=50.0, wait_seconds=20_000.0)
+    assert outlook(98.0, 60.0, flat, None, [every_day]).median == pytest.approx(20_000.0, rel=0.02)
+    by_itself = growing(0.1, above=0.1, wait_seconds=20_000.0)
+    assert outlook(98.0, 60.0, flat, None, [by_itself]).median == pytest.approx(380.0, rel=0.02)
 
 
 @pytest.mark.parametrize("seed", range(20))

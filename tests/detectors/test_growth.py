@@ -67,12 +67,19 @@ def test_the_rate_is_that_of_the_last_samples():
 
 def test_a_pause_ends_a_run_gracefully():
     watch = GrowthWatch()
-    assert follow(watch, np.linspace(0, 50, 100)).alive == 1.0
-    paused = follow(watch, np.full(5, 50.0))
+    assert follow(watch, np.linspace(0, 50, 100), seconds=30.0).alive == 1.0
+    paused = follow(watch, np.full(5, 50.0), seconds=30.0)
     assert 0 < paused.alive < 0.5
     assert chance(paused, 50.0) < 0.5
     assert follow(watch, np.full(10, 50.0)) is None
     assert watch.remember()["disk"]["amounts"] == [pytest.approx(50.0, rel=0.03)]
+
+
+def test_the_kernel_s_write_back_is_no_pause():
+    watch = GrowthWatch()
+    follow(watch, np.linspace(0, 70, 70))
+    assert follow(watch, np.full(6, 70.0)).alive == 1.0
+    assert follow(watch, np.full(3, 70.0)).alive < 0.7
 
 
 def test_a_run_that_writes_every_tenth_sample_is_one():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from detectors.forecasts import DAYS, HOURS
+from detectors.growth import NOTABLE_MEMORY
 from detectors.trend import trends
 
 LIMIT = 98.0
@@ -38,6 +39,7 @@ def test_a_daily_rotation_is_no_growth_and_hides_none():
 def test_where_it_is_full_first_is_the_daily_peak():
     (run,) = hours(leak(0, 0.01) + 5.0 * ((AT - 20) % 24) / 24)
     assert run.above == pytest.approx(5.0 * 20 / 24, abs=0.3)
+    assert run.wait_seconds == 20 * HOUR
 
 
 @pytest.mark.parametrize("kind", ["noise", "season", "stopped", "falling", "flat"])
@@ -65,6 +67,22 @@ def test_what_came_down_before_makes_it_likely_to_end():
     (fresh,) = trends(LIMIT, [(DAYS, again[48:])])
     assert known.past == pytest.approx([20.0, 20.0])
     assert known.goes_on(30.0) < 0.35 < fresh.goes_on(30.0)
+
+
+def test_a_leak_that_was_stopped_is_no_trend_for_the_rest_of_the_day():
+    leaking = leak(30, 0.3)
+    (run,) = hours(leaking)
+    assert run.alive == 1.0
+    stopped = np.minimum(leaking, leaking[90])
+    assert all(run.alive < 0.3 for run in hours(stopped))
+    rotated = stopped + 3.0 * (AT % 24) / 24
+    assert all(run.alive < 0.3 for run in hours(rotated))
+
+
+def test_the_memory_of_a_program_is_ordinary_when_it_is_large():
+    points = [(HOURS, leak(50, 0.3))]
+    (of_disk,), (of_memory,) = trends(LIMIT, points), trends(LIMIT, points, NOTABLE_MEMORY)
+    assert of_memory.runaway < of_disk.runaway
 
 
 def test_points_before_a_gap_do_not_count():

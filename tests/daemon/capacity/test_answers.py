@@ -101,14 +101,16 @@ def test_what_is_not_there_names_what_is_near(state, asked, text):
 def test_a_value_ahead_is_on_the_line_of_the_nearest_horizon():
     made = (line(HOURS, 0.1), line(DAYS, 1), LACKING)
     now = 60 * GIB
-    assert value_at(made, 4 * 3600, T0, now) == pytest.approx((60.4 * GIB, 59.4 * GIB, 61.4 * GIB))
-    assert value_at(made, 86_400, T0, now) == pytest.approx((61 * GIB, 60 * GIB, 62 * GIB))
-    assert value_at(made, 30 * 86_400, T0, now)[0] == pytest.approx(90 * GIB)  # days, continued
-    assert value_at(made[:1], 86_400, T0, now)[0] == pytest.approx(62.4 * GIB)
-    assert np.isnan(value_at(made[:1], 30 * 86_400, T0, now)).all()  # hours say nothing of a month
-    assert np.isnan(value_at((LACKING,), 3600, T0, now)).all()
+    assert value_at(made, 4 * 3600, T0, now, fills=True) == pytest.approx((60.4 * GIB, 59.4 * GIB, 61.4 * GIB))
+    assert value_at(made, 86_400, T0, now, fills=True) == pytest.approx((61 * GIB, 60 * GIB, 62 * GIB))
+    assert value_at(made, 30 * 86_400, T0, now, fills=True)[0] == pytest.approx(90 * GIB)  # days, continued
+    assert value_at(made[:1], 86_400, T0, now, fills=True)[0] == pytest.approx(62.4 * GIB)
+    assert np.isnan(value_at(made[:1], 30 * 86_400, T0, now, fills=True)).all()  # hours say nothing of a month
+    assert np.isnan(value_at((LACKING,), 3600, T0, now, fills=True)).all()
+    load = value_at(made, 30 * 86_400, T0, now, fills=False)[0]
+    assert 61 * GIB < load < 72 * GIB  # a load goes on as the days are, on average
     # made half an hour ago: the first step is half over
-    assert value_at(made, 1800, T0 + 1_800_000, now)[0] == pytest.approx(60.1 * GIB)
+    assert value_at(made, 1800, T0 + 1_800_000, now, fills=True)[0] == pytest.approx(60.1 * GIB)
 
 
 class Once:

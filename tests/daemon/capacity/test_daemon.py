@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from daemon.capacity.points import recent_rounds
+from daemon.capacity.watch import CapacityWatch
 from daemon.collectors.cpu import BUSY
 from daemon.collectors.memory import AVAILABLE, USED
+from daemon.config import Capacity
 from daemon.state import StateDatabase
+from detectors.findings import Strength
 
 FAST = str(Path(__file__).parents[1] / "fast_daemon.py")
 GIB, SIZE = 2.0**30, 100 * 2.0**30
@@ -79,6 +83,27 @@ async def test_a_nightly_backup_that_is_deleted_again_is_no_alert(filling):
     assert [one for one in seen if one[2] == "firing"] == []
 
 
+async def test_a_restart_in_the_middle_of_a_fill_does_not_forget_it(filling):
+    host, mount = filling
+    while mount.used < 70 * GIB:
+        mount.used += 0.5 * GIB
+        before = await host.take(learn=False)
+    again = CapacityWatch(Capacity())
+    host.clock.advance(60)
+    again.replay(recent_rounds(host.history, host.registry, host.clock.time_ms))
+    for _ in range(2):
+        mount.used += 0.5 * GIB
+        host.clock.advance(30)
+        state, findings = again.observe(mount.collect(0), host.clock.now())
+    assert (findings[0].alertname, findings[0].strength) == ("ResourceExhaustionImminent", Strength.RAISED)
+    then, now = before.capacity.resources[0].outlook, state.resources[0].outlook
+    assert now.median == pytest.approx(then.median - 60, rel=0.1)
+    stale = CapacityWatch(Capacity())
+    host.clock.advance(3600)
+    stale.replay(recent_rounds(host.history, host.registry, host.clock.time_ms))
+    assert stale.observe(mount.collect(0), host.clock.now())[1] == ()
+
+
 async def test_the_snapshot_tells_of_all_resources(filling):
     host, _ = filling
     snapshot = await host.take(learn=False)
@@ -139,7 +164,7 @@ def test_forecasts_come_soon_after_a_start_and_after_a_restart(months):
             'presaged_capacity_exhaustion_probability_ratio{resource="memory",within="4h"} 0.0',
         ):
             assert name in metrics
-        assert {one["resource"] for one in months.status()["capacity"]} >= {"cpu", "memory"}
+        assert "memory" in {one["resource"] for one in months.status()["capacity"]}
         assert months.end()[0] == 0
     with contextlib.closing(sqlite3.connect(months.state / "history.db")) as database:
         kept = database.execute("SELECT horizon, resource, count(*) FROM forecasts GROUP BY 1, 2").fetchall()

@@ -79,6 +79,20 @@ def test_what_is_recognised_is_said_of_days_and_hours_together():
     assert len([sentence for sentence in cleaned if "cleaned" in sentence]) == 1
 
 
+def test_daily_rotation_is_said_of_hours_and_where_it_goes_of_days():
+    hour, day = np.arange(-95.0, 1.0), np.arange(-59.0, 1.0)
+    got = facts(60 + (hour % 24) / 2, 72 + day / 4).explanation
+    assert got == ("grows by 256 MiB a day", "falls back every 24 h (by 12 GiB)")
+
+
+def test_amounts_that_would_be_said_as_nothing_are_not_said():
+    hour = np.arange(-95.0, 1.0)
+    inodes = Resource("/var inodes", ResourceKind.INODES, Unit.RATIO, ("a",), mount="/var")
+    assert facts((0.1 + 1e-7 * (hour % 24)) / GIB, resource=inodes).explanation == ()
+    said = facts((0.1 + 1e-3 * (hour % 24)) / GIB, resource=inodes).explanation
+    assert said == ("falls back every 24 h (by 2.3 %)",)
+
+
 def test_a_grown_disk_is_said():
     sizes = np.r_[np.full(48, 100.0), np.full(48, 200.0)]
     assert "its capacity grew from 100 GiB to 200 GiB 2 days ago" in facts(np.full(96, 60.0), sizes=sizes).explanation
@@ -87,3 +101,13 @@ def test_a_grown_disk_is_said():
 @pytest.mark.parametrize("count", [1, 11])
 def test_few_points_say_nothing(count):
     assert facts(np.linspace(10, 50, count)).explanation == ()
+
+
+def test_a_leak_that_is_younger_than_the_history_is_a_trend_and_a_nightly_job_is_none():
+    daily = 3 * (np.arange(96) % 24 == 2)
+    leak = 40 + daily + np.maximum(np.arange(96) - 50, 0) * 0.5
+    (found,) = facts(leak).trends
+    assert found.rate == pytest.approx(0.5 * GIB / 3600, rel=0.1)
+    assert facts(40 + daily).trends == ()
+    cpu = Resource("cpu", ResourceKind.CPU, Unit.RATIO, ("a",))
+    assert facts(leak, resource=cpu).trends == ()

@@ -131,3 +131,22 @@ def test_link_speeds_are_read_where_they_are_told(tmp_path):
             (folder / "speed").write_text(text)
     speeds = link_speeds(HostPaths(sys=tmp_path), ("eth0", "wlan0", "virt0", "odd0", "gone0"))
     assert speeds == {"eth0": 125_000_000.0}
+
+
+def test_beyond_three_hundred_the_rest_is_counted():
+    def mount(number):
+        path = f"/m{number:03}"
+        return [
+            (SignalSpec(f"filesystem.{path}.used", Unit.RATIO, Kind.GAUGE, "filesystem", path), 0.5),
+            (SignalSpec(f"filesystem.{path}.free_bytes", Unit.BYTES, Kind.GAUGE, "filesystem", path), GIB),
+        ]
+
+    inventory = Inventory()
+    assert len(inventory.read([one for number in range(310) for one in mount(number)]).resources) == 300
+    assert inventory.dropped == 10
+    assert len(inventory.read(mount(5)).resources) == 1 + 299  # the others are missed for three rounds
+    assert inventory.dropped == 0
+    for start in range(0, 1500, 250):
+        inventory.read([one for number in range(start, start + 250) for one in mount(number)])
+    assert len(inventory.remember()) == 1000
+    assert "/m1499" in inventory.sizes

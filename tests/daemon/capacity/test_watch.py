@@ -1,5 +1,6 @@
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -148,6 +149,26 @@ def test_read_only_never_runs_out(mount, clock):
     assert states["/var"].text == "mounted read-only: nothing more is written"
 
 
+def test_a_remount_is_followed_at_once(mount, clock):
+    watch = CapacityWatch(Capacity())
+    seen = [IMMINENT in said(watch, mount(99 * GIB, read_only=ro), clock)[0] for ro in (0.0, 1.0, 1.0, 0.0)]
+    assert seen == [True, False, False, True]
+
+
+def test_mounts_that_come_and_go_leave_nothing(mount, clock):
+    watch = CapacityWatch(Capacity())
+    for number in range(20):
+        measured = [
+            (replace(spec, name=spec.name.replace("/var", f"/m{number}"), resource=f"/m{number}"), value)
+            for spec, value in mount(99 * GIB)
+        ]
+        for _ in range(5):
+            said(watch, measured, clock)
+    said(watch, mount(60 * GIB), clock)
+    said(watch, mount(60 * GIB), clock)
+    assert max(len(watch._at), len(watch._room_ns), len(watch._imminent), len(watch._states)) <= 10
+
+
 def test_a_busy_processor_and_link_never_alert(past, host, clock):
     specs, values = host
     watch = CapacityWatch(Capacity(link_bytes_per_second={"eth0": 1e6}))
@@ -212,8 +233,6 @@ def test_a_hundred_resources_cost_little_at_a_tick(past, host, clock):
     """The aim is a millisecond of the loop's time on average; here three, for a machine that does other things too."""
     specs, _ = host
     var = [one for one in specs if one.resource == "/var"]
-    from dataclasses import replace  # noqa: PLC0415
-
     more = [replace(one, name=one.name.replace("/var", f"/m{n}"), resource=f"/m{n}") for n in range(50) for one in var]
     watch, rng = CapacityWatch(Capacity()), np.random.default_rng(0)
     used = np.full(50, 50.0)
