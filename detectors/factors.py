@@ -128,7 +128,8 @@ FACTORS: tuple[Factor, ...] = (
     Factor("temperature", "temperature", Unit.CELSIUS, (Source("sensors", Unit.CELSIUS),), limit=100.0,
            left="temperature headroom"),
     Factor("restarts", "restarts of units", _P,
-           (Source("errors", _P, "errors.units.restarted_per_second"), Source("units", _P, "units.restarts_per_second")),
+           (Source("errors", _P, "errors.units.restarted_per_second"),
+            Source("units", _P, "units.restarts_per_second")),
            scale=1e-4),
     Factor("kernel_errors", "errors of the kernel log", _P,
            tuple(Source("errors", _P, f"errors.kernel.{one}_per_second")

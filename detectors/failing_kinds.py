@@ -31,12 +31,12 @@ def _exhausts(name: str) -> Kind:
         elif name == "unit_memory":
             scene.add("memory", (grown - low) * scene.between(0.01, 0.4), begin)
             scene.add("memory_pressure", np.clip(grown - 0.97, 0, 1) * scene.between(0, 10), begin)
-        elif name == "space":
+        elif name == "space" and scene.often(0.5):
             load(scene, begin, end - begin, scene.between(0, 0.3))
             scene.add("disk", np.full(end - begin, scene.between(0, 0.8)), begin)
         elif name == "unit_descriptors":
             scene.add("descriptors", (grown - low) * scene.wide(1e-4, 0.05), begin)
-        elif name == "threads":
+        elif name == "threads" and scene.often(0.5):
             load(scene, begin, end - begin, scene.between(0, 0.8))
         if scene.often(0.4):
             scene.add("journal_errors", grown**8 * scene.wide(0.01, 5), begin)
@@ -145,7 +145,7 @@ def _again(scene: Scene) -> Episode:
 
 FAULTS: Mapping[str, tuple[float, Kind]] = MappingProxyType(
     {
-        **{name: (2.0, _exhausts(name)) for name in EXHAUSTIBLE},
+        **{name: (3.0, _exhausts(name)) for name in EXHAUSTIBLE},
         "swap_storm": (2.0, _swap_storm),
         "io_errors": (2.0, _io_errors),
         "thermal": (1.0, _thermal),

@@ -76,10 +76,11 @@ def stage(scene: Scene, longest: int = _LONGEST) -> tuple[int, int]:
 
 
 def ramp(scene: Scene, count: int, begin: float, end: float, *, saturates: bool = False) -> Floats:
-    """Return (count,) from `begin` to `end`: a line, a bent one, steps or bursts, with little noise."""
+    """Return (count,) from `begin` to `end`: a line, a bent one, steps or bursts; most with a little noise."""
     at = np.linspace(0, 1, count)
-    bend = scene.wide(0.7, 1.5) if scene.often(0.5) else 1.0
-    path = at**bend
+    if scene.often(0.35) and not saturates:  # what one program writes as fast as it can is a line
+        return np.asarray(begin + (end - begin) * at)
+    path = at ** scene.wide(0.7, 1.5)
     if saturates:
         path = 1 - np.exp(-at * scene.between(2, 8))
     if scene.often(0.5):
@@ -87,7 +88,7 @@ def ramp(scene: Scene, count: int, begin: float, end: float, *, saturates: bool 
         steps = np.diff(path, prepend=0) * scene.random.gamma(grain, 1 / grain, count)
         path = np.cumsum(steps)
     path /= max(path[-1], 1e-9)
-    noise = scene.random.normal(0, scene.wide(1e-4, 0.015), count) * (scene.often(0.7))
+    noise = scene.random.normal(0, scene.wide(1e-4, 0.015), count) * scene.often(0.7)
     return np.asarray(begin + (end - begin) * path + noise * min(1.0, abs(end - begin)))
 
 

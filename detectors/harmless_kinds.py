@@ -31,7 +31,7 @@ def _stops(name: str) -> Kind:
         series[end:] = np.clip((grown[-1] if kept else low) + 0.002 * scene.random.normal(size=rest), 0, 0.985)
         if name == "memory":
             squeeze(scene, begin, series[begin:] * scene.between(0.8, 1))
-        elif name == "space":
+        elif name == "space" and scene.often(0.5):
             scene.add("disk", np.full(end - begin, scene.between(0, 0.9)), begin)
             load(scene, begin, end - begin, scene.between(0, 0.3))
         return Episode(begin, len(series) - 1)
@@ -201,7 +201,7 @@ def _quiet(scene: Scene) -> Episode:
 
 HARMLESS: Mapping[str, tuple[float, Kind]] = MappingProxyType(
     {
-        **{f"{name}_stops": (1.3, _stops(name)) for name in EXHAUSTIBLE},
+        **{f"{name}_stops": (1.0, _stops(name)) for name in EXHAUSTIBLE},
         "sawtooth": (3.5, _sawtooth),
         "stress": (11.0, _stress),
         "paging": (2.0, _paging),
