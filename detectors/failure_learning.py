@@ -29,7 +29,7 @@ SETTINGS: Settings = replace(
     CATALOGUE["failure"].training,
     optimizer=AdamW(rate=1e-3, weight_decay=0.05),
     schedule=Cosine(warm_up=1),
-    epochs=20,
+    epochs=24,
     batch=128,
     validation=0.0,
     patience=None,
