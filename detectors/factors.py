@@ -152,6 +152,11 @@ LIMITED: NDArray[np.bool_] = np.array([one.limit is not None for one in FACTORS]
 _TURNED = {"unreachable"}  # its signal is 1 where all is well
 
 
+def feeds(signal: Signal) -> bool:
+    """Tell whether any factor is made of a signal: no other has to be handed to a `Gathering`."""
+    return any(source.has(signal) for factor in FACTORS for source in factor.sources)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:
     """Factors (T, 32), the newest last, and which resource each is about, "" = the host or several."""

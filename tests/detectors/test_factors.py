@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from detectors.factors import COUNT, FACTORS, LIMITED, NAMES, PLACE, Gathering
+from detectors.factors import COUNT, FACTORS, LIMITED, NAMES, PLACE, Gathering, feeds
 from detectors.findings import Unit
 
 
@@ -38,6 +38,8 @@ def test_the_table_has_thirty_two_factors_in_an_order_that_networks_rely_on():
 def test_signals_find_their_factor_and_the_rest_is_missing():
     gathering = Gathering([MEMORY, ROOT, INODES, Signal("memory.dirty_bytes", Unit.BYTES, "memory")])
     assert gathering.present == ("memory", "space", "inodes")
+    assert feeds(INODES)
+    assert not feeds(Signal("memory.dirty_bytes", Unit.BYTES, "memory"))
     found = gathering(np.array([[0.5, 0.6, 0.1, 1e9], [0.55, 0.6, 0.1, 1e9]], np.float32))
     assert column(found, "memory") == pytest.approx([0.5, 0.55])
     assert column(found, "inodes") == pytest.approx([0.1, 0.1])

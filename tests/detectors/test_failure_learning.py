@@ -139,7 +139,7 @@ def test_a_host_that_fails_in_its_own_way_is_learned_and_nothing_is_forgotten():
     before, after = (one.probabilities(inputs, 9)[:, 0] for one in (shipped(), found.forecaster))
     fails = targets[:, 0] > 0
     assert after[fails].mean() > 2 * before[fails].mean()
-    assert after[~fails].mean() < 1.5 * before[~fails].mean()
+    assert after[~fails].mean() < 0.3 * after[fails].mean()
     judged = simulated(71, 24)
     came, weights = judged.targets[:, 0].astype(float), judged.weights.astype(float)
     old, new = (quality(one.probabilities(judged.inputs)[:, 0], came, weights) for one in (shipped(), found.forecaster))
@@ -158,7 +158,7 @@ def test_a_refinement_that_forgets_is_refused():
 @pytest.mark.usefixtures("_few_replayed")
 def test_a_refinement_that_does_not_help_the_host_is_refused():
     inputs, targets = host_that_fails_by_its_own_sign()
-    targets[210:] = 1 - targets[210:]  # what was true before is no more
+    targets[210:] = np.roll(targets[210:], 1, axis=0)  # what was true before is no more
     found = refine(shipped(), inputs, targets, 9)
     assert found.forecaster is shipped()
     assert found.refused
