@@ -114,6 +114,15 @@ class CapacityAnswer(Answer):
     text: str
 
 
+class RiskInBrief(Answer):
+    """How likely the host fails; null without enough evidence, and `missing` says what is lacking."""
+
+    within_1h: float | None
+    within_24h: float | None
+    missing: str
+    text: str
+
+
 class StatusAnswer(Answer):
     """`GET /api/v1/status`."""
 
@@ -133,6 +142,7 @@ class StatusAnswer(Answer):
     sinks: list[SinkAnswer]
     job: JobAnswer | None
     capacity: list[CapacityAnswer] = []
+    risk: RiskInBrief | None = None
     state_directory: str
     config_files: list[str]
 

@@ -67,6 +67,10 @@ from daemon.offload import Offload
 from daemon.precedents import Precedents
 from daemon.preflight import Prepared
 from daemon.process_scan import ProcessScan
+from daemon.risk.answers import RiskAnswer, risk_answer, risk_in_brief
+from daemon.risk.routes import risk_route
+from daemon.risk.state import RiskState
+from daemon.risk.watch import RiskWatch
 from daemon.routines import Routines
 from daemon.sampler import Sampler
 from daemon.scheduler import Job, Scheduler
@@ -77,7 +81,9 @@ from daemon.state import StateDatabase
 from daemon.tick import Tick
 from daemon.wake import PressureTriggers
 from daemon.watch import AnomalyWatch
+from detectors import failure
 from detectors.capacity import load_forecaster
+from detectors.factors import COUNT
 from detectors.registry import Registry
 
 _log = structlog.get_logger()
@@ -145,6 +151,7 @@ class App:
             )
             await self._offload.run(self._restore_evidence, deadline_seconds=10.0, what="state.db")
             await self._offload.run(self._learning.restore, deadline_seconds=60.0, what="history.db")
+            await self._offload.run(self._restore_risk, deadline_seconds=60.0, what="history.db")
             last = stores.history.last()
             await self._offload.run(
                 lambda: self._failures.restore(last[1] if last else 0), deadline_seconds=10.0, what="state.db"
@@ -242,6 +249,14 @@ class App:
             load=load_forecaster,
             links=partial(link_speeds, self._paths),
         )
+        self._risk = RiskWatch(
+            interval_seconds=self._interval,
+            registry=self._registry,
+            offload=self._offload,
+            metrics=self._metrics,
+            events=lambda: self._failures.log.recent,
+            load=failure.load_forecaster,
+        )
         evidence = Evidence(
             culprits=self._culprits,
             changes=self._changes,
@@ -265,6 +280,7 @@ class App:
             jumped=lambda: self._scheduler.realign(),  # noqa: PLW0108 - the scheduler is made after the tick
             beat=self._alerts.beat,
             capacity=self._capacity,
+            risk=self._risk,
         )
         self._failures = self._watch_failures(config)
         self._scheduler = Scheduler(
@@ -280,12 +296,15 @@ class App:
             desk=self._alerts.desk,
             forecasts=self._list_forecasts,
             scraped=self._alerts.note_scrape,
-            more=FailureRoutes(
-                recent=self._list_failures,
-                sources=lambda: self._failures.sources,
-                mark=self._failures.mark,
-                now_ms=lambda: self._clock.now().time_ms,
-            ).table(),
+            more=(
+                risk_route(self._tell_risk),
+                *FailureRoutes(
+                    recent=self._list_failures,
+                    sources=lambda: self._failures.sources,
+                    mark=self._failures.mark,
+                    now_ms=lambda: self._clock.now().time_ms,
+                ).table(),
+            ),
             token=stores.token,
             allowed_hosts=(
                 split_address(config.http.listen)[0],
@@ -316,6 +335,12 @@ class App:
         return await self._offload.run(
             lambda: self._state.recent_failures(limit), deadline_seconds=5.0, what="failure log"
         )
+
+    def _restore_risk(self) -> None:
+        try:
+            self._risk.restore(self._history)
+        except sqlite3.Error as error:  # it begins anew; who reads the history first has told what is wrong with it
+            _log.warning("risk_begins_anew", reason=str(error))
 
     def _restore_evidence(self) -> None:
         self._changes.restore(self._paths.proc)
@@ -530,6 +555,9 @@ class App:
     def _list_forecasts(self, resource: str | None) -> ForecastsAnswer:
         return forecasts_answer(self._snapshot.capacity if self._snapshot else CapacityState(), resource)
 
+    def _tell_risk(self) -> RiskAnswer:
+        return risk_answer(self._snapshot.risk if self._snapshot else RiskState(), COUNT, self._patterns.newest())
+
     async def _list_changes(self, limit: int) -> ChangesAnswer:
         return ChangesAnswer(changes=[change_answer(change) for change in await self._changes.recent(limit)])
 
@@ -555,6 +583,7 @@ class App:
             alerts=[alert_answer(alert, snapshot.muted) for alert in snapshot.alerts] if snapshot else [],
             sinks=sink_answers(self._pipeline.counts),
             capacity=capacity_answers(snapshot) if snapshot else [],
+            risk=risk_in_brief(snapshot.risk) if snapshot else None,
             job=JobAnswer(name=progress[0], share=progress[1], text=progress[2]) if progress else None,
             state_directory=str(self._loaded.state_directory),
             config_files=[str(file) for file in self._loaded.files],

@@ -24,6 +24,8 @@ from daemon.evidence import Evidence
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, StoredSample
 from daemon.metrics import Metrics
 from daemon.offload import Offload
+from daemon.risk.state import RiskState
+from daemon.risk.watch import RiskWatch
 from daemon.routines import Routines
 from daemon.sampler import Round, Rounds
 from daemon.signals import SignalRegistry
@@ -58,6 +60,7 @@ class Tick:
         jumped: Callable[[], None],
         beat: Callable[[int], None] = lambda _monotonic_ns: None,
         capacity: CapacityWatch | None = None,
+        risk: RiskWatch | None = None,
     ) -> None:
         self._interval = interval_seconds
         self._clock = clock
@@ -74,6 +77,7 @@ class Tick:
         self._jumped = jumped
         self._beat = beat
         self._capacity = capacity
+        self._risk = risk
         self._drill_words = ""
         self._continuity = Continuity(interval_seconds)
         self._wake = asyncio.Event()
@@ -155,6 +159,12 @@ class Tick:
         with self._metrics.inference_seconds.labels("anomaly").time():
             verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns, expected=routine.expected)
         stored = await self._store(now, passage, verdict, values)
+        risk = RiskState()
+        if self._risk is not None:
+            risk, risky = await self._risk.observe(
+                values, now, capacity=capacity, findings=round_.findings, anomaly=verdict.state.shown
+            )
+            round_ = replace(round_, findings=(*round_.findings, *risky))
         findings = (*await self._evidence.gather(round_, verdict.findings, now), *self._drill())
         transitions = await self._pipeline.observe(
             findings, now, learned=self._watch.learned, changing=self._evidence.in_grace(now)
@@ -177,6 +187,7 @@ class Tick:
             muted=self._pipeline.muted,
             capacity=capacity,
             noticed=round_.noticed,
+            risk=risk,
         )
         self._publish(snapshot)
         return snapshot

@@ -22,6 +22,7 @@ from daemon.cli import (
     failures,
     forecast,
     imports,
+    risk,
     silences,
     sinks,
     status,
@@ -55,6 +56,7 @@ app = typer.Typer(
         ("presage status", "what is unusual now, and what is still lacking"),
         ("presage explain latest", "why the latest alert fired, and who was told"),
         ("presage forecast", "when each resource is full"),
+        ("presage risk", "how likely this host fails, and why"),
         ("presage backtest", "what would have been sent last month"),
         ("presage drill", "whether notifications arrive"),
         ("presage doctor", "what on this host keeps presaged from its work"),
@@ -103,6 +105,14 @@ app.command(
         ("presage forecast memory --horizon hours", "what the next twelve hours bring"),
     ),
 )(forecast.show_forecasts)
+
+app.command(
+    "risk",
+    epilog=_examples(
+        ("presage risk", "both probabilities, what raises them, and the evidence"),
+        ("presage risk --json | jq .within_1h.probability", "for programs"),
+    ),
+)(risk.show_risk)
 
 app.command(
     "changes",

@@ -33,6 +33,7 @@ from daemon.config import Loaded, split_address
 from daemon.errors import DaemonError, NotRunning
 from daemon.failures.answers import FailureAnswer, FailuresAnswer
 from daemon.forecast_answers import ForecastsAnswer, ProblemAnswer
+from daemon.risk.answers import RiskAnswer
 
 _SECONDS = 5.0
 _SINK_SECONDS = 20.0  # a sink is waited for longer than the daemon
@@ -65,6 +66,11 @@ def fetch_forecasts(loaded: Loaded, resource: str | None = None) -> tuple[Foreca
 def mark_change(loaded: Loaded, text: str) -> ChangeAnswer:
     """Tell the daemon of a change. Raises DaemonError."""
     return _ask(loaded, "/api/v1/changes", ChangeAnswer, "POST", {"text": text})[0]
+
+
+def fetch_risk(loaded: Loaded) -> tuple[RiskAnswer, bytes]:
+    """Return how likely the host fails and why, and the same as the JSON. Raises DaemonError."""
+    return _ask(loaded, "/api/v1/risk", RiskAnswer)
 
 
 def fetch_failures(loaded: Loaded, limit: int) -> tuple[FailuresAnswer, bytes]:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from daemon.api import AlertAnswer, AnomalyAnswer, CapacityAnswer, SinkAnswer, StatusAnswer
+from daemon.api import AlertAnswer, AnomalyAnswer, CapacityAnswer, RiskInBrief, SinkAnswer, StatusAnswer
 from daemon.cli.client import fetch_status
 from daemon.cli.owner import owner_kept
 from daemon.cli.terminal import console, print_json, print_rows, printable
@@ -26,6 +26,7 @@ _BAR = 24
 _LABEL = 10
 SEVERITIES = {"critical": "bold red", "warning": "yellow"}
 _STALE_INTERVALS = 3
+_LEAST_CHANCE, _SURE = 0.01, 0.99
 _ENDANGERED = 2  # resources that are named
 _STEPS = ((172_800.0, 86_400.0, "d"), (7200.0, 3600.0, "h"), (120.0, 60.0, "min"))
 
@@ -63,6 +64,8 @@ def rows(status: StatusAnswer, now: datetime, *, plain: bool) -> Iterator[Row]:
     if status.anomaly is not None:
         yield from _anomaly(status.anomaly, plain=plain)
     yield from _capacity(status.capacity)
+    if status.risk is not None:
+        yield "risk", _risk(status.risk)
     yield from _alerts(status.alerts)
     yield from _collectors(status)
     for sink in status.sinks:
@@ -121,6 +124,20 @@ def _capacity(resources: list[CapacityAnswer]) -> Iterator[Row]:
     for number, one in enumerate(resources[:_ENDANGERED]):
         said = f"{one.resource} is {one.used_ratio * 100:.0f} % used: {one.text}"
         yield "" if number else "capacity", Text(printable(said))
+
+
+def _risk(risk: RiskInBrief) -> Text:
+    if risk.within_1h is None or risk.within_24h is None:
+        return Text(printable(f"none told: {risk.missing}"), "dim")
+    said = f"{percent(risk.within_1h)} within 1 h, {percent(risk.within_24h)} within 24 h"
+    return Text(printable(f"{said}: {risk.text}" if risk.text else said))
+
+
+def percent(share: float) -> str:
+    """Return a probability in percent; what is next to nothing or to certain is told as that."""
+    if share < _LEAST_CHANCE:
+        return "below 1 %"
+    return "above 99 %" if share > _SURE else f"{share * 100:.0f} %"
 
 
 def _alerts(alerts: list[AlertAnswer]) -> Iterator[Row]:

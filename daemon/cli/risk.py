@@ -1,0 +1,76 @@
+"""`presage risk`: how likely this host fails within an hour and a day, what raises that, and on what evidence.
+
+Enters: the daemon's answer. Leaves: labelled rows of 80 columns, or JSON. Where there is not enough evidence it says
+what is missing, and no number.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from daemon.cli.client import fetch_risk
+from daemon.cli.configuration import ConfigOption
+from daemon.cli.status import percent
+from daemon.cli.terminal import console, print_json, print_rows, printable
+from daemon.config import load
+from daemon.risk.answers import ErrorAnswer, ProbabilityAnswer, ReasonAnswer, RiskAnswer
+
+Row = tuple[str, Text]
+
+_LABEL = 11
+_HIGH, _RAISED = 0.5, 0.3
+
+
+def show_risk(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")] = False,
+) -> None:
+    """Show how likely this host fails within an hour and a day, and what raises that.
+
+    A failure is what `presage failures` records.
+    """
+    answer, body = fetch_risk(load(config))
+    if as_json:
+        print_json(json.loads(body))
+    else:
+        print_rows(console(), rows(answer), _LABEL)
+
+
+def rows(answer: RiskAnswer) -> Iterator[Row]:
+    """Yield every row of an answer."""
+    if answer.within_1h is None or answer.within_24h is None:
+        yield "risk", Text(printable(f"none told: {answer.missing}"), "cyan")
+    else:
+        yield "within 1 h", _chance(answer.within_1h)
+        yield "within 24 h", _chance(answer.within_24h)
+        yield from _reasons(answer.reasons)
+    yield "evidence", Text(f"{answer.factors} of {answer.of_factors} factors are there")
+    if answer.basis:
+        yield "basis", Text(printable(answer.basis))
+    for place, one in enumerate(answer.errors):
+        yield "" if place else "errors", _error(one)
+
+
+def _chance(one: ProbabilityAnswer) -> Text:
+    style = "bold red" if one.probability >= _HIGH else "yellow" if one.probability >= _RAISED else "green"
+    text = Text(percent(one.probability), style)
+    return text.append(f" (80 %: {percent(one.lo80)} to {percent(one.hi80)})", "not bold default")
+
+
+def _reasons(reasons: list[ReasonAnswer]) -> Iterator[Row]:
+    """Yield what raises the risk, with its share of all that does; capacity's word has none."""
+    for place, one in enumerate(reasons):
+        share = f"{percent(one.share)}: " if one.share is not None else ""
+        yield "" if place else "due to", Text(printable(f"{share}{one.text}"))
+    if not reasons:
+        yield "due to", Text("nothing stands out", "dim")
+
+
+def _error(one: ErrorAnswer) -> Text:
+    at = datetime.fromisoformat(one.at).astimezone().strftime("%Y-%m-%d %H:%M")
+    times = f", {one.times} times" if one.times > 1 else ""
+    return Text(printable(f"{at} {one.speaker} {one.family} ({one.severity}{times}): {one.text}"))

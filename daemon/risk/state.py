@@ -1,0 +1,36 @@
+"""What is known of the risk after a tick, in immutable pieces: what /metrics, the API and the alerts read."""
+
+from dataclasses import dataclass
+
+from detectors.failure import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What raises the risk: a factor and what it is about, its share of all that does (NaN = not by the network).
+
+    `text` is one sentence that says where it goes.
+    """
+
+    factor: str
+    about: str
+    share: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RiskState:
+    """The risk as of `time_ms`. `hour` and `day` are None where there is not enough evidence: `missing` says why.
+
+    `basis` is on what the figures rest, `factors` of how many factors the host tells, `events` how many failures it
+    has recorded itself.
+    """
+
+    missing: str = "no sample yet"
+    hour: Estimate | None = None
+    day: Estimate | None = None
+    basis: str = ""
+    factors: int = 0
+    events: int = 0
+    reasons: tuple[Reason, ...] = ()
+    time_ms: int | None = None

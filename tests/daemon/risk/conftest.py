@@ -1,0 +1,35 @@
+"""A risk watch with a clock of its own and a network that says what it is told."""
+
+import pytest
+from risky import SPECS, Followed, Said, registry_of
+
+from daemon.metrics import Metrics
+from daemon.offload import Offload
+from daemon.risk.watch import RiskWatch
+
+
+@pytest.fixture
+async def followed(clock):
+    doors = []
+
+    def build(network=None, *, interval=30.0, load=None):
+        said, events, registry, metrics = (
+            network or Said(),
+            [],
+            registry_of(SPECS),
+            Metrics("test", lambda: "numpy", 10),
+        )
+        doors.append(Offload())
+        watch = RiskWatch(
+            interval_seconds=interval,
+            registry=registry,
+            offload=doors[-1],
+            metrics=metrics,
+            events=lambda: events,
+            load=load or (lambda: said),
+        )
+        return Followed(watch, said, registry, metrics, events, clock, interval)
+
+    yield build
+    for one in doors:
+        one.close()

@@ -1,0 +1,187 @@
+from math import isnan
+
+import numpy as np
+import pytest
+from risky import Said, capacity, cause, event, told
+
+from daemon.errors import Overloaded
+from daemon.risk.series import risk_families
+from daemon.risk.state import RiskState
+from daemon.risk.watch import agreed
+from detectors.factors import COUNT, PLACE
+from detectors.failure import Estimate, FailureForecaster, load_forecaster
+from detectors.findings import Finding, Strength
+
+FULL = Finding("ResourceExhaustionExpected", "capacity", "/var", Strength.HOLDING, "full in 9 h")
+
+
+def other(alertname, resource):
+    return Finding(alertname, "host", resource, Strength.RAISED, "")
+
+
+async def test_the_network_is_asked_with_all_that_is_known(followed):
+    host = followed()
+    host.events.append(event(host.clock.time_ms))
+    await host.take(anomaly=0.4)
+    state, findings = await host.take(anomaly=0.4, capacity=capacity(var=0.1, memory=0.3))
+    values, interval, events, about = host.network.asked[-1]
+    assert (values.shape, interval, events) == ((2, COUNT), 30.0, 1)
+    assert values[-1, PLACE["memory"]] == pytest.approx(0.5)
+    assert values[-1, PLACE["expected_full"]] == pytest.approx(0.3)
+    assert values[:, PLACE["anomaly"]] == pytest.approx(0.4)
+    assert values[-1, PLACE["failure_age"]] == 60
+    assert about[PLACE["space"]] == "/var"
+    assert (state.hour.probability, state.day.probability, state.events) == (0.1, 0.2, 2)
+    assert state.time_ms == host.clock.time_ms
+    assert findings == ()
+
+
+@pytest.mark.parametrize(("interval", "asked"), [(30.0, 12), (1.0, 6), (0.25, 2)])
+async def test_it_is_computed_every_two_seconds_at_most(followed, interval, asked):
+    host = followed(interval=interval)
+    for _ in range(12):
+        state, _ = await host.take()
+        assert state.hour is not None
+    assert len(host.network.asked) == asked
+
+
+async def test_reasons_are_sentences(followed):
+    state, _ = await followed(Said(told(0.4, 0.5, cause()))).take()
+    (reason,) = state.reasons
+    assert reason.text == "memory headroom 6 %, falling 1.1 % a minute: zero in 5 min 30 s"
+    assert (reason.factor, reason.share) == ("memory", 1.0)
+
+
+async def test_too_little_is_known(followed):
+    state, findings = await followed(Said(told(missing="not enough evidence: 3 of 32 factors are there"))).take()
+    assert (state.hour, state.day, findings) == (None, None, ())
+    assert state.missing == "not enough evidence: 3 of 32 factors are there"
+    assert list(risk_families(state)) == []
+
+
+async def test_without_a_network_the_reason_is_told_once_and_capacity_speaks_for_itself(followed):
+    host = followed(load=lambda: FailureForecaster(problem="no such file"))
+    for _ in range(3):
+        state, findings = await host.take(capacity=capacity(var=0.99))
+    assert (state.hour, state.day, findings) == (None, None, ())
+    assert state.missing == "no network: no such file"
+    assert host.metrics.failures.labels("failure_risk")._value.get() == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("no number"), Overloaded("too much waits"), FloatingPointError("x")])
+async def test_what_fails_costs_the_risk_and_not_the_tick(followed, error):
+    host = followed(Said(told(0.9, 0.9), error=error))
+    for _ in range(3):
+        state, findings = await host.take()
+    assert (state.hour, findings, state.missing) == (None, (), f"it could not be computed: {error}")
+    assert host.metrics.failures.labels("failure_risk")._value.get() == 1
+    host.network.error = None
+    state, findings = await host.take()
+    assert state.hour.probability == 0.9
+    assert len(findings) == 1
+
+
+@pytest.mark.parametrize(
+    ("hour", "day", "strength"),
+    [
+        (0.3, 0.59, None),
+        (0.36, 0.5, Strength.HOLDING),
+        (0.1, 0.7, Strength.HOLDING),
+        (0.5, 0.6, Strength.RAISED),
+        (0.1, 0.8, Strength.RAISED),
+    ],
+)
+async def test_from_where_it_is_told(followed, hour, day, strength):
+    _, findings = await followed(Said(told(hour, day, cause()))).take()
+    assert [one.strength for one in findings] == ([] if strength is None else [strength])
+
+
+async def test_the_finding_says_how_likely_why_and_on_what_evidence(followed):
+    _, (finding,) = await followed(Said(told(0.62, 0.81, cause()))).take()
+    assert (finding.alertname, finding.network, finding.resource) == ("FailureRiskHigh", "failure", "")
+    assert finding.detail == (
+        "a failure is 62 % likely within an hour and 81 % within a day: memory headroom 6 %, falling 1.1 % a minute:"
+        " zero in 5 min 30 s (simulated)"
+    )
+
+
+SPACE, INODES, READ_ONLY = (cause(name, "/var") for name in ("space", "inodes", "read_only"))
+
+
+@pytest.mark.parametrize(
+    ("causes", "others", "strength"),
+    [
+        ((SPACE,), (FULL,), Strength.HOLDING),
+        ((SPACE,), (other("ResourceExhaustionImminent", "/var"),), Strength.HOLDING),
+        ((SPACE,), (other("ResourceExhaustionImminent", "/srv"),), Strength.RAISED),
+        ((SPACE,), (other("ResourceExhaustionImminent", "/var inodes"),), Strength.RAISED),
+        ((INODES,), (other("ResourceExhaustionImminent", "/var inodes"),), Strength.HOLDING),
+        ((READ_ONLY,), (other("FilesystemReadOnly", "/var"),), Strength.HOLDING),
+        ((READ_ONLY,), (FULL,), Strength.RAISED),
+        ((cause("memory"),), (other("ResourceExhaustionImminent", "memory"),), Strength.HOLDING),
+        ((cause("memory_pressure"),), (other("ResourceExhaustionImminent", "memory"),), Strength.HOLDING),
+        ((cause("unit_memory", "app.service"),), (other("ResourceExhaustionImminent", "memory"),), Strength.RAISED),
+        ((cause("expected_full"),), (FULL,), Strength.HOLDING),
+        ((cause("expected_full"),), (), Strength.RAISED),
+        ((cause("kernel_errors", share=0.6), cause("space", "/var", 0.4)), (FULL,), Strength.RAISED),
+        ((cause("kernel_errors", share=0.4), cause("space", "/var", 0.6)), (FULL,), Strength.HOLDING),
+        ((), (FULL,), Strength.RAISED),
+        ((SPACE,), (other("Anomaly", "/var"),), Strength.RAISED),
+    ],
+)
+async def test_one_fault_is_told_once(followed, causes, others, strength):
+    _, (finding,) = await followed(Said(told(0.7, 0.9, *causes))).take(findings=others)
+    assert finding.strength is strength
+
+
+async def test_risk_of_a_day_is_not_below_what_capacity_says_of_space(followed):
+    host = followed(Said(told(0.1, 0.2, cause("cpu"))))
+    state, findings = await host.take(capacity=capacity(inodes=0.5, var=0.93, memory=0.99))
+    assert (state.hour.probability, state.day.probability) == (0.1, 0.93)
+    assert state.day.lo <= 0.93 <= state.day.hi
+    assert state.reasons[0].text == "/var is full in 9 h"
+    assert isnan(state.reasons[0].share)
+    assert len(state.reasons) == 2
+    assert findings == ()  # capacity tells it
+    assert agreed(state, capacity(var=0.1)) is state
+    assert agreed(state, capacity(memory=1.0)) is state
+
+
+async def test_capacity_is_followed_between_two_answers_of_the_network(followed):
+    host = followed(interval=0.5)
+    state, _ = await host.take()
+    assert state.day.probability == 0.2
+    state, _ = await host.take(capacity=capacity(var=0.7))
+    assert state.day.probability == 0.7
+    assert len(host.network.asked) == 1
+
+
+async def test_a_leak_on_a_quiet_host_with_the_shipped_network(followed):
+    """What is shipped is asked for a risk that rises; how well it knows faults is measured elsewhere."""
+    host = followed(load=load_forecaster)
+    random = np.random.default_rng(1)
+    quiet = rising = None
+    for number in range(300):
+        used = 0.4 + max(number - 200, 0) * 0.0055 + 0.002 * random.random()
+        rest = (0.1 + 0.01 * random.random(), 0.2, 1e6)
+        state, _ = await host.take(used, *rest, anomaly=0.2, capacity=capacity(var=0.0))
+        quiet = state if number == 200 else quiet
+        rising = state
+    assert (quiet.factors, quiet.missing) == (6, "")
+    assert quiet.hour.probability < 0.3
+    assert rising.hour.probability > quiet.hour.probability
+    assert rising.day.probability >= rising.hour.probability
+    assert rising.reasons[0].text.startswith("memory headroom ")
+    assert rising.basis == "calibrated on simulated hosts; this host: 0 events, not enough to check"
+
+
+def test_metrics_of_the_risk():
+    state = RiskState("", Estimate(0.25, 0.1, 0.5), Estimate(0.5, 0.2, 0.8), "simulated")
+    chance, evidence = risk_families(state)
+    assert {(one.name, one.labels["horizon"], one.value) for one in chance.samples} == {
+        ("presaged_failure_probability_ratio", "1h", 0.25),
+        ("presaged_failure_probability_ratio", "24h", 0.5),
+    }
+    assert [(one.name, one.labels) for one in evidence.samples] == [
+        ("presaged_failure_evidence_info", {"basis": "simulated"})
+    ]
