@@ -16,18 +16,13 @@ from daemon.history import History
 from daemon.signals import SignalRegistry
 from daemon.window import Float32, RingWindow
 from detectors.factor_features import SPAN
-from detectors.factors import FACTORS, Factors, Gathering, Signal
+from detectors.factors import Factors, Gathering, feeds
 
 Floats = NDArray[np.float64]
 
 _BESIDE = ("anomaly", "expected_full")  # known at each tick and no signals; they take ids below those of signals
 _BESIDE_IDS = (-1, -2)
 _KEPT_MS = 28 * 86_400_000  # "failures within four weeks"
-
-
-def is_factor(signal: Signal) -> bool:
-    """Tell whether a signal tells anything of the risk."""
-    return any(source.has(signal) for factor in FACTORS for source in factor.sources)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +91,7 @@ class FactorSamples:
 
     def _planned(self) -> _Plan:
         every, ids = self._registry.specs, self._registry.ids
-        rows = np.array([row for row, spec in enumerate(every) if is_factor(spec)], np.intp)
+        rows = np.array([row for row, spec in enumerate(every) if feeds(spec)], np.intp)
         kept = np.concatenate([ids[rows], np.array(_BESIDE_IDS, np.int64)])
         return _Plan(ids, rows, kept, Gathering([every[row] for row in rows.tolist()]))
 

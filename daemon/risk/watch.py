@@ -4,7 +4,7 @@ Enters: one sample, the state of capacity, the anomaly score, the host's own fai
 findings. The network decides alone over a ticket at most, and over none where an alert of capacity, or of a file
 system that is read-only, tells of the same already.
 
-It is computed beside the event loop, at every tick and every two seconds at most; in between the last one stands.
+It is computed beside the event loop, at every tick and every three seconds at most; in between the last one stands.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ READ_ONLY = "FilesystemReadOnly"
 _HOUR, _STILL_HOUR = 0.5, 0.35
 _DAY, _STILL_DAY = 0.8, 0.6
 _DECIDED_ELSEWHERE = 0.5  # of what raises the risk
-_EVERY_SECONDS = 2.0
+_EVERY_SECONDS = 3.0  # 5 ms of work
 _CALL_SECONDS = 5.0
 _NUMERICS = (ArithmeticError, ValueError, IndexError)
 _A_DAY = list(WITHIN).index("24h")
@@ -95,7 +95,8 @@ class RiskWatch:
         """Take one sample (S,); return what is known now, and what is to be told. `findings`: what holds besides."""
         full = [one.outlook.probability[_A_DAY] for one in capacity.resources if one.resource.is_exhaustible]
         self._samples.push(values, now, nan if anomaly is None else anomaly, max(full, default=nan))
-        if self._computed_ns is None or now.boottime_ns - self._computed_ns >= _EVERY_SECONDS * 1e9:
+        early = _EVERY_SECONDS - self._interval / 2
+        if self._computed_ns is None or now.boottime_ns - self._computed_ns >= early * 1e9:
             self._computed_ns = now.boottime_ns
             await self._compute(now)
         return agreed(self._state, capacity), tuple(self._findings(findings))

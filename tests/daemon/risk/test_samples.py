@@ -5,7 +5,7 @@ import pytest
 from risky import SPECS, registry_of
 
 from daemon.history import Rows
-from daemon.risk.samples import FactorSamples, is_factor
+from daemon.risk.samples import FactorSamples
 from daemon.signals import Kind, SignalSpec
 from detectors.factors import PLACE
 from detectors.findings import Unit
@@ -20,10 +20,6 @@ def samples():
 
 def column(samples, name, failed=(), now_ms=0):
     return samples.reading(failed, now_ms)().values[:, PLACE[name]].tolist()
-
-
-def test_only_what_is_a_factor_is_kept():
-    assert [is_factor(one) for one in SPECS] == [True, True, True, False]
 
 
 def test_factors_of_the_samples_with_what_is_known_beside_them(samples, clock):

@@ -36,8 +36,8 @@ async def test_the_network_is_asked_with_all_that_is_known(followed):
     assert findings == ()
 
 
-@pytest.mark.parametrize(("interval", "asked"), [(30.0, 12), (1.0, 6), (0.25, 2)])
-async def test_it_is_computed_every_two_seconds_at_most(followed, interval, asked):
+@pytest.mark.parametrize(("interval", "asked"), [(30.0, 12), (3.0, 12), (1.0, 4), (0.25, 1)])
+async def test_it_is_computed_every_three_seconds_at_most(followed, interval, asked):
     host = followed(interval=interval)
     for _ in range(12):
         state, _ = await host.take()
