@@ -50,7 +50,7 @@ from daemon.collectors.network import link_speeds
 from daemon.config import Config, Loaded, load, split_address
 from daemon.culprits import Culprits
 from daemon.durable import bind_to_machine
-from daemon.errors import ConfigError, StateError
+from daemon.errors import ConfigError, PresagedError, StateError
 from daemon.evidence import Evidence
 from daemon.failures.families import ErrorPatterns
 from daemon.failures.log import FailureLog
@@ -151,7 +151,7 @@ class App:
             )
             await self._offload.run(self._restore_evidence, deadline_seconds=10.0, what="state.db")
             await self._offload.run(self._learning.restore, deadline_seconds=60.0, what="history.db")
-            await self._offload.run(self._restore_risk, deadline_seconds=60.0, what="history.db")
+            await self._restore_risk()
             last = stores.history.last()
             await self._offload.run(
                 lambda: self._failures.restore(last[1] if last else 0), deadline_seconds=10.0, what="state.db"
@@ -336,11 +336,12 @@ class App:
             lambda: self._state.recent_failures(limit), deadline_seconds=5.0, what="failure log"
         )
 
-    def _restore_risk(self) -> None:
+    async def _restore_risk(self) -> None:
+        work = self._risk.restored(self._history)
         try:
-            self._risk.restore(self._history)
-        except sqlite3.Error as error:  # it begins anew; who reads the history first has told what is wrong with it
-            _log.warning("risk_begins_anew", reason=str(error))
+            await self._offload.run(work, deadline_seconds=60.0, what="history.db")
+        except (sqlite3.Error, PresagedError) as error:  # it knows less of the past, and tells so by its interval
+            _log.warning("risk_without_its_past", reason=str(error))
 
     def _restore_evidence(self) -> None:
         self._changes.restore(self._paths.proc)
@@ -409,6 +410,7 @@ class App:
         rows, imported = await self._offload.run(work, deadline_seconds=100.0, what="history.db")
         if imported:
             self._forecasts.make_again()
+            await self._restore_risk()
         return f"{rows} rows"
 
     async def _keep_house(self) -> str:

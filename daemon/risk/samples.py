@@ -36,7 +36,7 @@ class _Plan:
 
 
 class FactorSamples:
-    """Holds the last 2,880 samples. Called on the event loop only, but for what `reading` returns."""
+    """Holds the last 2,880 samples. Called on the event loop only, but for `restore` and what `reading` returns."""
 
     def __init__(self, registry: SignalRegistry, interval_seconds: float) -> None:
         self._registry = registry
@@ -47,9 +47,8 @@ class FactorSamples:
         self._last_ns: int | None = None
 
     def restore(self, history: History) -> None:
-        """Take up the last samples that are stored; blocks, before the first tick."""
-        rows = history.last_rows(SPAN)
-        plan = self._follow()
+        """Take up the last samples that are stored; blocks, before anything is pushed."""
+        rows, plan = history.last_rows(SPAN), self._plan
         column = {number: place for place, number in enumerate(rows.signal_ids)}
         places = np.array([column.get(number, len(column)) for number in plan.ids.tolist()])
         values = np.pad(rows.values, ((0, 0), (0, 1)), constant_values=np.nan)[:, places]

@@ -68,6 +68,7 @@ class RiskWatch:
         load: Callable[[], FailureForecaster],
     ) -> None:
         self._interval = interval_seconds
+        self._registry = registry
         self._offload = offload
         self._metrics = metrics
         self._events = events
@@ -79,9 +80,15 @@ class RiskWatch:
         self._computed_ns: int | None = None
         self._problem = ""
 
-    def restore(self, history: History) -> None:
-        """Take up the last day of samples; blocks, before the first tick."""
-        self._samples.restore(history)
+    def restored(self, history: History) -> Callable[[], None]:
+        """Return what takes up the last day of samples as it is stored; that blocks. After a start, and an import."""
+        fresh = FactorSamples(self._registry, self._interval)
+
+        def work() -> None:
+            fresh.restore(history)
+            self._samples = fresh
+
+        return work
 
     async def observe(
         self,

@@ -7,10 +7,12 @@ import numpy as np
 from daemon.capacity.resources import Resource, ResourceKind
 from daemon.capacity.state import CapacityState, ResourceState
 from daemon.failures.record import FailureEvent, Source
+from daemon.history import Rows
 from daemon.metrics import Metrics
 from daemon.risk.watch import RiskWatch
 from daemon.signals import Kind, SignalRegistry, SignalSpec
 from detectors.exhaustion import Outlook
+from detectors.factor_features import SPAN
 from detectors.failure import Cause, Estimate, Risk
 from detectors.findings import FailureKind, Unit
 from detectors.projection import Projection
@@ -94,3 +96,14 @@ class Followed:
         return await self.watch.observe(
             row, now, capacity=capacity or CapacityState(), findings=findings, anomaly=anomaly
         )
+
+
+@dataclass
+class Stored:
+    """A history of so many rows."""
+
+    rows: Rows
+
+    def last_rows(self, count):
+        assert count == SPAN
+        return self.rows

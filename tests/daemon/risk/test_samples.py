@@ -1,8 +1,6 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
-from risky import SPECS, registry_of
+from risky import SPECS, Stored, registry_of
 
 from daemon.history import Rows
 from daemon.risk.samples import FactorSamples
@@ -83,15 +81,6 @@ def test_signals_come_and_go(clock):
     assert found.about[PLACE["space"]] == "/srv"
     assert found.values[:, PLACE["space"]] == pytest.approx([np.nan, 0.9], nan_ok=True)
     assert found.values[:, PLACE["memory"]] == pytest.approx([0.5, 0.5])
-
-
-@dataclass
-class Stored:
-    rows: Rows
-
-    def last_rows(self, count):
-        assert count == 2880
-        return self.rows
 
 
 def test_a_restart_takes_up_what_is_stored_with_its_gaps(samples, clock):

@@ -2,9 +2,10 @@ from math import isnan
 
 import numpy as np
 import pytest
-from risky import Said, capacity, cause, event, told
+from risky import Said, Stored, capacity, cause, event, told
 
 from daemon.errors import Overloaded
+from daemon.history import Rows
 from daemon.risk.series import risk_families
 from daemon.risk.state import RiskState
 from daemon.risk.watch import agreed
@@ -34,6 +35,18 @@ async def test_the_network_is_asked_with_all_that_is_known(followed):
     assert (state.hour.probability, state.day.probability, state.events) == (0.1, 0.2, 2)
     assert state.time_ms == host.clock.time_ms
     assert findings == ()
+
+
+async def test_what_is_imported_while_it_runs_counts(followed):
+    host = followed()
+    await host.take()
+    times = host.clock.time_ms + 1000 * np.arange(-600, 1, 30)
+    nothing = np.zeros(len(times), np.int64)
+    rows = Rows((1,), np.full((len(times), 1), 0.7, np.float32), nothing, times, nothing, nothing)
+    host.watch.restored(Stored(rows))()
+    await host.take()
+    values = host.network.asked[-1][0]
+    assert values[:, PLACE["memory"]] == pytest.approx([0.7] * 21 + [0.5])
 
 
 @pytest.mark.parametrize(("interval", "asked"), [(30.0, 12), (3.0, 12), (1.0, 4), (0.25, 1)])
