@@ -62,7 +62,7 @@ async def test_a_high_risk_is_one_ticket_until_it_has_gone(risky):
     host, network = risky
     snapshot = await host.take(3, learn=False)
     assert (alerts(snapshot), snapshot.risk.hour.probability) == ([], 0.1)
-    network.answer = told(0.6, 0.7, cause())
+    network.answer = told(0.6, 0.65, cause())
     assert alerts(await host.take(learn=False)) == [("FailureRiskHigh", "warning", "pending")]
     snapshot = await host.take(10, learn=False)  # five minutes
     assert alerts(snapshot) == [("FailureRiskHigh", "warning", "firing")]

@@ -97,11 +97,12 @@ async def test_what_fails_costs_the_risk_and_not_the_tick(followed, error):
 @pytest.mark.parametrize(
     ("hour", "day", "strength"),
     [
-        (0.3, 0.59, None),
-        (0.36, 0.5, Strength.HOLDING),
-        (0.1, 0.7, Strength.HOLDING),
+        (0.34, 0.49, None),
+        (0.35, 0.49, Strength.HOLDING),
+        (0.1, 0.5, Strength.HOLDING),
+        (0.49, 0.69, Strength.HOLDING),
         (0.5, 0.6, Strength.RAISED),
-        (0.1, 0.8, Strength.RAISED),
+        (0.1, 0.7, Strength.RAISED),
     ],
 )
 async def test_from_where_it_is_told(followed, hour, day, strength):
