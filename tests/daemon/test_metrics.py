@@ -16,10 +16,12 @@ from daemon.capacity.state import Accuracy, CapacityState, Made, ResourceState
 from daemon.collectors import CollectorContext, build_collectors
 from daemon.config import Config
 from daemon.metrics import CONTENT_TYPE, Metrics
+from daemon.risk.state import RiskState
 from daemon.sampler import Sampler
 from daemon.signals import Kind, SignalSpec
 from daemon.snapshot import AnomalyState, CollectorState, Snapshot
 from detectors.exhaustion import Outlook
+from detectors.failure import Estimate
 from detectors.findings import Unit
 from detectors.forecasts import HORIZONS
 
@@ -56,6 +58,7 @@ LEARNED = AnomalyState(
     network_shares=(0.5, 0.25),
     episodes=3, learning="", model="000000002880", trained_ms=T0 - 86_400_000,
 )  # fmt: skip
+RISK = RiskState(hour=Estimate(0.25, 0.125, 0.5), day=Estimate(0.5, 0.25, 0.75), basis="calibrated on simulated hosts")
 NOTHING = AnomalyState(None, None, None, None, (), (), 0, "learning: 1 of 60 samples", "", None)
 
 
@@ -78,6 +81,7 @@ def snapshot(**changes):
             occurrence("StoppedCollecting", "disk", State.PENDING),
             occurrence("Anomaly", "", severity=Severity.RECORD),
         ),
+        "risk": RISK,
     }
     return Snapshot(**{**parts, **changes})
 
@@ -151,8 +155,10 @@ def test_before_the_first_sample_there_is_no_value_that_was_not_measured(metrics
     got = families(metrics.render().decode())
     assert "presaged_build" in got or "presaged_build_info" in got
     assert "presaged_last_sample_timestamp_seconds" not in got
-    metrics.publish(snapshot(anomaly=NOTHING, values=(), collectors=(), alerts=()), {})
+    metrics.publish(snapshot(anomaly=NOTHING, risk=RiskState(), values=(), collectors=(), alerts=()), {})
     got = families(metrics.render().decode())
+    assert "presaged_failure_probability_ratio" not in got
+    assert "presaged_failure_evidence" not in got
     assert got["presaged_last_sample_timestamp_seconds"].samples[0].value == T0 / 1000 + 0.5
     for name in ("presaged_anomaly_score", "presaged_anomaly_raw_score", "presaged_model_trained_timestamp_seconds"):
         assert name not in got
