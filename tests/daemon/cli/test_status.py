@@ -21,6 +21,7 @@ from daemon.api import (
     ContributionAnswer,
     HostAnswer,
     JobAnswer,
+    RiskInBrief,
     SinkAnswer,
     StatusAnswer,
 )
@@ -78,6 +79,7 @@ STATUS = StatusAnswer(
         CapacityAnswer(resource="memory", used_ratio=0.4, text="never at this rate"),
         CapacityAnswer(resource="/", used_ratio=0.3, text="never at this rate"),
     ],
+    risk=RiskInBrief(within_1h=0.004, within_24h=0.31, missing="", text="memory headroom 6 %, steady"),
     state_directory="/var/lib/presaged",
     config_files=["/etc/presaged/config.toml"],
 )
@@ -104,6 +106,7 @@ def test_all_that_is_known_is_shown():
     assert ("capacity", "/var is 71 % used: full in 9 days (80 %: 7 to 12)") in shown
     assert ("", "memory is 40 % used: never at this rate") in shown
     assert not any(text.startswith("/ is") for _, text in shown)
+    assert ("risk", "below 1 % within 1 h, 31 % within 24 h: memory headroom 6 %, steady") in shown
     assert any(label == "presaged" and "(3.0 d), jit" in text for label, text in shown)
 
 
@@ -117,6 +120,7 @@ def test_what_is_not_there_yet_is_said():
         "last_sample_at": None,
         "collectors": [],
         "capacity": [],
+        "risk": RiskInBrief(within_1h=None, within_24h=None, missing="not enough evidence: 3 samples", text=""),
     }
     shown = dict(plain(STATUS.model_copy(update=empty)))
     assert shown["score"] == "none yet"
@@ -125,6 +129,7 @@ def test_what_is_not_there_yet_is_said():
     assert "not sent" in shown["sink"]
     assert "job" not in shown
     assert "capacity" not in shown
+    assert shown["risk"] == "none told: not enough evidence: 3 samples"
     assert "due to" not in shown
 
 
