@@ -50,8 +50,8 @@ def span(seconds: float) -> str:
 
 
 def _named(words: str, about: str) -> str:
-    """Name the resource in the place of "a unit", or behind."""
-    if not about:
+    """Name the resource in the place of "a unit", or behind, where the words do not name it already."""
+    if not about or about in words.split():
         return words
     for holder in ("a unit", "a process", "a disk"):
         if holder in words:

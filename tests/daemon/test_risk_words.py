@@ -36,6 +36,7 @@ def cause(factor, level, per_second=0.0, seconds=inf, *, usual=nan, about=""):
         (cause("kernel_errors", 3.2, usual=0.0), "errors of the kernel log 3.2/s, usually 0/s"),
         (cause("disk_latency", 0.02, about="sda"), "time that sda takes to answer 20 ms"),
         (cause("memory_pressure", 0.4, usual=0.38), "time in which all tasks wait for memory 40 %"),
+        (cause("restarts", 0.07, usual=0.0, about="units"), "restarts of units 0.07/s, usually 0/s"),
         (cause("failures", 3.0), "failures within four weeks 3"),
         (cause("failure_age", 7200.0), "the last failure was 2 h ago"),
     ],
