@@ -162,7 +162,12 @@ class Tick:
         risk = RiskState()
         if self._risk is not None:
             risk, risky = await self._risk.observe(
-                values, now, capacity=capacity, findings=round_.findings, anomaly=verdict.state.shown
+                values,
+                now,
+                capacity=capacity,
+                findings=round_.findings,
+                alerts=self._pipeline.active,
+                anomaly=verdict.state.shown,
             )
             round_ = replace(round_, findings=(*round_.findings, *risky))
         findings = (*await self._evidence.gather(round_, verdict.findings, now), *self._drill())

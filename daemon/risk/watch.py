@@ -7,12 +7,13 @@ system that is read-only, tells of the same already.
 It is computed beside the event loop, at every tick and every three seconds at most; in between the last one stands.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from math import nan
 
 import structlog
 
+from alerting.occurrence import Occurrence, State
 from daemon.capacity.resources import ResourceKind
 from daemon.capacity.state import CapacityState, ResourceState
 from daemon.capacity.watch import EXPECTED, IMMINENT
@@ -97,16 +98,20 @@ class RiskWatch:
         *,
         capacity: CapacityState,
         findings: Sequence[Finding],
+        alerts: Sequence[Occurrence],
         anomaly: float | None,
     ) -> tuple[RiskState, tuple[Finding, ...]]:
-        """Take one sample (S,); return what is known now, and what is to be told. `findings`: what holds besides."""
+        """Take one sample (S,); return what is known now, and what is to be told.
+
+        `findings`: what else holds; `alerts`: what pends or fires.
+        """
         full = [one.outlook.probability[_A_DAY] for one in capacity.resources if one.resource.is_exhaustible]
         self._samples.push(values, now, nan if anomaly is None else anomaly, max(full, default=nan))
         early = _EVERY_SECONDS - self._interval / 2
         if self._computed_ns is None or now.boottime_ns - self._computed_ns >= early * 1e9:
             self._computed_ns = now.boottime_ns
             await self._compute(now)
-        return agreed(self._state, capacity), tuple(self._findings(findings))
+        return agreed(self._state, capacity), tuple(self._findings(findings, alerts))
 
     async def _compute(self, now: Instant) -> None:
         failed_ms = [event.time_ms for event in self._events()]
@@ -134,15 +139,22 @@ class RiskWatch:
             _log.warning("no_failure_risk", reason=problem)
         self._problem = problem
 
-    def _findings(self, others: Sequence[Finding]) -> Iterator[Finding]:
-        """Yield the risk where the network itself holds it for high; what capacity adds to it, capacity tells."""
+    def _findings(self, findings: Sequence[Finding], alerts: Sequence[Occurrence]) -> Iterator[Finding]:
+        """Yield the risk where the network itself holds it for high; what capacity adds to it, capacity tells.
+
+        What another alert tells raises none; one that fires already is kept up.
+        """
         risk = self._risk
         if risk is None or risk.hour is None or risk.day is None:
             return
         hour, day = risk.hour.probability, risk.day.probability
         if hour < _STILL_HOUR and day < _STILL_DAY:
             return
-        raised = (hour >= _HOUR or day >= _DAY) and not _is_told_elsewhere(risk.causes, others)
+        others = {(one.alertname, one.resource) for one in findings} | {(one.alertname, one.resource) for one in alerts}
+        is_told = _is_told_elsewhere(risk.causes, others)
+        if is_told and not any(one.alertname == HIGH and one.state is State.FIRING for one in alerts):
+            return  # nor may one that pends come to fire
+        raised = (hour >= _HOUR or day >= _DAY) and not is_told
         text = f"a failure is {hour:.0%} likely within an hour and {day:.0%} within a day".replace("%", " %")
         reasons = f": {sentence(risk)}" if risk.causes else ""
         strength = Strength.RAISED if raised else Strength.HOLDING
@@ -169,10 +181,10 @@ def _of_capacity(one: ResourceState) -> Reason:
     return Reason("expected_full", one.resource.name, nan, f"{one.resource.subject} is {one.text}")
 
 
-def _is_told_elsewhere(causes: Sequence[Cause], others: Sequence[Finding]) -> bool:
+def _is_told_elsewhere(causes: Sequence[Cause], others: Collection[tuple[str, str]]) -> bool:
     """Tell whether most of what raises the risk is about what another alert is about."""
-    full = {one.resource for one in others if one.alertname in (IMMINENT, EXPECTED)}
-    read_only = {one.resource for one in others if one.alertname == READ_ONLY}
+    full = {resource for name, resource in others if name in (IMMINENT, EXPECTED)}
+    read_only = {resource for name, resource in others if name == READ_ONLY}
     whole = sum(cause.share for cause in causes)
     elsewhere = sum(cause.share for cause in causes if _is_about(cause, full, read_only))
     return whole > 0 and elsewhere >= _DECIDED_ELSEWHERE * whole

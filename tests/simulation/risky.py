@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from alerting.occurrence import Occurrence
+from alerting.policy import Severity
 from daemon.capacity.resources import Resource, ResourceKind
 from daemon.capacity.state import CapacityState, ResourceState
 from daemon.failures.record import FailureEvent, Source
@@ -78,6 +80,13 @@ def capacity(**chances):
     return CapacityState(tuple(states), (1.0,) * len(states), (2.0,) * len(states))
 
 
+def alert(name, resource, state):
+    return Occurrence(
+        id="01", fingerprint="f", alertname=name, network="", resource=resource, severity=Severity.TICKET, state=state,
+        started_ms=0, fired_ms=0, resolved_ms=None, score=None, threshold=None, detail="", sentence="", contributors=(),
+    )  # fmt: skip
+
+
 @dataclass
 class Followed:
     """A risk watch with a clock; `take` adds one sample of all signals."""
@@ -90,11 +99,11 @@ class Followed:
     clock: object
     interval: float
 
-    async def take(self, *values, seconds=None, capacity=None, findings=(), anomaly=None):
+    async def take(self, *values, seconds=None, capacity=None, findings=(), alerts=(), anomaly=None):
         now = self.clock.advance(self.interval if seconds is None else seconds)
         row = np.array(values or (0.5, 0.1, 0.2, 1e6), np.float32)
         return await self.watch.observe(
-            row, now, capacity=capacity or CapacityState(), findings=findings, anomaly=anomaly
+            row, now, capacity=capacity or CapacityState(), findings=findings, alerts=alerts, anomaly=anomaly
         )
 
 

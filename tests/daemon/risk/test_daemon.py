@@ -7,6 +7,8 @@ import pytest
 from risky import Said, cause, told
 
 from daemon.risk.watch import RiskWatch
+from daemon.signals import Kind, SignalSpec
+from detectors.findings import Unit
 
 FAST = str(Path(__file__).parents[1] / "fast_daemon.py")
 
@@ -38,10 +40,8 @@ def test_a_real_daemon_says_what_is_missing_and_then_how_likely_and_goes_on_afte
     assert daemon.end()[0] == 0
 
 
-@pytest.fixture
-async def risky(hosts, quiet_collector):
-    """A daemon without its loop whose failure network says what it is told."""
-    host = await hosts(quiet_collector())
+def follow(host):
+    """Let the tick of a daemon without its loop ask a network that says what it is told."""
     network = Said(told(0.1, 0.2))
     host.tick._risk = RiskWatch(
         interval_seconds=host.interval,
@@ -51,7 +51,13 @@ async def risky(hosts, quiet_collector):
         events=list,
         load=lambda: network,
     )
-    return host, network
+    return network
+
+
+@pytest.fixture
+async def risky(hosts, quiet_collector):
+    host = await hosts(quiet_collector())
+    return host, follow(host)
 
 
 def alerts(snapshot):
@@ -81,3 +87,43 @@ async def test_a_risk_that_lasts_two_minutes_is_none(risky):
     network.answer = told(0.1, 0.2)
     seen = [alerts(await host.take(learn=False)) for _ in range(70)]
     assert not any(state == "firing" for each in seen for _, _, state in each)
+
+
+class Mount:
+    """A source that tells of one file system of 100 GiB."""
+
+    name, deadline_seconds = "filesystem", 5.0
+
+    def __init__(self):
+        self.used = 0.05
+        units = {"used": Unit.RATIO, "free_bytes": Unit.BYTES, "inodes_used": Unit.RATIO, "read_only": Unit.RATIO}
+        self.specs = [
+            SignalSpec(f"filesystem./var.{name}", unit, Kind.GAUGE, "filesystem", "/var")
+            for name, unit in units.items()
+        ]
+
+    def collect(self, _monotonic_ns):
+        return list(zip(self.specs, [self.used, (1 - self.used) * 100 * 2.0**30, 0.1, 0.0], strict=True))
+
+    def close(self):
+        pass
+
+
+async def test_what_capacity_tells_is_not_told_as_risk_too_and_both_agree(hosts):
+    mount = Mount()
+    host = await hosts(mount)
+    network = follow(host)
+    seen = []
+    while mount.used < 0.97:
+        mount.used += 0.005
+        if mount.used > 0.2:
+            network.answer = told(0.9, 0.95, cause("space", "/var"))
+        snapshot = await host.take(learn=False)
+        seen += alerts(snapshot)
+        chance = snapshot.capacity.resources[0].outlook.probability[1]
+        assert snapshot.risk.day.probability == max(network.answer.day.probability, chance)
+    assert ("ResourceExhaustionImminent", "critical", "firing") in seen
+    mount.used = 0.1
+    for _ in range(20):  # ten minutes in which that alert still fires
+        seen += alerts(await host.take(learn=False))
+    assert not any(name == "FailureRiskHigh" and state == "firing" for name, _, state in seen)

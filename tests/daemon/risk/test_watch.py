@@ -2,8 +2,9 @@ from math import isnan
 
 import numpy as np
 import pytest
-from risky import Said, Stored, capacity, cause, event, told
+from risky import Said, Stored, alert, capacity, cause, event, told
 
+from alerting.occurrence import State
 from daemon.errors import Overloaded
 from daemon.history import Rows
 from daemon.risk.series import risk_families
@@ -13,11 +14,7 @@ from detectors.factors import COUNT, PLACE
 from detectors.failure import Estimate, FailureForecaster, load_forecaster
 from detectors.findings import Finding, Strength
 
-FULL = Finding("ResourceExhaustionExpected", "capacity", "/var", Strength.HOLDING, "full in 9 h")
-
-
-def other(alertname, resource):
-    return Finding(alertname, "host", resource, Strength.RAISED, "")
+FULL = ("ResourceExhaustionExpected", "/var")
 
 
 async def test_the_network_is_asked_with_all_that_is_known(followed):
@@ -123,29 +120,38 @@ SPACE, INODES, READ_ONLY = (cause(name, "/var") for name in ("space", "inodes", 
 
 
 @pytest.mark.parametrize(
-    ("causes", "others", "strength"),
+    ("causes", "others", "is_raised"),
     [
-        ((SPACE,), (FULL,), Strength.HOLDING),
-        ((SPACE,), (other("ResourceExhaustionImminent", "/var"),), Strength.HOLDING),
-        ((SPACE,), (other("ResourceExhaustionImminent", "/srv"),), Strength.RAISED),
-        ((SPACE,), (other("ResourceExhaustionImminent", "/var inodes"),), Strength.RAISED),
-        ((INODES,), (other("ResourceExhaustionImminent", "/var inodes"),), Strength.HOLDING),
-        ((READ_ONLY,), (other("FilesystemReadOnly", "/var"),), Strength.HOLDING),
-        ((READ_ONLY,), (FULL,), Strength.RAISED),
-        ((cause("memory"),), (other("ResourceExhaustionImminent", "memory"),), Strength.HOLDING),
-        ((cause("memory_pressure"),), (other("ResourceExhaustionImminent", "memory"),), Strength.HOLDING),
-        ((cause("unit_memory", "app.service"),), (other("ResourceExhaustionImminent", "memory"),), Strength.RAISED),
-        ((cause("expected_full"),), (FULL,), Strength.HOLDING),
-        ((cause("expected_full"),), (), Strength.RAISED),
-        ((cause("kernel_errors", share=0.6), cause("space", "/var", 0.4)), (FULL,), Strength.RAISED),
-        ((cause("kernel_errors", share=0.4), cause("space", "/var", 0.6)), (FULL,), Strength.HOLDING),
-        ((), (FULL,), Strength.RAISED),
-        ((SPACE,), (other("Anomaly", "/var"),), Strength.RAISED),
+        ((SPACE,), (FULL,), False),
+        ((SPACE,), (("ResourceExhaustionImminent", "/var"),), False),
+        ((SPACE,), (("ResourceExhaustionImminent", "/srv"),), True),
+        ((SPACE,), (("ResourceExhaustionImminent", "/var inodes"),), True),
+        ((INODES,), (("ResourceExhaustionImminent", "/var inodes"),), False),
+        ((READ_ONLY,), (("FilesystemReadOnly", "/var"),), False),
+        ((READ_ONLY,), (FULL,), True),
+        ((cause("memory"),), (("ResourceExhaustionImminent", "memory"),), False),
+        ((cause("memory_pressure"),), (("ResourceExhaustionImminent", "memory"),), False),
+        ((cause("unit_memory", "app.service"),), (("ResourceExhaustionImminent", "memory"),), True),
+        ((cause("expected_full"),), (FULL,), False),
+        ((cause("expected_full"),), (), True),
+        ((cause("kernel_errors", share=0.6), cause("space", "/var", 0.4)), (FULL,), True),
+        ((cause("kernel_errors", share=0.4), cause("space", "/var", 0.6)), (FULL,), False),
+        ((), (FULL,), True),
+        ((SPACE,), (("Anomaly", "/var"),), True),
     ],
 )
-async def test_one_fault_is_told_once(followed, causes, others, strength):
-    _, (finding,) = await followed(Said(told(0.7, 0.9, *causes))).take(findings=others)
-    assert finding.strength is strength
+async def test_one_fault_is_told_once(followed, causes, others, is_raised):
+    """Neither while the other condition holds, nor while the alert of it goes on; what fired before is kept up."""
+    host = followed(Said(told(0.7, 0.9, *causes)))
+    raised = [Strength.RAISED] if is_raised else []
+    holding = [Finding(name, "", resource, Strength.HOLDING, "") for name, resource in others]
+    _, findings = await host.take(findings=holding)
+    assert [one.strength for one in findings] == raised
+    alerts = [alert(name, resource, State.PENDING) for name, resource in others]
+    _, findings = await host.take(alerts=[*alerts, alert("FailureRiskHigh", "", State.PENDING)])
+    assert [one.strength for one in findings] == raised
+    _, findings = await host.take(alerts=[*alerts, alert("FailureRiskHigh", "", State.FIRING)])
+    assert [one.strength for one in findings] == (raised or [Strength.HOLDING])
 
 
 async def test_risk_of_a_day_is_not_below_what_capacity_says_of_space(followed):
