@@ -119,19 +119,9 @@ class FailureForecaster:
         return np.asarray(told)
 
     def risk(
-        self,
-        values: NDArray[np.floating],
-        interval_seconds: float,
-        *,
-        events: int = 0,
-        about: Sequence[str] = (),
-        exhaustion: tuple[float, float] = (0.0, 0.0),
+        self, values: NDArray[np.floating], interval_seconds: float, *, events: int = 0, about: Sequence[str] = ()
     ) -> Risk:
-        """Return the risk of a host whose factors were `values` (T, 32); `about` (32,) names what each speaks of.
-
-        `exhaustion`: with which probability the forecast of capacity has something run out within an hour, and within
-        a day, where that is a failure in itself: no risk is below it, so that the two never contradict each other.
-        """
+        """Return the risk of a host whose factors were `values` (T, 32); `about` (32,) names what each speaks of."""
         known: Floats = np.asarray(values[-SPAN:], np.float64)
         inputs = features(known, interval_seconds) if len(known) else np.zeros(INPUTS, np.float32)
         present = np.flatnonzero(inputs.reshape(COUNT, FEATURES)[:, PRESENT])
@@ -144,8 +134,7 @@ class FailureForecaster:
         if not np.isfinite(told).all():
             return Risk(None, None, basis, len(present), events, "the network gave no number")
         logits = _logit(told)
-        told_of = (_interval(logits[:, place], len(present), events) for place in (0, 1))
-        hour, day = (_at_least(one, max(exhaustion[: place + 1])) for place, one in enumerate(told_of))
+        hour, day = (_interval(logits[:, place], len(present), events) for place in (0, 1))
         causes = self._causes(logits, present, known, interval_seconds, about or ("",) * COUNT)
         return Risk(hour, day, basis, len(present), events, "", causes)
 
@@ -209,14 +198,6 @@ def _interval(logits: Floats, present: int, events: int) -> Estimate:
     spread = _EIGHTY * float(np.sqrt(min(jackknife, 4.0) + doubt))
     low, middle, high = (1 / (1 + np.exp(-(logits[0] + away))) for away in (-spread, 0.0, spread))
     return Estimate(float(middle), float(low), float(high))
-
-
-def _at_least(estimate: Estimate, floor: float) -> Estimate:
-    """Return `estimate`, or one that is raised to a `floor` that others have found."""
-    floor = min(floor, CEILING)
-    if not floor > estimate.probability:
-        return estimate
-    return Estimate(floor, estimate.lo, max(estimate.hi, floor))
 
 
 def save(folder: Path, forecaster: FailureForecaster, metrics: dict[str, float]) -> None:

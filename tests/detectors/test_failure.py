@@ -84,16 +84,6 @@ def test_the_fewer_factors_the_nearer_to_the_base_rate_and_the_wider_the_interva
     assert width(unsure.hour) > width(sure.hour)
 
 
-def test_a_risk_is_never_below_what_capacity_says_of_the_same():
-    alone = shipped().risk(host(), 30.0)
-    risk = shipped().risk(host(), 30.0, exhaustion=(0.4, 1.0))
-    assert (risk.hour.probability, risk.day.probability) == (0.4, CEILING)
-    assert risk.hour.lo == alone.hour.lo
-    assert risk.hour.hi >= 0.4
-    assert shipped().risk(host(), 30.0, exhaustion=(0.4, 0.0)).day.probability == 0.4
-    assert shipped().risk(host(), 30.0, exhaustion=(float("nan"), float("nan"))) == alone
-
-
 def test_the_hosts_own_events_are_evidence():
     forecaster = shipped()
     values = host(unit_memory=leak(0.97))
