@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from detectors.kernels import (
@@ -284,7 +284,9 @@ def test_decay_l2_weights_and_projection(backends, rule):
 @given(plan=plans(smooth=True), rows=st.integers(1, 70), batch=st.integers(1, 40), seed=st.integers(0, 2**32))
 def test_training_of_any_shape(backends, plan, rows, batch, seed):
     data = data_of(plan, rows, seed)
-    wanted, loss, _ = trained(NUMPY, plan, data, Rule.SGD, batch)
+    with np.errstate(over="ignore", invalid="ignore"):
+        wanted, loss, _ = trained(NUMPY, plan, data, Rule.SGD, batch)
+    assume(np.isfinite(wanted).all() and np.abs(wanted).max() < 100)  # one that diverges makes much of the last bit
     for backend in backends:
         got, its_loss, _ = trained(backend, plan, data, Rule.SGD, batch)
         np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4)
