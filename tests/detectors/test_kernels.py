@@ -84,11 +84,12 @@ def test_any_shape_and_batch(backends, plan, batch, seed):
     rng = np.random.default_rng(seed)
     flat, inputs = parameters_of(plan, seed), rng.normal(size=(batch, plan.sizes[0])).astype(np.float32)
     wanted = outputs(NUMPY, plan, flat, inputs)
+    size = max(1.0, float(np.abs(wanted).max(initial=0.0)))  # what large sums leave of a small one is as exact as they
     for backend in backends:
         packed = backend.pack(plan, flat)
         assert (backend.unpack(plan, packed) == flat).all()
         got = outputs(backend, plan, flat, inputs)
-        np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=5e-6)
+        np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=5e-6 * size)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
