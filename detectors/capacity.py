@@ -8,7 +8,6 @@ wide bands, and `problem` says why.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from detectors.capacity_inputs import ROWS, correction, methods, units
 from detectors.forecasters import select
 from detectors.forecasts import HORIZONS, POINTS, STEPS, Bands, Floats, Horizon
 from detectors.intervals import FALLBACK, IntervalTable, error_quantiles, from_arrays
-from detectors.kernels import NUMPY, Backend
 from detectors.model_file import ModelError, load_network, read_arrays, read_record
 from detectors.network import Network
 from detectors.shape import without_steps
@@ -55,11 +53,6 @@ class CapacityForecaster:
         self.tables = dict(tables or {})
         self.problem = problem
 
-    def use(self, backend: Backend) -> None:
-        """Compute the network with `backend` from now on."""
-        if self._network:
-            self._network.use(backend)
-
     def forecast(
         self,
         rows: Floats,
@@ -94,14 +87,13 @@ class CapacityForecaster:
         return Forecasts(bands, bounded(chosen.mean), chosen.names, chosen.scale)
 
 
-def load_forecaster(folder: Path = SHIPPED, backend: Backend = NUMPY) -> CapacityForecaster:
+def load_forecaster(folder: Path = SHIPPED) -> CapacityForecaster:
     """Read the network and the tables of `folder`; what cannot be read is told by `problem`, and does without."""
     problems = []
     network: Network | None = None
     tables: Mapping[str, IntervalTable] = {}
     try:
         network = _read_network(folder / NETWORK)
-        network.use(backend)
     except ModelError as error:
         problems.append(str(error))
     try:
@@ -120,9 +112,3 @@ def _read_network(folder: Path) -> Network:
     if card.features != methods():
         raise ModelError(f"{folder}: it learned from other simple methods than there are: run make pretrain")
     return network
-
-
-@cache
-def shipped() -> CapacityForecaster:
-    """Return the shipped forecaster, read once a process."""
-    return load_forecaster()

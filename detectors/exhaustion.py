@@ -16,10 +16,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.forecasts import STEPS, Horizon
+from detectors.forecasts import STEPS, Floats, Horizon
 from detectors.growth import Run
-
-Floats = NDArray[np.float64]
 
 DAY_SECONDS = 86_400.0
 YEAR_SECONDS = 365.0 * DAY_SECONDS

@@ -39,12 +39,12 @@ def drift(rows: Floats, horizon: int) -> Floats:
 def median_change(rows: Floats, horizon: int) -> Floats:
     """The newest value, and the median of the last 24 changes with each step: a burst is no trend."""
     changes = np.diff(rows[:, -_RECENT - 1 :], axis=1)
-    return rows[:, -1:] + _median(changes, axis=1, otherwise=np.zeros(len(rows)))[:, None] * np.arange(1, horizon + 1)
+    return rows[:, -1:] + median(changes, axis=1, otherwise=np.zeros(len(rows)))[:, None] * np.arange(1, horizon + 1)
 
 
 def median_of_last(rows: Floats, horizon: int) -> Floats:
     """The median of the last 14 values for ever."""
-    return np.repeat(_median(rows[:, -_MEDIAN_OF:], axis=1, otherwise=rows[:, -1])[:, None], horizon, axis=1)
+    return np.repeat(median(rows[:, -_MEDIAN_OF:], axis=1, otherwise=rows[:, -1])[:, None], horizon, axis=1)
 
 
 def seasonal_median(rows: Floats, horizon: int, period: int) -> Floats:
@@ -54,16 +54,16 @@ def seasonal_median(rows: Floats, horizon: int, period: int) -> Floats:
         rows = np.pad(rows, ((0, 0), (short, 0)), constant_values=np.nan)
     cycles = rows[:, -period * _CYCLES :].reshape(len(rows), _CYCLES, period)
     last = np.repeat(rows[:, -1:], period, axis=1)
-    return _median(cycles, axis=1, otherwise=last)[:, np.arange(horizon) % period]
+    return median(cycles, axis=1, otherwise=last)[:, np.arange(horizon) % period]
 
 
 def theil_sen(rows: Floats, horizon: int) -> Floats:
     """The line whose slope is the median of all slopes between two of the last 24 values."""
     recent = rows[:, -_RECENT:]
     early, late = np.triu_indices(recent.shape[1], 1)
-    slope = _median((recent[:, late] - recent[:, early]) / (late - early), axis=1, otherwise=np.zeros(len(rows)))
+    slope = median((recent[:, late] - recent[:, early]) / (late - early), axis=1, otherwise=np.zeros(len(rows)))
     at = np.arange(recent.shape[1]) - (recent.shape[1] - 1)
-    level = _median(recent - slope[:, None] * at, axis=1, otherwise=rows[:, -1])
+    level = median(recent - slope[:, None] * at, axis=1, otherwise=rows[:, -1])
     return level[:, None] + slope[:, None] * np.arange(1, horizon + 1)
 
 
@@ -86,8 +86,8 @@ def damped_trend(rows: Floats, horizon: int) -> Floats:
     return level[:, None] + slope[:, None] * np.cumsum(phi[:, None] ** np.arange(1, horizon + 1), axis=1)
 
 
-def _median(values: Floats, *, axis: int, otherwise: Floats) -> Floats:
-    """The median of what is finite; np.nanmedian is thirty times slower, and warns."""
+def median(values: Floats, *, axis: int, otherwise: Floats) -> Floats:
+    """Return the median of what is finite; np.nanmedian is thirty times slower, and warns."""
     ordered = np.sort(values, axis=axis)  # NaN last
     count = np.isfinite(values).sum(axis=axis)
     at = [np.expand_dims(np.maximum(place, 0), axis) for place in ((count - 1) // 2, count // 2)]

@@ -18,7 +18,7 @@ from math import exp, hypot, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from detectors.forecasts import Floats
 
 LEAST_SAMPLES, _LEAST_GROWN = 10, 5  # before a run is one; writes may come in bursts
 KEPT = 100  # past runs of a resource

@@ -10,10 +10,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.forecasts import STEPS, Horizon
+from detectors.forecasts import STEPS, Floats, Horizon
 from detectors.synthetic_shapes import SHAPES, either, followed, noise, season, shocks, some, uniform, wide
 
-Floats = NDArray[np.float64]
 Random = np.random.Generator
 
 COMPANIONS = 4  # cpu, memory, storage, bandwidth of one host, in this order

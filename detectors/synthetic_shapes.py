@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from detectors.forecasts import Floats
+
 Random = np.random.Generator
 Shape = Callable[[Random, int, int, int], Floats]
 

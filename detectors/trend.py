@@ -13,12 +13,9 @@ from collections.abc import Sequence
 from math import hypot
 
 import numpy as np
-from numpy.typing import NDArray
 
-from detectors.forecasts import Horizon
+from detectors.forecasts import Floats, Horizon
 from detectors.growth import NOTABLE, Run, make_run
-
-Floats = NDArray[np.float64]
 
 _LEAST = 8  # points
 _SPREAD, _NOISY = 0.15, 0.7  # of the log of a rate

@@ -18,9 +18,8 @@ from daemon.capacity.resources import Resource, ResourceKind, find_resources
 from daemon.collectors.base import one_of
 from daemon.config import Capacity
 from detectors.capacity import CapacityForecaster
-from detectors.forecasts import DAYS, HOURS, POINTS, STEPS, Bands, Horizon
+from detectors.forecasts import DAYS, HOURS, POINTS, STEPS, Bands, Floats, Horizon
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MOST_ROWS = 600  # forecasts of a horizon: origins are taken less often where there are many resources

@@ -20,10 +20,9 @@ from daemon.capacity.resources import Resource
 from daemon.config import Capacity
 from detectors.capacity import CapacityForecaster
 from detectors.exhaustion import WITHIN, Told, outlook
-from detectors.forecasts import DAYS, HOURS, STEPS
+from detectors.forecasts import DAYS, HOURS, STEPS, Floats
 from detectors.trend import trends
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SURE = 0.5  # of being full within a day: from there on the median is, and that is an announcement

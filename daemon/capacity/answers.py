@@ -3,11 +3,12 @@
 import difflib
 from math import isfinite
 
-from daemon.capacity.state import HI80, HI95, LO80, LO95, MEAN, Accuracy, CapacityState, Floats, Made, ResourceState
+from daemon.capacity.state import HI80, HI95, LO80, LO95, MEAN, Accuracy, CapacityState, Made, ResourceState
 from daemon.errors import NotFound
 from daemon.forecast_answers import AccuracyAnswer, ExhaustionAnswer, ForecastAnswer, ForecastsAnswer, HorizonAnswer
 from detectors.exhaustion import WITHIN
 from detectors.findings import Unit
+from detectors.forecasts import Floats
 
 _PLACES = 6  # of a share: a byte in a megabyte
 _UNITS = {Unit.BYTES: "bytes", Unit.RATIO: "ratio", Unit.BYTES_PER_SECOND: "bytes_per_second"}

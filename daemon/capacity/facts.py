@@ -9,18 +9,15 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alerting.render import amount
 from daemon.capacity.points import Points
 from daemon.capacity.resources import Resource, ResourceKind
 from daemon.capacity.state import Facts
-from detectors.forecasts import DAYS, HOURS
+from detectors.forecasts import DAYS, HOURS, Floats
 from detectors.growth import Run
 from detectors.shape import Shape, explain, recognise
 from detectors.trend import trends
-
-Floats = NDArray[np.float64]
 
 _WELL_KNOWN = 2 * DAYS.season  # points: from there on days tell more of growth than hours
 _FLAT_HOURS, _FLAT = 24, 0.01  # of the capacity

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from daemon.capacity.facts import facts_of
 from daemon.capacity.grades import Grades
@@ -30,11 +29,10 @@ from daemon.metrics import Metrics
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
 from detectors.capacity import CapacityForecaster, Forecasts
-from detectors.forecasts import DAYS, HORIZONS, HOURS, MONTHS, POINTS, Horizon
+from detectors.forecasts import DAYS, HORIZONS, HOURS, MONTHS, POINTS, Floats, Horizon
 
 _log = structlog.get_logger()
 
-Floats = NDArray[np.float64]
 T = TypeVar("T")
 
 HOUR_SECONDS = 3600.0

@@ -7,14 +7,11 @@ horizon. A step is judged when it is over and at least half of it was measured.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from daemon.capacity.points import Uses, points_of
 from daemon.capacity.state import HI80, HI95, LO80, LO95, MEAN, Accuracy, Made
 from daemon.history import History
-from detectors.forecasts import DAYS, HOURS, MONTHS, STEPS, Horizon
-
-Floats = NDArray[np.float64]
+from detectors.forecasts import DAYS, HOURS, MONTHS, STEPS, Floats, Horizon
 
 # So many steps a forecast is remembered: four days, two months, three years.
 _KEPT = {HOURS.name: 96, DAYS.name: 60, MONTHS.name: 36}

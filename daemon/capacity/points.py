@@ -16,9 +16,7 @@ from daemon.capacity.resources import FULL, Resource, ResourceKind
 from daemon.collectors.base import Measurement
 from daemon.history import STATISTICS, TIERS_SECONDS, History
 from daemon.signals import SignalRegistry
-from detectors.forecasts import DAYS, HOURS, MONTHS, POINTS, Horizon
-
-Floats = NDArray[np.float64]
+from detectors.forecasts import DAYS, HOURS, MONTHS, POINTS, Floats, Horizon
 
 _FIVE_MINUTES, _HOUR, _DAY = TIERS_SECONDS
 _MEAN, _LEAST, _MOST, _COUNT = (STATISTICS.index(name) for name in ("mean", "min", "max", "count"))

@@ -17,9 +17,8 @@ from daemon.collectors import cpu, memory
 from daemon.collectors.base import Measurement, one_of
 from daemon.signals import SignalSpec
 from detectors.findings import Unit
+from detectors.forecasts import Floats
 from detectors.growth import NOTABLE, NOTABLE_MEMORY
-
-Floats = NDArray[np.float64]
 
 MAX_RESOURCES = 300
 _MOST_SIZES = 1_000  # of mounts that come and go

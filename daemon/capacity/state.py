@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from math import nan
 
 import numpy as np
-from numpy.typing import NDArray
 
 from daemon.capacity.resources import Resource
 from detectors.exhaustion import REACH, WITHIN, Outlook
-from detectors.forecasts import Horizon
+from detectors.forecasts import Floats, Horizon
 from detectors.growth import Run
-
-Floats = NDArray[np.float64]
 
 MEAN, LO80, HI80, LO95, HI95 = range(5)
 _MONTH = list(WITHIN).index("30d")

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from daemon.capacity.resources import MAX_RESOURCES, Inventory, Reading, Resource
 from daemon.capacity.state import CapacityState, Facts, Made, ResourceState
@@ -21,9 +20,8 @@ from daemon.collectors.base import Measurement
 from daemon.config import Capacity
 from detectors.exhaustion import WITHIN
 from detectors.findings import Finding, Strength
+from detectors.forecasts import Floats
 from detectors.growth import GrowthWatch, Run
-
-Floats = NDArray[np.float64]
 
 IMMINENT, EXPECTED = "ResourceExhaustionImminent", "ResourceExhaustionExpected"
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from detectors import capacity, synthetic
-from detectors.capacity import CapacityForecaster, load_forecaster, shipped
+from detectors.capacity import CapacityForecaster, load_forecaster
 from detectors.forecasts import DAYS, HORIZONS, HOURS, MONTHS
 
 FREE = np.inf
+SHIPPED = load_forecaster()
 
 
 def rows_of(seed: int, count: int, horizon=DAYS, length: int = 96) -> np.ndarray:
@@ -19,12 +20,12 @@ def rows_of(seed: int, count: int, horizon=DAYS, length: int = 96) -> np.ndarray
 
 def forecast(rows, horizon=DAYS, forecaster=None, high=FREE, **more):
     bounds = np.zeros(len(rows)), np.full(len(rows), high)
-    return (forecaster or shipped()).forecast(rows, horizon, *bounds, **more)
+    return (forecaster or SHIPPED).forecast(rows, horizon, *bounds, **more)
 
 
 def test_what_is_shipped_is_whole():
-    assert shipped().problem == ""
-    assert set(shipped().tables) == {horizon.name for horizon in HORIZONS}
+    assert SHIPPED.problem == ""
+    assert set(SHIPPED.tables) == {horizon.name for horizon in HORIZONS}
 
 
 @pytest.mark.parametrize("horizon", HORIZONS, ids=lambda horizon: horizon.name)
@@ -58,7 +59,7 @@ def test_what_never_moves_is_forecast_to_stay():
 
 def test_the_network_corrects_by_little_and_can_be_left_out():
     rows = rows_of(11, 100)[:, :-12]
-    ours, alone = forecast(rows), forecast(rows, forecaster=CapacityForecaster(None, shipped().tables))
+    ours, alone = forecast(rows), forecast(rows, forecaster=CapacityForecaster(None, SHIPPED.tables))
     assert np.allclose(ours.simple, alone.simple)
     assert np.allclose(alone.bands.mean, alone.simple)
     moved = np.abs(ours.bands.mean - ours.simple) / np.maximum(ours.scale[:, None], 1e-300)

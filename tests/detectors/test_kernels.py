@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from detectors.kernels import (
@@ -84,11 +84,12 @@ def test_any_shape_and_batch(backends, plan, batch, seed):
     rng = np.random.default_rng(seed)
     flat, inputs = parameters_of(plan, seed), rng.normal(size=(batch, plan.sizes[0])).astype(np.float32)
     wanted = outputs(NUMPY, plan, flat, inputs)
+    size = max(1.0, float(np.abs(wanted).max(initial=0.0)))  # what large sums leave of a small one is as exact as they
     for backend in backends:
         packed = backend.pack(plan, flat)
         assert (backend.unpack(plan, packed) == flat).all()
         got = outputs(backend, plan, flat, inputs)
-        np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=5e-6)
+        np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=5e-6 * size)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -284,7 +285,9 @@ def test_decay_l2_weights_and_projection(backends, rule):
 @given(plan=plans(smooth=True), rows=st.integers(1, 70), batch=st.integers(1, 40), seed=st.integers(0, 2**32))
 def test_training_of_any_shape(backends, plan, rows, batch, seed):
     data = data_of(plan, rows, seed)
-    wanted, loss, _ = trained(NUMPY, plan, data, Rule.SGD, batch)
+    with np.errstate(over="ignore", invalid="ignore"):
+        wanted, loss, _ = trained(NUMPY, plan, data, Rule.SGD, batch)
+    assume(np.isfinite(wanted).all() and np.abs(wanted).max() < 100)  # one that diverges makes much of the last bit
     for backend in backends:
         got, its_loss, _ = trained(backend, plan, data, Rule.SGD, batch)
         np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4)

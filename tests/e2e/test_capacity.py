@@ -1,7 +1,7 @@
 """A real file system on a loop device that is filled at a constant rate, and a real daemon that is to see it coming.
 
 The page waits for two minutes (`for` of ResourceExhaustionImminent), and nothing that the product offers shortens that.
-So two fills: a quick one (60 s) in which the daemon must be sure with a third of the time left, and the alert wait for
+So two fills: a quick one (45 s) in which the daemon must be sure with a third of the time left, and the alert wait for
 its two minutes; and, from PRESAGED_TEST_SCALE=10 on, one of twenty minutes in which the notification must have arrived
 by then. Loop devices are left out by the product (they are snaps), so this one bears another name.
 """
@@ -20,7 +20,7 @@ import pytest
 from real import get, need, wait_for
 
 FLOOR = 0.02  # [capacity] free_floor_ratio: from there on it counts as full
-QUICK_SECONDS, WHOLE_SECONDS = 60, 1200
+QUICK_SECONDS, WHOLE_SECONDS = 45, 1200
 MEBIBYTES = 150
 CONFIG = """
 [sampling]

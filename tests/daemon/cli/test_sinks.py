@@ -80,8 +80,11 @@ async def test_a_drill_that_a_sink_does_not_take_fails_and_says_why(offices, mon
 async def test_a_drill_that_nobody_is_told_of_says_what_holds_it(offices):
     office = await offices(Team())
     await office.ask("silence", "add", "--everything", "--for", "1h", "--comment", "swap")
-    said = await office.ask("drill")
-    assert (said.returncode, said.stdout) == (1, "")
+    for _ in range(3):  # at this pace a drill is over in a moment, and a busy machine may not look in time
+        said = await office.ask("drill")
+        assert (said.returncode, said.stdout) == (1, "")
+        if "held" in said.stderr:
+            break
     assert re.fullmatch(r"presage: nobody was told of the drill; held: silenced by .*: swap\n", said.stderr)
 
 
