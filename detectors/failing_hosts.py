@@ -198,7 +198,7 @@ def line_rule(windows: Floats, interval_seconds: float) -> Floats:
     drawn = lines(recent)
     last = np.nan_to_num(recent[..., -1, :])
     limited = [PLACE[name] for name in (*EXHAUSTIBLE, "swap", "temperature")]
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         left = np.where(drawn.slope > 0, np.maximum(1 - last, 0) / drawn.slope * interval_seconds, np.inf)
     soonest = left[..., limited].min(axis=-1)
     return np.asarray(1 / (1 + soonest / 3600.0))
