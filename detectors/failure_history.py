@@ -25,9 +25,10 @@ BASIS = "its own failures read as simulated histories are"
 SELF = ("failures", "failure_age")  # factors that are about the same
 
 _HIDDEN = (64, 32)
-_LEAST_WATCHED = DAY  # simulated histories begin about there: "one in the first hour" is no rate
+_LEAST_WATCHED = 7 * DAY  # "one in the first hour" is no rate; a week without others claims less, and lowers nothing
 _BURST = 3  # failures within the hour
 _WITHOUT_BURST = 0.3  # P(1 h) at most
+_OFF = 0.6  # standard deviation of a logit: so far off simulated histories were on recorded ones (bgl, lanl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,8 @@ class FailureHistory:
     def past(self, failed: Times, since: float, at: float) -> Past | None:
         """Return what failures at `failed` (N,) say at `at`, of a host watched from `since` on; all in seconds.
 
-        None where none came before, and without networks. In doubt are what is hidden behind so few failures, and
-        what the networks differ in.
+        None where none came before, and without networks. In doubt are what is hidden behind so few failures, what
+        the networks differ in, and that no simulation is this host.
         """
         own, moment = thinned(failed[failed <= at]), np.array([at])
         if self.ensemble is None or not len(own):
@@ -79,7 +80,7 @@ class FailureHistory:
         if not np.isfinite(told).all():
             return None
         hour, day = (
-            spread_around(float(told[place]), doubt_of(0, len(own)) + float(each[:, 0, place].var()))
+            spread_around(float(told[place]), doubt_of(0, len(own)) + float(each[:, 0, place].var()) + _OFF**2)
             for place in (0, 1)
         )
         return Past(hour, day)

@@ -38,7 +38,7 @@ class OwnFailures:
     def text(self) -> str:
         """Return "3 failures in the last 2 h, the newest 4 min ago (unit_failed web.service)"; there is one at least.
 
-        The shortest time that holds the newest three, or all where there are fewer, is told.
+        The shortest time that holds the newest three of four weeks, or all where there are fewer, is told.
         """
         events, within = self._told()
         newest = events[-1]
@@ -49,12 +49,17 @@ class OwnFailures:
         return f"{len(events)} failures in the last {within}, the newest {ago} ago {what}"
 
     def _told(self) -> tuple[tuple[FailureEvent, ...], str]:
-        third = self.events[-min(_IN_A_ROW, len(self.events))].time_ms
+        """Return the events that the sentence is about, and the time that holds them; where all are old, the last."""
+        lately = self._within(_WINDOWS[-1][0]) or self.events[-1:]
+        third = lately[-min(_IN_A_ROW, len(lately))]
         for seconds, name in _WINDOWS:
-            if third > self.now_ms - 1000 * seconds:
-                return tuple(one for one in self.events if one.time_ms > self.now_ms - 1000 * seconds), name
-        recent = [one for one in self.events if one.time_ms > self.now_ms - 1000 * _WINDOWS[-1][0]]
-        return tuple(recent or self.events[-1:]), _WINDOWS[-1][1]
+            found = self._within(seconds)
+            if third in found:
+                return found, name
+        return lately, ""
+
+    def _within(self, seconds: int) -> tuple[FailureEvent, ...]:
+        return tuple(one for one in self.events if one.time_ms > self.now_ms - 1000 * seconds)
 
 
 def own_failures(events: Sequence[FailureEvent], since_ms: int, now_ms: int) -> OwnFailures:
