@@ -271,7 +271,12 @@ async def test_failures_that_another_alert_tells_of_are_told_once(followed, reso
 async def test_the_shipped_networks_hold_a_quiet_host_low_and_a_burst_high(followed):
     """A host that has not failed is told what its factors say; five minutes of watching are no evidence of either."""
     told_of = {}
-    for name, days, minutes in (("never", 90, ()), ("once", 90, (4,)), ("new", 0, (4,)), ("burst", 90, (40, 25, 12, 1))):
+    for name, days, minutes in (
+        ("never", 90, ()),
+        ("once", 90, (4,)),
+        ("new", 0, (4,)),
+        ("burst", 90, (40, 25, 12, 1)),
+    ):
         host = followed(load=load_forecaster, past=load_history(), watched_days=days)
         fail(host, *minutes)
         for _ in range(20):
