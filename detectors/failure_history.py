@@ -21,7 +21,7 @@ from detectors.parameters import Architecture
 
 HISTORY = "history"
 HISTORY_MARKS = {"format": 1, "networks": "failure history"}
-BASIS = "its own failures read as simulated histories are"
+BASIS = "its failures judged by simulated histories"
 SELF = ("failures", "failure_age")  # factors that are about the same
 
 _HIDDEN = (64, 32)
