@@ -43,6 +43,8 @@ pretrain: .venv/ready  ## make the shipped networks of capacity and failure out 
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m detectors.pretraining
 	@echo "Learning from simulated hosts, into detectors/pretrained/failure (one core) ..."
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m detectors.failure_pretraining
+	@echo "Learning from simulated histories of failures (one core, a minute) ..."
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m detectors.history_pretraining
 
 wheel: .venv/ready .venv/wheel-ready  ## wheels with compiled kernels for x86_64 and aarch64, in dist/
 	@echo "Building the wheels into dist/ (about a minute) ..."

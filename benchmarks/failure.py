@@ -1,7 +1,8 @@
 """Failure risks on recorded fleets, for scoring: `python -m benchmarks.failure --data DIR --tasks DIR --out DIR`.
 
 Each TASKS/NAME.npz (bgl, lanl, pdm, prevent) holds `unit` and `t` (R,); OUT/NAME.npz then holds them with risk_1h and
-risk_24h (R,), OUT/simulated/NAME.npz the same by networks that saw simulated histories only, for an ablation.
+risk_24h (R,), OUT/simulated/NAME.npz the same by networks that saw simulated histories only, for an ablation, and
+OUT/alone/NAME.npz what the daemon would say of each unit as a host that knows of no other: by what is shipped.
 What a set may be learned from is its own: bgl all that lies before a row (anew every week, half forgotten in 28 days),
 lanl what lies before the first row, pdm the machines that are not in the task, prevent nothing. No row is ever opened
 to see what came of it before its day is over.
@@ -20,7 +21,8 @@ from benchmarks.failure_peers import cluster_risk
 from benchmarks.failure_sets import Arrays, Fleet, Integers, machines, racks, read, systems
 from benchmarks.report import Row, write
 from detectors import kernels
-from detectors.event_features import DAY, HOUR, Times
+from detectors.event_features import DAY, HOUR, Times, thinned
+from detectors.failure_history import shipped_history
 from detectors.hazard import Hazard, pretrained
 from detectors.network import Float32
 
@@ -28,6 +30,18 @@ Risks = NDArray[np.float64]
 
 _WEEK = 7 * DAY
 _MOST_ROWS = 400_000  # that a set fitted once learns from
+
+
+def alone(fleets: list[Fleet], unit: Integers, at: Times) -> Risks:
+    """Return what the shipped networks say (R, 2) of the failures of each unit alone: they have learned from none."""
+    history, told = shipped_history(), np.zeros((len(at), 2))
+    for fleet in fleets:
+        for one, failures in fleet.failures.items():
+            rows = np.flatnonzero(unit == one)
+            rows = rows[np.argsort(at[rows], kind="stable")]
+            if len(rows):
+                told[rows] = history.probabilities(thinned(failures), fleet.start, at[rows])
+    return told
 
 
 def rolling(fleet: Fleet, unit: Integers, at: Times, hazard: Hazard) -> tuple[Risks, Risks]:
@@ -85,26 +99,27 @@ def fitted_once(
     return told, plain
 
 
-def bgl(data: Arrays, unit: Integers, at: Times, hazard: Hazard) -> tuple[Risks, Risks]:
+def bgl(data: Arrays, unit: Integers, at: Times, hazard: Hazard) -> tuple[Risks, Risks, Risks]:
     """Racks, rolling."""
-    return rolling(racks(data), unit, at, hazard)
+    fleet = racks(data)
+    return *rolling(fleet, unit, at, hazard), alone([fleet], unit, at)
 
 
-def lanl(data: Arrays, unit: Integers, at: Times, hazard: Hazard) -> tuple[Risks, Risks]:
+def lanl(data: Arrays, unit: Integers, at: Times, hazard: Hazard) -> tuple[Risks, Risks, Risks]:
     """Nodes, one row a day, learned from the days before the first row."""
     first = float(at.min())
     fleets = systems(data, np.unique(unit), first)
     days = [np.arange(np.ceil(fleet.start / DAY) * DAY, fleet.end - DAY, DAY) for fleet in fleets]
-    return fitted_once(fleets, days, unit, at, hazard)
+    return *fitted_once(fleets, days, unit, at, hazard), alone(fleets, unit, at)
 
 
-def pdm(data: Arrays, unit: Integers, at: Times, hazard: Hazard) -> tuple[Risks, Risks]:
+def pdm(data: Arrays, unit: Integers, at: Times, hazard: Hazard) -> tuple[Risks, Risks, Risks]:
     """Machines, one row an hour, learned from the other machines."""
     asked = set(np.unique(unit).tolist())
     fleets = machines(data)
     hours = np.unique(at)[: -round(DAY / HOUR)]
     learned = [hours if asked.isdisjoint(fleet.failures) else hours[:0] for fleet in fleets]
-    return fitted_once(fleets, learned, unit, at, hazard)
+    return *fitted_once(fleets, learned, unit, at, hazard), alone(fleets, unit, at)
 
 
 SETS = {"bgl": bgl, "lanl": lanl, "pdm": pdm}
@@ -132,17 +147,14 @@ def main() -> None:
         started = process_time()
         if file.stem in SETS:
             hazard = Hazard(prior, seed=arguments.seed, backend=backend)
-            told, plain = SETS[file.stem](read(arguments.data / file.stem), unit, at, hazard)
+            told, plain, by_itself = SETS[file.stem](read(arguments.data / file.stem), unit, at, hazard)
             save(arguments.out / "simulated" / file.name, unit, at, plain)
+            save(arguments.out / "alone" / file.name, unit, at, by_itself)
         elif file.stem == "prevent":
             runs = sorted((arguments.data / "prevent").glob("*.npz"))
             told = np.concatenate([cluster_risk(run) for run in runs])
-            save(
-                arguments.out / "alone" / file.name,
-                unit,
-                at,
-                np.concatenate([cluster_risk(r, peers=False) for r in runs]),
-            )
+            by_itself = np.concatenate([cluster_risk(run, peers=False) for run in runs])
+            save(arguments.out / "alone" / file.name, unit, at, by_itself)
         else:
             continue
         save(arguments.out / file.name, unit, at, told)

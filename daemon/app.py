@@ -255,6 +255,7 @@ class App:
             offload=self._offload,
             metrics=self._metrics,
             events=lambda: self._failures.log.recent,
+            since=lambda: self._failures.since_ms,
             load=failure.load_forecaster,
         )
         evidence = Evidence(

@@ -7,7 +7,7 @@ from math import isfinite
 
 from alerting.render import amount
 from detectors.factors import FACTORS, PLACE, Factor
-from detectors.failure import Cause, Risk
+from detectors.failure import Cause
 from detectors.findings import Unit
 from detectors.projection import Projection
 
@@ -30,11 +30,6 @@ def said(cause: Cause) -> str:
         return head + _moving(factor, it, "rising", "falling", f"{factor.limit:.0f} °C")
     left = f"{_named(factor.left, cause.about)} {amount(max(factor.limit - it.level, 0.0), factor.unit)}"
     return left + _moving(factor, it, "falling", "rising", "zero")
-
-
-def sentence(risk: Risk) -> str:
-    """Return what the risk rests on, "" where nothing raises it."""
-    return "; ".join(said(cause) for cause in risk.causes)
 
 
 def span(seconds: float) -> str:

@@ -26,6 +26,7 @@ _NEVER = 365 * DAY
 _HOURS = 24
 _MONTH = 30 * DAY
 
+VERSION = 1  # of the columns: what has learned from others cannot read these
 _SCOPE = len(_DECAYS) + (len(_DECAYS) - _SLOW) + _LAST + 1
 TEMPO = 2 * _SCOPE + 1  # columns of `tempo`
 MEMORY = 1 + (len(_EDGES) + 2) + len(_WINDOWS) + _HOURS  # columns of `memory` for each kind

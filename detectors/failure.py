@@ -114,7 +114,7 @@ class FailureForecaster:
         told = np.stack([one(raw[:, place]) for place, one in enumerate(self.calibrations)], axis=1)
         worth = (present + _EVENT_WORTH * events)[:, None]
         told = self.base + (told - self.base) * worth / (worth + _PRIOR)
-        told = np.minimum(told, CEILING - (CEILING - _CEILING_UNSEEN) / (1 + events))
+        told = np.minimum(told, ceiling(np.array(events)))
         told[:, 1] = np.maximum(told[:, 0], told[:, 1])
         return np.asarray(told)
 
@@ -133,7 +133,7 @@ class FailureForecaster:
         told = self.probabilities(rows, events)
         if not np.isfinite(told).all():
             return Risk(None, None, basis, len(present), events, "the network gave no number")
-        logits = _logit(told)
+        logits = logit(told)
         hour, day = (_interval(logits[:, place], len(present), events) for place in (0, 1))
         causes = self._causes(logits, present, known, interval_seconds, about or ("",) * COUNT)
         return Risk(hour, day, basis, len(present), events, "", causes)
@@ -181,7 +181,13 @@ def _each_left_out(inputs: Float32, present: NDArray[np.intp]) -> Float32:
     return rows
 
 
-def _logit(probability: Floats) -> Floats:
+def ceiling(events: NDArray[np.integer]) -> Floats:
+    """Return how high a probability may be on a host that has failed so many times."""
+    return np.asarray(CEILING - (CEILING - _CEILING_UNSEEN) / (1 + events))
+
+
+def logit(probability: Floats) -> Floats:
+    """Return the log odds, finite ones."""
     held = np.clip(probability, 1e-9, 1 - 1e-9)
     return np.asarray(np.log(held) - np.log1p(-held))
 
@@ -194,9 +200,18 @@ def _interval(logits: Floats, present: int, events: int) -> Estimate:
     """
     rest = logits[1:]
     jackknife = (len(rest) - 1) / len(rest) * float(((rest - rest.mean()) ** 2).sum())
-    doubt = _DOUBT**2 * 8 / (present + _EVENT_WORTH * events)
-    spread = _EIGHTY * float(np.sqrt(min(jackknife, 4.0) + doubt))
-    low, middle, high = (1 / (1 + np.exp(-(logits[0] + away))) for away in (-spread, 0.0, spread))
+    return spread_around(float(logits[0]), min(jackknife, 4.0) + doubt_of(present, events))
+
+
+def doubt_of(present: int, events: int) -> float:
+    """Return the variance of a logit for what is hidden of a host with so many factors and failures of its own."""
+    return _DOUBT**2 * 8 / (present + _EVENT_WORTH * events)
+
+
+def spread_around(centre: float, variance: float) -> Estimate:
+    """Return the probability of a logit that is known so far."""
+    spread = _EIGHTY * float(np.sqrt(variance))
+    low, middle, high = (1 / (1 + np.exp(-(centre + away))) for away in (-spread, 0.0, spread))
     return Estimate(float(middle), float(low), float(high))
 
 

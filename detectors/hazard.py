@@ -17,17 +17,16 @@ from numpy.typing import NDArray
 from detectors.architectures import CATALOGUE
 from detectors.event_features import DAY, TEMPO, Times
 from detectors.event_simulator import HORIZONS, simulated
+from detectors.failure_history import Ensemble, architecture_of
 from detectors.kernels import NUMPY, Backend
 from detectors.network import Float32, Network
 from detectors.optimizers import AdamW
-from detectors.parameters import Architecture
 from detectors.schedules import Cosine
 from detectors.trainer import Settings, Trainer
 
 Logits = NDArray[np.float64]
 
 HALF_LIFE_DAYS = 28.0
-_HIDDEN = (64, 32)
 _HISTORIES, _ROWS_EACH = 400, 2000
 _DRAWS = 3  # networks whose mean answers
 _SIMULATED = Settings(
@@ -53,17 +52,6 @@ class Evidence:
 
     days: int
     shares: tuple[float, float]
-
-
-class Ensemble:
-    """The mean logit of networks that began differently."""
-
-    def __init__(self, networks: Sequence[Network]) -> None:
-        self.networks = tuple(networks)
-
-    def logits(self, inputs: Float32) -> Logits:
-        """Return the logits (R, 2) of `inputs` (R, I)."""
-        return np.asarray(np.mean([network.logits(inputs) for network in self.networks], axis=0, dtype=np.float64))
 
 
 def pretrained(seed: int = 0, *, histories: int = _HISTORIES, backend: Backend = NUMPY) -> Ensemble:
@@ -183,9 +171,7 @@ def _ordered(risks: Logits) -> Logits:
 
 
 def _trained(inputs: Float32, came: Float32, weights: Float32, settings: Settings, backend: Backend) -> Ensemble:
-    architecture = Architecture(
-        (inputs.shape[1], *_HIDDEN, len(HORIZONS)), output=CATALOGUE["failure"].architecture.output
-    )
+    architecture = architecture_of(inputs.shape[1])
     networks = []
     for draw in range(_DRAWS):
         network = Network(architecture, seed=settings.seed + draw, backend=backend)

@@ -31,8 +31,8 @@ from detectors.findings import FailureKind, Finding
 
 _log = structlog.get_logger()
 
-_JOURNAL, _KILLS, _MOUNTS, _UNITS, _SMART, _BOOT = (
-    f"failures.{name}" for name in ("journal", "kills", "mounts", "units", "smart", "boot")
+_JOURNAL, _KILLS, _MOUNTS, _UNITS, _SMART, _BOOT, _SINCE = (
+    f"failures.{name}" for name in ("journal", "kills", "mounts", "units", "smart", "boot", "since")
 )
 _LOOK_SECONDS = 2.0
 _SMART_EVERY_MS = 600_000  # smartd itself looks every half hour
@@ -62,7 +62,8 @@ class SourceState:
 class FailureWatch:
     """Runs until it is cancelled. `listeners` are given all that is read of the journal, in order.
 
-    `redact` is done to what other programs say, `redact_mark` to what an operator says.
+    `redact` is done to what other programs say, `redact_mark` to what an operator says. `since_ms` (UTC) is when
+    failures of this host were watched first.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class FailureWatch:
         self._mounts = FilesystemFailures()
         self._counters = ((_KILLS, self._kills), (_MOUNTS, self._mounts), (_SMART, self._smart))
         self._seen: asyncio.Queue[Seen] = asyncio.Queue(_MOST_WAITING)
+        self.since_ms = clock.now().time_ms
         self._last_ms = 0
         self._smart_ms = 0
         self._ask = asyncio.Event()
@@ -111,6 +113,9 @@ class FailureWatch:
         report = unclean_reboot(self._meta(_BOOT) or "", now, last_ms)
         if report is not None:
             self.log.report(report)
+        first = self._meta(_SINCE) or ""
+        self.since_ms = int(first) if first.isdecimal() else now.time_ms
+        self.log.keep(_SINCE, str(self.since_ms))
         self.log.keep(_JOURNAL, self.journal.position)
         self.log.keep(_BOOT, running(now.boot_id), at_once=True)
 

@@ -26,7 +26,7 @@ class ProbabilityAnswer(Answer):
 
 
 class ReasonAnswer(Answer):
-    """What raises the risk. `share` of all that does by the network; null where capacity says it."""
+    """What raises the risk: a factor, or "history", the host's own failures. `share` is null where capacity says it."""
 
     factor: str
     about: str

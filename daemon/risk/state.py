@@ -7,9 +7,10 @@ from detectors.failure import Estimate
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """What raises the risk: a factor and what it is about, its share of all that does (NaN = not by the network).
+    """What raises the risk: a factor and what it is about, its share of all that does (NaN = not by the networks).
 
-    `text` is one sentence that says where it goes.
+    The factor "history" is the host's own failures, by the networks that read when they were. `text` is one sentence
+    that says where it goes.
     """
 
     factor: str

@@ -1,8 +1,9 @@
-"""The risk at every tick: what the failure network says of the host, in agreement with capacity, and whether to tell.
+"""The risk at every tick: what factors and past failures say of the host, in agreement with capacity; whether to tell.
 
 Enters: one sample, the state of capacity, the anomaly score, the host's own failures. Leaves: the state of the risk and
-findings. The network decides alone over a ticket at most, and over none where an alert of capacity, or of a file
-system that is read-only, tells of the same already.
+findings. The networks decide alone over a ticket at most, and over none where an alert of capacity, or of a file
+system that is read-only, tells of the same already. How the two kinds of networks make one risk says
+`detectors.failure_history.joined`.
 
 It is computed beside the event loop, at every tick and every three seconds at most; in between the last one stands.
 """
@@ -23,13 +24,15 @@ from daemon.failures.record import FailureEvent
 from daemon.history import History
 from daemon.metrics import Metrics
 from daemon.offload import Offload
+from daemon.risk.own_failures import HistoryReader, OwnFailures, own_failures
 from daemon.risk.samples import FactorSamples
 from daemon.risk.state import Reason, RiskState
-from daemon.risk_words import said, sentence
+from daemon.risk_words import said
 from daemon.signals import SignalRegistry
 from daemon.window import Float32
 from detectors.exhaustion import WITHIN
-from detectors.failure import Cause, Estimate, FailureForecaster, Risk
+from detectors.failure import Estimate, FailureForecaster, Risk
+from detectors.failure_history import FailureHistory, joined, load_history
 from detectors.findings import Finding, Strength
 
 _log = structlog.get_logger()
@@ -56,7 +59,10 @@ _OF_HOST = {
 
 
 class RiskWatch:
-    """Follows the risk of this host. `events` are its own failures, `load` brings the network and blocks."""
+    """Follows the risk of this host.
+
+    `events` are its own failures, recorded since `since` (UTC, ms). `load` and `load_past` bring networks, and block.
+    """
 
     def __init__(
         self,
@@ -66,17 +72,20 @@ class RiskWatch:
         offload: Offload,
         metrics: Metrics,
         events: Callable[[], Sequence[FailureEvent]],
+        since: Callable[[], int],
         load: Callable[[], FailureForecaster],
+        load_past: Callable[[], FailureHistory] = load_history,
     ) -> None:
         self._interval = interval_seconds
         self._registry = registry
         self._offload = offload
         self._metrics = metrics
         self._events = events
+        self._since = since
         self._load = load
+        self._reader = HistoryReader(load_past)
         self._samples = FactorSamples(registry, interval_seconds)
         self._forecaster: FailureForecaster | None = None
-        self._risk: Risk | None = None
         self._state = RiskState()
         self._computed_ns: int | None = None
         self._problem = ""
@@ -114,23 +123,26 @@ class RiskWatch:
         return agreed(self._state, capacity), tuple(self._findings(findings, alerts))
 
     async def _compute(self, now: Instant) -> None:
-        failed_ms = [event.time_ms for event in self._events()]
+        events = self._events()
+        failed_ms = [event.time_ms for event in events]
         gather = self._samples.reading(failed_ms, now.time_ms)
+        own = own_failures(events, self._since(), now.time_ms)
 
-        def work() -> Risk:
+        def work() -> RiskState:
             if self._forecaster is None:
                 self._forecaster = self._load()
             found = gather()
-            return self._forecaster.risk(found.values, self._interval, events=len(failed_ms), about=found.about)
+            risk = self._forecaster.risk(found.values, self._interval, events=len(failed_ms), about=found.about)
+            whole, share = joined(risk, self._reader.past(own, now), self._forecaster.base)
+            return _state(whole, share, own)
 
         try:
-            risk = await self._offload.run(work, deadline_seconds=_CALL_SECONDS, what="failure risk")
+            self._state = await self._offload.run(work, deadline_seconds=_CALL_SECONDS, what="failure risk")
         except (PresagedError, *_NUMERICS) as error:
-            self._risk, self._state = None, RiskState(f"it could not be computed: {error}", time_ms=now.time_ms)
+            self._state = RiskState(f"it could not be computed: {error}", time_ms=now.time_ms)
             self._fail(str(error))
         else:
-            self._risk, self._state = risk, _state(risk, now)
-            self._fail(self._forecaster.problem if self._forecaster else "")
+            self._fail((self._forecaster.problem if self._forecaster else "") or self._reader.problem)
 
     def _fail(self, problem: str) -> None:
         """Count what went wrong and say it, once as long as it stays the same; "" = nothing did."""
@@ -140,23 +152,23 @@ class RiskWatch:
         self._problem = problem
 
     def _findings(self, findings: Sequence[Finding], alerts: Sequence[Occurrence]) -> Iterator[Finding]:
-        """Yield the risk where the network itself holds it for high; what capacity adds to it, capacity tells.
+        """Yield the risk where the networks themselves hold it for high; what capacity adds to it, capacity tells.
 
         What another alert tells raises none; one that fires already is kept up.
         """
-        risk = self._risk
-        if risk is None or risk.hour is None or risk.day is None:
+        risk = self._state
+        if risk.hour is None or risk.day is None:
             return
         hour, day = risk.hour.probability, risk.day.probability
         if hour < _STILL_HOUR and day < _STILL_DAY:
             return
         others = {(one.alertname, one.resource) for one in findings} | {(one.alertname, one.resource) for one in alerts}
-        is_told = _is_told_elsewhere(risk.causes, others)
+        is_told = _is_told_elsewhere(risk.reasons, others)
         if is_told and not any(one.alertname == HIGH and one.state is State.FIRING for one in alerts):
             return  # nor may one that pends come to fire
         raised = (hour >= _HOUR or day >= _DAY) and not is_told
         text = f"a failure is {hour:.0%} likely within an hour and {day:.0%} within a day".replace("%", " %")
-        reasons = f": {sentence(risk)}" if risk.causes else ""
+        reasons = f": {'; '.join(one.text for one in risk.reasons)}" if risk.reasons else ""
         strength = Strength.RAISED if raised else Strength.HOLDING
         yield Finding(HIGH, "failure", "", strength, f"{text}{reasons} ({risk.basis})")
 
@@ -181,31 +193,36 @@ def _of_capacity(one: ResourceState) -> Reason:
     return Reason("expected_full", one.resource.name, nan, f"{one.resource.subject} is {one.text}")
 
 
-def _is_told_elsewhere(causes: Sequence[Cause], others: Collection[tuple[str, str]]) -> bool:
+def _is_told_elsewhere(reasons: Sequence[Reason], others: Collection[tuple[str, str]]) -> bool:
     """Tell whether most of what raises the risk is about what another alert is about."""
     full = {resource for name, resource in others if name in (IMMINENT, EXPECTED)}
     read_only = {resource for name, resource in others if name == READ_ONLY}
-    whole = sum(cause.share for cause in causes)
-    elsewhere = sum(cause.share for cause in causes if _is_about(cause, full, read_only))
+    whole = sum(one.share for one in reasons)
+    elsewhere = sum(one.share for one in reasons if _is_about(one, full, read_only))
     return whole > 0 and elsewhere >= _DECIDED_ELSEWHERE * whole
 
 
-def _is_about(cause: Cause, full: set[str], read_only: set[str]) -> bool:
-    match cause.factor:
+def _is_about(reason: Reason, full: set[str], read_only: set[str]) -> bool:
+    match reason.factor:
         case "space":
-            return cause.about in full
+            return reason.about in full
         case "inodes":
-            return f"{cause.about} inodes" in full
+            return f"{reason.about} inodes" in full
         case "read_only":
-            return cause.about in read_only
+            return reason.about in read_only
         case "expected_full":
             return bool(full)
+        case "history":
+            return reason.about in full | read_only
         case factor:
             return _OF_HOST.get(factor) in full
 
 
-def _state(risk: Risk, now: Instant) -> RiskState:
-    reasons = tuple(Reason(one.factor, one.about, one.share, said(one)) for one in risk.causes)
+def _state(risk: Risk, share: float, own: OwnFailures) -> RiskState:
+    """Return the risk in words; the host's own failures have `share` of what raises it."""
+    reasons = [Reason(one.factor, one.about, one.share, said(one)) for one in risk.causes]
+    if share:
+        reasons.append(Reason("history", own.about, share, own.text))
     return RiskState(
         missing=risk.missing,
         hour=risk.hour,
@@ -213,6 +230,6 @@ def _state(risk: Risk, now: Instant) -> RiskState:
         basis=risk.basis,
         factors=risk.factors,
         events=risk.events,
-        reasons=reasons,
-        time_ms=now.time_ms,
+        reasons=tuple(sorted(reasons, key=lambda one: -one.share)),
+        time_ms=own.now_ms,
     )

@@ -10,6 +10,7 @@ from benchmarks.failure_peers import cluster_risk, run_scores
 from benchmarks.failure_sets import machines, racks, systems
 from detectors import hazard
 from detectors.event_features import DAY, HOUR
+from detectors.failure_history import shipped_history
 from detectors.hazard import Hazard, pretrained
 
 START = 1_000_000_000.0
@@ -102,8 +103,8 @@ def test_it_writes_what_is_scored(tmp_path, monkeypatch, prior):
     monkeypatch.setattr(sys, "argv", [str(part) for part in command])
     failure.main()
     for name, (_, (unit, t)) in asked.items():
-        beside = "alone" if name == "prevent" else "simulated"
-        for file in (out / f"{name}.npz", out / beside / f"{name}.npz"):
+        beside = ("alone",) if name == "prevent" else ("alone", "simulated")
+        for file in (out / f"{name}.npz", *(out / one / f"{name}.npz" for one in beside)):
             with np.load(file) as told:
                 assert np.array_equal(told["unit"], unit)
                 assert np.array_equal(told["t"], t)
@@ -122,6 +123,15 @@ def test_a_rolling_row_knows_nothing_of_what_came_after_it(prior):
     before = t <= last
     assert np.allclose(whole[before], cut[before], atol=1e-6)
     assert not np.allclose(whole[~before], cut[~before], atol=1e-6)
+
+
+def test_alone_is_what_a_daemon_says_that_is_asked_at_each_moment():
+    data, (unit, t) = bgl(), grid([2, 0], START + 28 * DAY + HOUR * np.arange(40))
+    fleet, history = racks(data), shipped_history()
+    told = failure.alone([fleet], unit, t)
+    for place in (3, 50, 79):
+        past = history.past(fleet.failures[unit[place]], fleet.start, t[place])
+        assert told[place] == pytest.approx([past.hour.probability, past.day.probability], abs=1e-6)
 
 
 def test_lanl_learns_from_what_lies_before_its_first_row(prior):

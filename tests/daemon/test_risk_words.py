@@ -2,8 +2,8 @@ from math import inf, nan
 
 import pytest
 
-from daemon.risk_words import said, sentence, span
-from detectors.failure import Cause, Risk
+from daemon.risk_words import said, span
+from detectors.failure import Cause
 from detectors.projection import Projection
 
 
@@ -43,12 +43,6 @@ def cause(factor, level, per_second=0.0, seconds=inf, *, usual=nan, about=""):
 )
 def test_a_cause_is_one_sentence(given, wanted):
     assert said(given) == wanted
-
-
-def test_a_risk_without_causes_rests_on_nothing():
-    assert sentence(Risk(None, None, "", 0, 0)) == ""
-    both = Risk(None, None, "", 8, 0, "", (cause("failures", 3.0), cause("unit_memory", 0.5)))
-    assert sentence(both) == "failures within four weeks 3; memory headroom of a unit 50 %, steady"
 
 
 @pytest.mark.parametrize(

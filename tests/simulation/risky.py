@@ -16,6 +16,7 @@ from daemon.signals import Kind, SignalRegistry, SignalSpec
 from detectors.exhaustion import Outlook
 from detectors.factor_features import SPAN
 from detectors.failure import Cause, Estimate, Risk
+from detectors.failure_history import Past
 from detectors.findings import FailureKind, Unit
 from detectors.projection import Projection
 
@@ -57,6 +58,7 @@ class Said:
     problem: str = ""
     asked: list = field(default_factory=list)
     error: Exception | None = None
+    base = (0.02, 0.05)
 
     def risk(self, values, interval_seconds, *, events, about):
         self.asked.append((values, interval_seconds, events, about))
@@ -65,8 +67,21 @@ class Said:
         return self.answer
 
 
-def event(time_ms, kind=FailureKind.OOM_KILL):
-    return FailureEvent(1, kind, Source.KERNEL_LOG, time_ms, time_ms, time_ms, 1, "", "", {})
+def event(time_ms, kind=FailureKind.OOM_KILL, resource="", times=1):
+    return FailureEvent(1, kind, Source.KERNEL_LOG, time_ms, time_ms, time_ms, times, resource, "", {})
+
+
+@dataclass
+class Remembered:
+    """Networks of histories that say `answer` of every history with a failure, and keep what they were asked."""
+
+    answer: Past = field(default_factory=lambda: Past(estimate(0.01), estimate(0.02)))
+    problem: str = ""
+    asked: list = field(default_factory=list)
+
+    def past(self, failed, since, at):
+        self.asked.append((failed.tolist(), since, at))
+        return self.answer if len(failed) else None
 
 
 def capacity(**chances):

@@ -204,3 +204,13 @@ def test_the_order_of_stopping_leaves_no_child(watched):
     asyncio.run(run())
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+async def test_since_when_failures_are_watched_outlasts_restarts(watched):
+    async with watched.running() as watch:
+        begun = watch.since_ms
+        await watched.until(lambda: watched.kept.state.meta("failures.since"))
+    watched.clock.advance(3600)
+    watched.again()
+    async with watched.running() as watch:
+        assert watch.since_ms == begun < watched.clock.time_ms

@@ -1,7 +1,7 @@
 """A risk watch with a clock of its own and a network that says what it is told."""
 
 import pytest
-from risky import SPECS, Followed, Said, registry_of
+from risky import SPECS, Followed, Remembered, Said, registry_of
 
 from daemon.metrics import Metrics
 from daemon.offload import Offload
@@ -12,13 +12,14 @@ from daemon.risk.watch import RiskWatch
 async def followed(clock):
     doors = []
 
-    def build(network=None, *, interval=30.0, load=None):
+    def build(network=None, *, interval=30.0, load=None, past=None, watched_days=90):
         said, events, registry, metrics = (
             network or Said(),
             [],
             registry_of(SPECS),
             Metrics("test", lambda: "numpy", 10),
         )
+        began_ms = clock.time_ms - watched_days * 86_400_000
         doors.append(Offload())
         watch = RiskWatch(
             interval_seconds=interval,
@@ -26,7 +27,9 @@ async def followed(clock):
             offload=doors[-1],
             metrics=metrics,
             events=lambda: events,
+            since=lambda: began_ms,
             load=load or (lambda: said),
+            load_past=lambda: past or Remembered(),
         )
         return Followed(watch, said, registry, metrics, events, clock, interval)
 

@@ -49,6 +49,7 @@ def follow(host):
         offload=host.offload,
         metrics=host.metrics,
         events=list,
+        since=lambda: 0,
         load=lambda: network,
     )
     return network

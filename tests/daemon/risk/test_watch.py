@@ -1,8 +1,9 @@
+from dataclasses import replace
 from math import isnan
 
 import numpy as np
 import pytest
-from risky import Said, Stored, alert, capacity, cause, event, told
+from risky import Remembered, Said, Stored, alert, capacity, cause, estimate, event, told
 
 from alerting.occurrence import State
 from daemon.errors import Overloaded
@@ -12,7 +13,8 @@ from daemon.risk.state import RiskState
 from daemon.risk.watch import agreed
 from detectors.factors import COUNT, PLACE
 from detectors.failure import Estimate, FailureForecaster, load_forecaster
-from detectors.findings import Finding, Strength
+from detectors.failure_history import BASIS, FailureHistory, Past, load_history
+from detectors.findings import FailureKind, Finding, Strength
 
 FULL = ("ResourceExhaustionExpected", "/var")
 
@@ -205,3 +207,86 @@ def test_metrics_of_the_risk():
     assert [(one.name, one.labels) for one in evidence.samples] == [
         ("presaged_failure_evidence_info", {"basis": "simulated"})
     ]
+
+
+BURST = Past(estimate(0.4), estimate(0.6))
+QUIET = (0.5, 0.1, 0.2, 1e6)
+
+
+def fail(host, *minutes, resource="web.service"):
+    host.events += [event(host.clock.time_ms - 60_000 * one, FailureKind.UNIT_FAILED, resource) for one in minutes]
+
+
+async def test_failures_in_a_row_raise_the_risk_and_are_told_at_their_share(followed):
+    host = followed(Said(told(0.1, 0.2, cause())), past=Remembered(BURST))
+    fail(host, 50, 20, 4)
+    state, _ = await host.take()
+    assert (state.hour.probability, state.day.probability) == (0.4, 0.6)
+    first, second = state.reasons
+    assert first.text == "3 failures in the last hour, the newest 4 min 30 s ago (unit_failed web.service)"
+    assert (first.factor, first.about) == ("history", "web.service")
+    assert (second.factor, first.share + second.share) == ("memory", pytest.approx(1.0))
+    assert first.share > second.share > 0
+    assert state.basis == f"simulated; {BASIS}"
+
+
+async def test_a_history_that_says_less_than_the_factors_changes_nothing(followed):
+    host = followed(Said(told(0.4, 0.7, cause())), past=Remembered(BURST))
+    fail(host, 4)
+    host.events[0] = replace(host.events[0], times=40)
+    state, _ = await host.take()
+    assert (state.hour.probability, state.day.probability, state.basis) == (0.4, 0.7, "simulated")
+    assert [one.factor for one in state.reasons] == ["memory"]
+
+
+async def test_without_evidence_of_factors_a_history_gives_no_figure(followed):
+    host = followed(Said(told(missing="not enough evidence: 3 of 32 factors are there")), past=Remembered(BURST))
+    fail(host, 50, 20, 4)
+    state, findings = await host.take()
+    assert (state.hour, state.day, state.reasons, findings) == (None, None, (), ())
+    assert state.missing == "not enough evidence: 3 of 32 factors are there"
+
+
+async def test_without_the_file_of_histories_factors_alone_serve_and_it_is_told_once(followed):
+    host = followed(past=FailureHistory(problem="altered"))
+    fail(host, 50, 20, 4)
+    for _ in range(3):
+        state, _ = await host.take()
+    assert (state.hour.probability, state.basis) == (0.1, "simulated")
+    assert host.metrics.failures.labels("failure_risk")._value.get() == 1
+
+
+@pytest.mark.parametrize(
+    ("resource", "others", "is_raised"), [("/var", (FULL,), False), ("web.service", (FULL,), True), ("/var", (), True)]
+)
+async def test_failures_that_another_alert_tells_of_are_told_once(followed, resource, others, is_raised):
+    host = followed(Said(told(0.01, 0.02)), past=Remembered(Past(estimate(0.4), estimate(0.8))))
+    fail(host, 50, 20, 4, resource=resource)
+    _, findings = await host.take(findings=[Finding(name, "", about, Strength.HOLDING, "") for name, about in others])
+    assert [one.strength for one in findings] == ([Strength.RAISED] if is_raised else [])
+    for finding in findings:
+        assert "within an hour and 80 % within a day: 3 failures in the last hour, the newest" in finding.detail
+
+
+async def test_the_shipped_networks_hold_a_quiet_host_low_and_a_burst_high(followed):
+    """A host that has not failed is told what its factors say; five minutes of watching are no evidence of either."""
+    told_of = {}
+    for name, days, minutes in (
+        ("never", 90, ()),
+        ("once", 90, (4,)),
+        ("new", 0, (4,)),
+        ("burst", 90, (40, 25, 12, 1)),
+    ):
+        host = followed(load=load_forecaster, past=load_history(), watched_days=days)
+        fail(host, *minutes)
+        for _ in range(20):
+            state, findings = await host.take(*QUIET, seconds=1, anomaly=0.2, capacity=capacity(var=0.0))
+            assert not any(one.strength is Strength.RAISED for one in findings)
+        told_of[name] = state
+    assert {one.missing for one in told_of.values()} == {""}
+    never, once, new, burst = (told_of[name] for name in ("never", "once", "new", "burst"))
+    assert never.hour.probability < once.hour.probability <= 0.3 < burst.hour.probability
+    assert never.day.probability < once.day.probability <= new.day.probability < 0.7
+    assert burst.reasons[0].factor == "history"
+    assert "history" not in [one.factor for one in never.reasons]
+    assert burst.day.lo < burst.day.probability < burst.day.hi
