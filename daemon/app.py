@@ -256,6 +256,7 @@ class App:
             metrics=self._metrics,
             events=lambda: self._failures.log.recent,
             since=lambda: self._failures.since_ms,
+            loops=lambda now_ms: self._failures.starts.loops(now_ms),  # noqa: PLW0108 - they are watched later
             load=failure.load_forecaster,
         )
         evidence = Evidence(

@@ -13,7 +13,8 @@ full: a run is the more likely one of them the fewer ordinary runs come as far.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, hypot, sqrt
+from math import exp, hypot, log, sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ _MEMORY = 30  # peaks: a rate is that of the last ones
 _SPREAD, _NOISY = 0.1, 0.5  # log of the rate: never known better than the first, useless beyond the second
 _CLUSTERED = 2.0  # writes come in bursts: samples are worth less than their number
 _EIGHTY = 1.2815515655446004
+_NORMAL = NormalDist()
 _FORGET = 1000  # names
 
 _LEVEL, _START, _PEAK, _GREW, _SAMPLES, _ELAPSED, _WAITED = range(7)
@@ -75,6 +77,11 @@ class Run:
         reached = _reach(self.past, self.scale, self.amount)
         ordinary = float((_reach(self.past, self.scale, self.amount + max(free, 0.0)) / reached) ** self.ends)
         return self.alive * (self.runaway + (1 - self.runaway) * ordinary)
+
+    def fills_within(self, free: float, seconds: float) -> float:
+        """Return the probability that it grows by another `free`, and within `seconds`; its rate is log-normal."""
+        left = self.seconds_to_fill(free)
+        return self.goes_on(free) * (_NORMAL.cdf(log(seconds / left) / self.spread) if left > 0 else 1.0)
 
 
 def _reach(past: Floats, scale: float, amount: float) -> float:

@@ -24,6 +24,8 @@ from daemon.failures.mounts import FilesystemFailures
 from daemon.failures.reboot import running, stopped, unclean_reboot
 from daemon.failures.record import FailureEvent, FailureReport, Source
 from daemon.failures.smart import DiskState, SmartdStates
+from daemon.failures.starts import StartLimits
+from daemon.failures.systemctl import Systemctl
 from daemon.failures.units import FailedUnits
 from daemon.offload import Offload
 from daemon.signals import SignalSpec
@@ -85,7 +87,9 @@ class FailureWatch:
         self._redact_mark = redact_mark
         self._listeners = listeners
         self.journal = JournalFollower(paths=paths, position=beginning(clock.now().time_ms))
-        self.units = FailedUnits(paths)
+        systemctl = Systemctl(paths)
+        self.units = FailedUnits(systemctl)
+        self.starts = StartLimits(systemctl)
         self._kernel = KernelLog(paths=paths, redact=redact)
         self._kills = MemoryKills(paths)
         self._smart = SmartdStates(paths)
@@ -166,7 +170,7 @@ class FailureWatch:
         for listen in self._listeners:
             listen(entries)
         for entry in entries:
-            if self.units.take(entry):
+            if self.units.take(entry) | self.starts.take(entry):  # both
                 self._ask.set()
             report = self._kernel.report(entry)
             if report is not None:
@@ -177,6 +181,7 @@ class FailureWatch:
 
     async def _watch_units(self) -> None:
         while True:
+            await self.starts.ask()
             reports = await self.units.ask()
             for report in (*reports, *self.units.ripe(self._clock.now().time_ms)):
                 self.log.report(report)

@@ -9,21 +9,21 @@ It is computed beside the event loop, at every tick and every three seconds at m
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
-from math import nan
+from math import isnan, nan
 
 import structlog
 
 from alerting.occurrence import Occurrence, State
-from daemon.capacity.resources import ResourceKind
-from daemon.capacity.state import CapacityState, ResourceState
+from daemon.capacity.state import CapacityState
 from daemon.capacity.watch import EXPECTED, IMMINENT
 from daemon.clock import Instant
 from daemon.errors import PresagedError
 from daemon.failures.record import FailureEvent
+from daemon.failures.starts import Loop
 from daemon.history import History
 from daemon.metrics import Metrics
 from daemon.offload import Offload
+from daemon.risk.exhaustion import UnitLimits, agreed, of_file_systems, of_loops
 from daemon.risk.own_failures import HistoryReader, OwnFailures, own_failures
 from daemon.risk.samples import FactorSamples
 from daemon.risk.state import Reason, RiskState
@@ -31,7 +31,7 @@ from daemon.risk_words import said
 from daemon.signals import SignalRegistry
 from daemon.window import Float32
 from detectors.exhaustion import WITHIN
-from detectors.failure import Estimate, FailureForecaster, Risk
+from detectors.failure import FailureForecaster, Risk
 from detectors.failure_history import FailureHistory, joined, load_history
 from detectors.findings import Finding, Strength
 
@@ -48,7 +48,6 @@ _EVERY_SECONDS = 3.0  # 5 ms of work
 _CALL_SECONDS = 5.0
 _NUMERICS = (ArithmeticError, ValueError, IndexError)
 _A_DAY = list(WITHIN).index("24h")
-_SPACE = frozenset((ResourceKind.STORAGE, ResourceKind.INODES))  # a file system without is a failure: filesystem_full
 _OF_HOST = {
     "memory": "memory",
     "memory_pressure": "memory",
@@ -61,7 +60,8 @@ _OF_HOST = {
 class RiskWatch:
     """Follows the risk of this host.
 
-    `events` are its own failures, recorded since `since` (UTC, ms). `load` and `load_past` bring networks, and block.
+    `events` are its own failures, recorded since `since` (UTC, ms); `loops` are units that are started again and again,
+    as of a time (UTC, ms). `load` and `load_past` bring networks, and block.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class RiskWatch:
         metrics: Metrics,
         events: Callable[[], Sequence[FailureEvent]],
         since: Callable[[], int],
+        loops: Callable[[int], Sequence[Loop]],
         load: Callable[[], FailureForecaster],
         load_past: Callable[[], FailureHistory] = load_history,
     ) -> None:
@@ -82,6 +83,8 @@ class RiskWatch:
         self._metrics = metrics
         self._events = events
         self._since = since
+        self._loops = loops
+        self._limits = UnitLimits(registry)
         self._load = load
         self._reader = HistoryReader(load_past)
         self._samples = FactorSamples(registry, interval_seconds)
@@ -120,7 +123,11 @@ class RiskWatch:
         if self._computed_ns is None or now.boottime_ns - self._computed_ns >= early * 1e9:
             self._computed_ns = now.boottime_ns
             await self._compute(now)
-        return agreed(self._state, capacity), tuple(self._findings(findings, alerts))
+        self._limits.follow(values, now)
+        of_units = [*self._limits.approaching(), *of_loops(self._loops(now.time_ms), now.time_ms)]
+        state = agreed(self._state, of_units)
+        told = tuple(self._findings(state, findings, alerts))
+        return agreed(state, list(of_file_systems(capacity))), told
 
     async def _compute(self, now: Instant) -> None:
         events = self._events()
@@ -151,12 +158,13 @@ class RiskWatch:
             _log.warning("no_failure_risk", reason=problem)
         self._problem = problem
 
-    def _findings(self, findings: Sequence[Finding], alerts: Sequence[Occurrence]) -> Iterator[Finding]:
-        """Yield the risk where the networks themselves hold it for high; what capacity adds to it, capacity tells.
+    def _findings(
+        self, risk: RiskState, findings: Sequence[Finding], alerts: Sequence[Occurrence]
+    ) -> Iterator[Finding]:
+        """Yield the risk where networks or a unit at its limit make it high; what capacity adds to it, capacity tells.
 
         What another alert tells raises none; one that fires already is kept up.
         """
-        risk = self._state
         if risk.hour is None or risk.day is None:
             return
         hour, day = risk.hour.probability, risk.day.probability
@@ -173,30 +181,12 @@ class RiskWatch:
         yield Finding(HIGH, "failure", "", strength, f"{text}{reasons} ({risk.basis})")
 
 
-def agreed(state: RiskState, capacity: CapacityState) -> RiskState:
-    """Return the risk, of a day not below the chance that a file system is full by then: that is one of its failures.
-
-    Where there is no risk for want of evidence there is none; capacity speaks for itself.
-    """
-    if state.hour is None or state.day is None:
-        return state
-    found = [one for one in capacity.resources if one.resource.kind in _SPACE]
-    worst = max(found, key=lambda one: one.outlook.probability[_A_DAY], default=None)
-    if worst is None or worst.outlook.probability[_A_DAY] <= state.day.probability:
-        return state
-    least = worst.outlook.probability[_A_DAY]
-    day = Estimate(least, min(state.day.lo, least), max(state.day.hi, least))
-    return replace(state, day=day, reasons=(_of_capacity(worst), *state.reasons))
-
-
-def _of_capacity(one: ResourceState) -> Reason:
-    return Reason("expected_full", one.resource.name, nan, f"{one.resource.subject} is {one.text}")
-
-
 def _is_told_elsewhere(reasons: Sequence[Reason], others: Collection[tuple[str, str]]) -> bool:
     """Tell whether most of what raises the risk is about what another alert is about."""
     full = {resource for name, resource in others if name in (IMMINENT, EXPECTED)}
     read_only = {resource for name, resource in others if name == READ_ONLY}
+    if any(isnan(one.share) for one in reasons):  # a unit at its limit: nobody else tells
+        return False
     whole = sum(one.share for one in reasons)
     elsewhere = sum(one.share for one in reasons if _is_about(one, full, read_only))
     return whole > 0 and elsewhere >= _DECIDED_ELSEWHERE * whole

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ class Host:
             file.truncate(128 << 20)
         self._device = run("losetup", "--find", "--show", str(image)).stdout.strip()
         self._undo.callback(run, "losetup", "--detach", self._device, check=False)
-        number = os.stat(self._device).st_rdev
+        number = Path(self._device).stat().st_rdev
         run("mkfs.ext4", "-q", "-F", "-m", "0", self._device)
         self.inside.do("mkdir", "-p", "/srv/fill")
         self.inside.do("mknod", "/dev/filled", "b", str(os.major(number)), str(os.minor(number)))
@@ -114,11 +115,8 @@ class Host:
 
     def hours(self, since=0.0):
         """Return (time, P(1 h), the first reason) of the answers since then that have one."""
-        return [
-            (one["time"], one["risk"]["within_1h"]["probability"], *(text["text"] for text in one["risk"]["reasons"][:1]))
-            for one in self.answers
-            if one["time"] >= since and one["risk"]["within_1h"]
-        ]
+        told = [(one["time"], one["risk"]) for one in self.answers if one["time"] >= since and one["risk"]["within_1h"]]
+        return [(at, one["within_1h"]["probability"], *(why["text"] for why in one["reasons"][:1])) for at, one in told]
 
     def failures(self):
         """Return what is recorded so far."""
@@ -162,7 +160,7 @@ TRIALS = {one.__name__: one for one in (leak, fill, open_files, crash_loop)}
 def foretold(host, happens, quiet_seconds, seconds):
     """Watch in quiet, let it happen, and say when P(1 h) went above one half and when the failure was recorded."""
     host.begin_anew()
-    wait_for(lambda: host.hours(), 120 + 20 * host.interval_seconds, "a risk")
+    wait_for(host.hours, 120 + 20 * host.interval_seconds, "a risk")
     time.sleep(quiet_seconds)
     before = max(chance for _, chance, *_ in host.hours())
     began = time.time()
@@ -193,8 +191,6 @@ def foretold(host, happens, quiet_seconds, seconds):
 
 
 def _seconds_of(text):
-    from datetime import datetime
-
     return datetime.fromisoformat(text).timestamp()
 
 
@@ -206,7 +202,8 @@ def nothing_fails(host, quiet_seconds, loud_seconds):
     loud = time.time()
     done = subprocess.run(["stress-ng", "--quiet", *LOUD, "--timeout", f"{loud_seconds}s"], check=False)
     ended = time.time()
-    quiet, noisy = ([one for one in host.hours(since) if one[0] < until] for since, until in ((began, loud), (loud, ended)))
+    told = [one for one in host.hours(began) if one[0] < ended]
+    quiet, noisy = [one for one in told if one[0] < loud], [one for one in told if one[0] >= loud]
     return {
         "interval_seconds": host.interval_seconds,
         "quiet_seconds": quiet_seconds,
@@ -214,8 +211,8 @@ def nothing_fails(host, quiet_seconds, loud_seconds):
         "stress_ng": done.returncode,
         "highest_in_quiet": max(quiet, key=lambda one: one[1], default=None),
         "highest_when_loud": max(noisy, key=lambda one: one[1], default=None),
-        "above": sum(one[1] > HARMLESS for one in (*quiet, *noisy)),
-        "answers": len(quiet) + len(noisy),
+        "above": sum(one[1] > HARMLESS for one in told),
+        "answers": len(told),
         "failures": host.failures(),
     }
 

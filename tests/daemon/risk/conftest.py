@@ -12,7 +12,7 @@ from daemon.risk.watch import RiskWatch
 async def followed(clock):
     doors = []
 
-    def build(network=None, *, interval=30.0, load=None, past=None, watched_days=90):
+    def build(network=None, *, interval=30.0, load=None, past=None, watched_days=90, loops=None):
         said, events, registry, metrics = (
             network or Said(),
             [],
@@ -28,6 +28,7 @@ async def followed(clock):
             metrics=metrics,
             events=lambda: events,
             since=lambda: began_ms,
+            loops=lambda _: loops or [],
             load=load or (lambda: said),
             load_past=lambda: past or Remembered(),
         )

@@ -50,6 +50,7 @@ def follow(host):
         metrics=host.metrics,
         events=list,
         since=lambda: 0,
+        loops=lambda _: [],
         load=lambda: network,
     )
     return network

@@ -7,10 +7,10 @@ from risky import Remembered, Said, Stored, alert, capacity, cause, estimate, ev
 
 from alerting.occurrence import State
 from daemon.errors import Overloaded
+from daemon.failures.starts import Loop
 from daemon.history import Rows
 from daemon.risk.series import risk_families
 from daemon.risk.state import RiskState
-from daemon.risk.watch import agreed
 from detectors.factors import COUNT, PLACE
 from detectors.failure import Estimate, FailureForecaster, load_forecaster
 from detectors.failure_history import BASIS, FailureHistory, Past, load_history
@@ -165,8 +165,17 @@ async def test_risk_of_a_day_is_not_below_what_capacity_says_of_space(followed):
     assert isnan(state.reasons[0].share)
     assert len(state.reasons) == 2
     assert findings == ()  # capacity tells it
-    assert agreed(state, capacity(var=0.1)) is state
-    assert agreed(state, capacity(memory=1.0)) is state
+
+
+async def test_a_unit_that_is_about_to_be_given_up_is_told(followed):
+    loops = [Loop("web.service", 10, 2, 10.0, 0, 90_000)]
+    host = followed(loops=loops)
+    loops[:] = [Loop("web.service", 10, 2, 10.0, host.clock.time_ms - 60_000, host.clock.time_ms + 29_000)]
+    state, findings = await host.take()
+    assert state.hour.probability > 0.7
+    assert state.reasons[0].about == "web.service"
+    assert [one.strength for one in findings] == [Strength.RAISED]
+    assert "systemd gives it up" in findings[0].detail
 
 
 async def test_capacity_is_followed_between_two_answers_of_the_network(followed):
