@@ -19,6 +19,13 @@ from daemon.clock import Instant
 START_MS = 1_772_344_800_000  # 2026-03-01T06:00:00Z, a Sunday
 
 
+def pytest_collection_modifyitems(items):
+    """Of tests that run side by side, those of a file stay together, and those that do things to this host as well."""
+    for item in items:
+        shared = item.path.parent.name == "e2e"
+        item.add_marker(pytest.mark.xdist_group("this host" if shared else item.path.name))
+
+
 @dataclass
 class FakeClock:
     """Three clocks that stand still until they are told to go on, or to jump."""

@@ -335,7 +335,7 @@ async def test_the_back_end_is_compiled_in_the_child_and_adopted(hosts, quiet_co
     await host.take(70)
     async with learning(host):
         host.learning.after_tick()
-        await until(lambda: host.watch.lasting, 50)  # the child compiles before it trains
+        await until(lambda: host.watch.lasting, 100)  # the child compiles before it trains
         before = raws(host, 1)
         host.learning.after_tick()
         await until(lambda: host.learning.backend.startswith("jit"), 40)
