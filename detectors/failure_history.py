@@ -51,7 +51,7 @@ class Ensemble:
 
     def logits(self, inputs: Float32) -> Floats:
         """Return the logits (R, 2) of `inputs` (R, I)."""
-        return np.asarray(np.mean([network.logits(inputs) for network in self.networks], axis=0, dtype=np.float64))
+        return np.asarray(self.each(inputs).mean(axis=0))
 
 
 def architecture_of(inputs: int) -> Architecture:
@@ -88,7 +88,8 @@ class FailureHistory:
     def probabilities(self, own: Times, since: float, at: Times) -> Floats:
         """Return P(1 h), P(24 h) (R, 2) at `at` (R,) as `past` gives them; `own` are `thinned` failures.
 
-        NaN without networks. Where nothing has failed yet they are the networks' own.
+        NaN without networks. Where nothing has failed yet they are the networks' own, and the week that is watched at
+        least is that before the first moment.
         """
         if self.ensemble is None:
             return np.full((len(at), 2), np.nan)
