@@ -169,6 +169,8 @@ class FailureForecaster:
                 break
             place = int(present[at])
             projection = project(values[:, place], FACTORS[place], interval_seconds)
+            if projection.level == 0 and projection.per_second == 0:
+                continue  # what is not there is no reason
             found.append(Cause(NAMES[place], about[place], float(raises[at]) / whole, projection))
         return tuple(found)
 

@@ -43,6 +43,7 @@ _JUDGED = 0.3  # share of the weighted time that is kept back to compare on
 _BLOCKS = 10
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _VIEWS = 2
+_BEYOND_CHANCE = 3.46  # standard errors: Student's t of ten blocks at 5 % over the 14 mixtures that are compared
 _FIRM = 100.0  # days with a failure at which they weigh as much as the expectation that risks are right as they are
 
 
@@ -195,8 +196,8 @@ def _blocks(at: Times, weights: Times) -> NDArray[np.int64]:
 def shares(prior: Logits, own: Sequence[Logits], came: Float32, blocks: NDArray[np.int64], weights: Times) -> Logits:
     """Return how much of each of `own` (R, 2) to listen to, (views, 2): nothing unless the gain is beyond chance.
 
-    The gain in log loss over the prior is compared with twice its standard error over `blocks` (R,): rows of one
-    burst stand together, so rows say nothing about chance.
+    The gain in log loss over the prior is compared with its standard error over `blocks` (R,): rows of one burst stand
+    together, so rows say nothing about chance. That the best of many mixtures is looked for is allowed for (Bonferroni).
     """
     found = np.zeros((len(own), len(HORIZONS)))
     before = weights[:, None] * _loss(prior, came)
@@ -208,7 +209,7 @@ def shares(prior: Logits, own: Sequence[Logits], came: Float32, blocks: NDArray[
         gains = before - weights[:, None] * _loss(_mixed(prior, own, asked), came)
         means = np.stack([gains[blocks == block].mean(axis=0) for block in np.unique(blocks)])  # (blocks, 2)
         gain = means.mean(axis=0)
-        better = (gain > 2 * means.std(axis=0) / np.sqrt(len(means))) & (gain > best)
+        better = (gain > _BEYOND_CHANCE * means.std(axis=0) / np.sqrt(len(means) - 1)) & (gain > best)
         best = np.where(better, gain, best)
         found[:, better] = asked[:, better]
     return found

@@ -162,7 +162,7 @@ def foretold(host, happens, quiet_seconds, seconds):
     host.begin_anew()
     wait_for(host.hours, 120 + 20 * host.interval_seconds, "a risk")
     time.sleep(quiet_seconds)
-    before = max(chance for _, chance, *_ in host.hours())
+    before = max(host.hours(), key=lambda one: one[1])[1:]
     began = time.time()
     kind, resources = happens(host, seconds)
     deadline = began + 1.6 * seconds + 120
