@@ -1,27 +1,40 @@
 """Units that systemd starts again and again, and how near each is to the number of starts at which it is given up.
 
-Enters: the journal, in which systemd says that it schedules a restart, and the limit of such a unit, asked of systemctl
-once. Leaves: a `Loop` for each unit that would come to its limit if it went on like this (StartLimitBurst starts within
-StartLimitIntervalSec, systemd.unit(5)). A unit whose restarts are too seldom for that is restarted for ever.
+Enters: the journal, in which systemd says that it schedules a restart, and the files of such a unit, which say where
+that ends (StartLimitBurst starts within StartLimitIntervalSec, systemd.unit(5)). Leaves: a `Loop` for each unit that
+comes to its limit if it goes on like this. One whose restarts are too seldom for that is restarted for ever. The files are read
+because any user may: systemd itself answers over the bus only.
 """
 
+import re
 from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
+from pathlib import Path
 
-from daemon.collectors.base import printable
-from daemon.errors import NotAvailable
+from daemon.collectors.base import HostPaths, printable
 from daemon.failures.journal import RESTART_SCHEDULED, JournalEntry
-from daemon.failures.systemctl import Systemctl
 
 _MANAGER = "init.scope"  # as journald itself says of who speaks: no other program can
 _MOST_UNITS, _MOST_STARTS = 50, 200
 _LEAST_RESTARTS = 3
-_PROPERTIES = "--property=Id,StartLimitBurst,StartLimitIntervalUSec"
-_UNASKED = (0, 0.0)
+# The order of systemd.unit(5): of files of one name the first counts.
+_FOLDERS = (
+    "etc/systemd/system.control", "run/systemd/system.control", "run/systemd/transient", "run/systemd/generator.early",
+    "etc/systemd/system", "run/systemd/system", "run/systemd/generator", "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system", "lib/systemd/system", "run/systemd/generator.late",
+)  # fmt: skip
+_MOST_BYTES = 65_536
+_DEFAULT = (5, 10.0)  # systemd-system.conf(5)
+_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")
+_PARTS = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
 _SECONDS = {
-    "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0,
-    "month": 2_629_800.0, "y": 31_557_600.0,
+    "us": 1e-6, "usec": 1e-6, "ms": 1e-3, "msec": 1e-3, "": 1.0, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
+    "m": 60.0, "min": 60.0, "minute": 60.0, "minutes": 60.0, "h": 3600.0, "hr": 3600.0, "hour": 3600.0,
+    "hours": 3600.0, "d": 86_400.0, "day": 86_400.0, "days": 86_400.0, "w": 604_800.0, "week": 604_800.0,
+    "weeks": 604_800.0,
 }  # fmt: skip
 
 
@@ -43,51 +56,67 @@ class Loop:
 @dataclass(slots=True)
 class _Starts:
     times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=_MOST_STARTS))
-    limit: tuple[int, float] = _UNASKED  # starts, and the seconds within which they count
+    limit: tuple[int, float] | None = None  # starts, and the seconds within which they count; None = not read yet
 
 
 class StartLimits:
     """Counts the restarts of each unit. What it knows is of this process: a loop says soon again that it is one."""
 
-    def __init__(self, systemctl: Systemctl) -> None:
-        self._systemctl = systemctl
+    def __init__(self, paths: HostPaths) -> None:
+        self._root = paths.root
         self._units: dict[str, _Starts] = {}
 
-    def take(self, entry: JournalEntry) -> bool:
-        """Take in an entry; tell whether the limit of its unit is not known yet."""
-        if entry.unit != _MANAGER or entry.message_id != RESTART_SCHEDULED or not entry.about:
-            return False
+    def take(self, entry: JournalEntry) -> None:
+        """Take in an entry."""
+        if entry.unit != _MANAGER or entry.message_id != RESTART_SCHEDULED or not _NAME.match(entry.about):
+            return
         starts = self._units.pop(entry.about, None) or _Starts()
         self._units[entry.about] = starts  # the newest last
         while len(self._units) > _MOST_UNITS:
             del self._units[next(iter(self._units))]
         starts.times_ms.append(entry.time_ms)
-        return starts.limit is _UNASKED
 
-    async def ask(self) -> None:
-        """Ask for the limits that are not known; what is not answered is asked again with the next restart."""
-        unknown = [name for name, one in self._units.items() if one.limit is _UNASKED and not name.startswith("-")]
-        if not unknown:
-            return
-        try:
-            answer = await self._systemctl.show(_PROPERTIES, *unknown)
-        except NotAvailable:
-            return
-        for unit in answer:
-            if (starts := self._units.get(unit["Id"])) is not None:
-                starts.limit = (
-                    _number(unit.get("StartLimitBurst", "")),
-                    seconds_of(unit.get("StartLimitIntervalUSec", "")),
-                )
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Return the units whose limit is not known yet."""
+        return tuple(name for name, one in self._units.items() if one.limit is None)
+
+    def read(self, units: tuple[str, ...]) -> dict[str, tuple[int, float]]:
+        """Read the limits of `units`; blocks."""
+        default = _limit(_lines(self._root / "etc/systemd/system.conf", "manager"), "defaultstartlimit", _DEFAULT)
+        return {unit: _limit(self._of(unit), "startlimit", default) for unit in units}
+
+    def learn(self, limits: dict[str, tuple[int, float]]) -> None:
+        """Take what `read` has found."""
+        for unit, limit in limits.items():
+            if unit in self._units:
+                self._units[unit].limit = limit
 
     def loops(self, now_ms: int) -> list[Loop]:
         """Return the units that come to their limit if they go on as they do."""
         found = (_loop(name, one, now_ms) for name, one in self._units.items())
         return [loop for loop in found if loop is not None]
 
+    def _of(self, unit: str) -> Iterator[tuple[str, str]]:
+        """Yield the settings in the files of a unit, in the order in which they count; a template's stand for it."""
+        kind = unit.rpartition(".")[2]
+        template = f"{unit.partition('@')[0]}@.{kind}" if "@" in unit else unit
+        names = dict.fromkeys((unit, template))
+        files = (self._root / folder / name for name in names for folder in _FOLDERS)
+        main = next((file for file in files if file.is_file()), None)
+        if main is not None:
+            yield from _lines(main, "unit")
+        more: dict[str, Path] = {}
+        for folder in reversed(_FOLDERS):
+            for name in (kind, template, unit):
+                with suppress(OSError):
+                    more.update({file.name: file for file in (self._root / folder / f"{name}.d").glob("*.conf")})
+        for _, file in sorted(more.items())[:_MOST_UNITS]:
+            yield from _lines(file, "unit")
+
 
 def _loop(name: str, starts: _Starts, now_ms: int) -> Loop | None:
-    burst, within = starts.limit
+    burst, within = starts.limit or (0, 0.0)
     times = [at for at in starts.times_ms if at > now_ms - 1000 * within]
     if burst <= 0 or len(times) < _LEAST_RESTARTS:
         return None
@@ -96,23 +125,41 @@ def _loop(name: str, starts: _Starts, now_ms: int) -> Loop | None:
     if burst * every >= within or waits > 2 * every + 1:  # it stays below its limit, or runs now
         return None
     left = max(burst - len(times), 1)  # the first start counts too, and the one beyond the limit is refused
-    return Loop(printable(name.encode("utf-8", "backslashreplace")), len(times), left, every, times[0], times[-1])
+    return Loop(printable(name.encode()), len(times), left, every, times[0], times[-1])
 
 
-def seconds_of(text: str) -> float:
-    """Return a time span of systemd ("1min 30s") in seconds, 0 for what is none; "infinity" is inf."""
+def _lines(file: Path, wanted: str) -> Iterator[tuple[str, str]]:
+    """Yield the settings of a section, in small letters; nothing where the file cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(_MOST_BYTES).decode(errors="replace")
+    except OSError:
+        return
+    section = ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1].lower()
+        elif section == wanted and "=" in line and not line.startswith(("#", ";")):
+            name, _, value = line.partition("=")
+            yield name.strip().lower(), value.strip()
+
+
+def _limit(settings: Iterator[tuple[str, str]], prefix: str, default: tuple[int, float]) -> tuple[int, float]:
+    """Return starts, and seconds within which they count; of several settings the last counts."""
+    burst, within = default
+    for name, value in settings:
+        if name == f"{prefix}burst" and value.isdecimal():
+            burst = int(value)
+        elif name in {f"{prefix}intervalsec", f"{prefix}interval"} and (seconds := seconds_of(value)) is not None:
+            within = seconds
+    return burst, within
+
+
+def seconds_of(text: str) -> float | None:
+    """Return a time span of systemd.time(7) ("1min 30s", "300") in seconds, None for what is none."""
     if text == "infinity":
         return inf
-    return sum(_span(part) for part in text.split())
-
-
-def _span(part: str) -> float:
-    figure = part.rstrip("abcdefghijklmnopqrstuvwxyz")
-    try:
-        return float(figure) * _SECONDS[part[len(figure) :]]
-    except (KeyError, ValueError):
-        return 0.0
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+    parts = _PARTS.findall(text)
+    if not parts or _PARTS.sub("", text) or any(unit not in _SECONDS for _, unit in parts):
+        return None
+    return sum(float(figure) * _SECONDS[unit] for figure, unit in parts)

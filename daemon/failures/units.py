@@ -5,18 +5,20 @@ line alone. Leaves: a report for each failure. A unit that is started again by i
 of the journal, the line that a restart is scheduled says so. Asking takes no privilege, only the system's bus.
 """
 
+import asyncio
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from daemon.collectors.base import printable
-from daemon.errors import NotAvailable
+from daemon.collectors.base import HostPaths, printable
 from daemon.failures.journal import RESTART_SCHEDULED, JournalEntry
 from daemon.failures.record import FailureReport, Source
-from daemon.failures.systemctl import Systemctl
 from detectors.findings import FailureKind
 
+_ASK_SECONDS = 5.0
+_MOST_BYTES = 1 << 20
 _FAILED = "failed"
 _MANAGER = "init.scope"  # as journald itself says of who speaks: no other program can
 _OOM = "oom-kill"
@@ -25,7 +27,7 @@ _HELD_MS = 90_000  # RestartSec is seldom longer
 _MOST_HELD = 200
 _NO_MORE = ": Start request repeated too quickly."  # said before the last failure of a unit that restarts by itself
 _PROPERTIES = "Id,Result,ActiveState,ExecMainStatus,StateChangeTimestamp"
-_ASK = ("--state=failed", f"--property={_PROPERTIES}", "*")
+_ASK = ("show", "--state=failed", f"--property={_PROPERTIES}", "*")
 _WORDS = {
     "exit-code": "it ended with an error",
     "signal": "a signal ended it",
@@ -43,10 +45,12 @@ class FailedUnits:
     """Asks, and holds back what the journal says until it is sure.
 
     `problem`: why systemctl gives no answer, "" = it does. `state` is what `restore` takes: what is held back.
+    `command` is a seam for tests.
     """
 
-    def __init__(self, systemctl: Systemctl) -> None:
-        self._systemctl = systemctl
+    def __init__(self, paths: HostPaths, command: Sequence[str] = ("systemctl",)) -> None:
+        self._booted = paths.root / "run" / "systemd" / "system"
+        self._command = command
         self._held: dict[str, tuple[int, str, int]] = {}  # when it failed, how, and when that is sure
         self._given_up: set[str] = set()
         self.problem = "not asked yet"
@@ -65,14 +69,40 @@ class FailedUnits:
 
     async def ask(self) -> list[FailureReport]:
         """Return a report for each unit that is failed now: the same failure has the same mark each time."""
+        if not self._booted.is_dir():  # sd_booted(3)
+            self.problem = "systemd does not run this host"
+            return []
         try:
-            units = await self._systemctl.show(*_ASK)
-        except NotAvailable as error:
-            self.problem = str(error)
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                *_ASK,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=_MOST_BYTES,
+                env={"LC_ALL": "C", "TZ": "UTC", "PATH": os.environ.get("PATH", os.defpath)},
+            )
+        except OSError as error:
+            self.problem = f"{self._command[0]}: {error.strerror}"
+            return []
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                said, complaint = await process.communicate()
+        except TimeoutError:
+            self.problem = f"{self._command[0]} gave no answer within {_ASK_SECONDS:g} s"
+            return []
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        if process.returncode:
+            last = " ".join(complaint.decode(errors="replace").strip().splitlines()[-1:])[:200]
+            self.problem = last or f"{self._command[0]} ended with code {process.returncode}"
             return []
         self.problem = ""
         self._held.clear()
-        return failed_units(units)
+        return failed_units(said.decode("utf-8", "backslashreplace"))
 
     def take(self, entry: JournalEntry) -> bool:
         """Take in an entry; tell whether it is time to ask."""
@@ -107,12 +137,13 @@ class FailedUnits:
         ]
 
 
-def failed_units(units: Iterable[Mapping[str, str]]) -> list[FailureReport]:
-    """Return the failures in an answer of `systemctl show`."""
+def failed_units(text: str) -> list[FailureReport]:
+    """Return the failures in an answer of `systemctl show`: properties by line, units parted by an empty line."""
     reports = []
-    for unit in units:
+    for block in text.split("\n\n"):
+        unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         time_ms = _milliseconds(unit.get("StateChangeTimestamp", ""))
-        if unit.get("ActiveState") == _FAILED and time_ms is not None:
+        if unit.get("ActiveState") == _FAILED and unit.get("Id") and time_ms is not None:
             code = unit.get("ExecMainStatus", "")
             status = f" ({code})" if unit.get("Result") == "exit-code" and code not in {"", "0"} else ""
             name = printable(unit["Id"].encode("utf-8", "backslashreplace"))

@@ -25,7 +25,6 @@ from daemon.failures.reboot import running, stopped, unclean_reboot
 from daemon.failures.record import FailureEvent, FailureReport, Source
 from daemon.failures.smart import DiskState, SmartdStates
 from daemon.failures.starts import StartLimits
-from daemon.failures.systemctl import Systemctl
 from daemon.failures.units import FailedUnits
 from daemon.offload import Offload
 from daemon.signals import SignalSpec
@@ -87,9 +86,8 @@ class FailureWatch:
         self._redact_mark = redact_mark
         self._listeners = listeners
         self.journal = JournalFollower(paths=paths, position=beginning(clock.now().time_ms))
-        systemctl = Systemctl(paths)
-        self.units = FailedUnits(systemctl)
-        self.starts = StartLimits(systemctl)
+        self.units = FailedUnits(paths)
+        self.starts = StartLimits(paths)
         self._kernel = KernelLog(paths=paths, redact=redact)
         self._kills = MemoryKills(paths)
         self._smart = SmartdStates(paths)
@@ -170,18 +168,22 @@ class FailureWatch:
         for listen in self._listeners:
             listen(entries)
         for entry in entries:
-            if self.units.take(entry) | self.starts.take(entry):  # both
+            self.starts.take(entry)
+            if self.units.take(entry):
                 self._ask.set()
             report = self._kernel.report(entry)
             if report is not None:
                 self.log.report(report)
+        if unread := self.starts.unread:
+            with suppress(PresagedError):  # they are read with the next entries then
+                read = partial(self.starts.read, unread)
+                self.starts.learn(await self._offload.run(read, deadline_seconds=_LOOK_SECONDS, what="limits of units"))
         self.log.keep(_JOURNAL, self.journal.position)
         self.log.keep(_UNITS, self.units.state)
         await self.log.settle()
 
     async def _watch_units(self) -> None:
         while True:
-            await self.starts.ask()
             reports = await self.units.ask()
             for report in (*reports, *self.units.ripe(self._clock.now().time_ms)):
                 self.log.report(report)

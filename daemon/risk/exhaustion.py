@@ -36,6 +36,7 @@ _EIGHTY = 1.2815515655446004
 _LEAST_SPREAD = 0.1  # of the log of a time
 _NORMAL = NormalDist()
 _LIMITS = {"memory_used": "unit_memory", "descriptors_used": "unit_descriptors"}
+_WORTH_A_WORD = 0.05
 _UNEVEN = 0.3  # standard deviation of the log of the time between two starts
 
 

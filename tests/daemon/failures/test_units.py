@@ -6,7 +6,6 @@ from failing import NOW_MS, entry
 from daemon.collectors.base import HostPaths
 from daemon.failures.journal import RESTART_SCHEDULED
 from daemon.failures.record import Source
-from daemon.failures.systemctl import Systemctl, units_of
 from daemon.failures.units import FailedUnits, failed_units
 from detectors.findings import FailureKind
 
@@ -47,7 +46,7 @@ def booted(tmp_path):
 
 @pytest.fixture
 def units(booted):
-    return FailedUnits(Systemctl(booted, ("/nowhere/systemctl",)))
+    return FailedUnits(booted, ("/nowhere/systemctl",))
 
 
 def failed(unit="web.service", at=0, result="exit-code"):
@@ -65,7 +64,7 @@ def restarted(unit="web.service", at=0):
 
 
 def test_the_answer_of_systemctl():
-    web, db, mount = failed_units(units_of(ANSWER))
+    web, db, mount = failed_units(ANSWER)
     assert (web.kind, web.resource, web.time_ms, web.since_ms) == (
         FailureKind.UNIT_FAILED,
         "web.service",
@@ -76,7 +75,7 @@ def test_the_answer_of_systemctl():
     assert mount.detail == "srv.mount failed: it took too long"
     assert (db.kind, db.since_ms) == (FailureKind.OOM_KILL, NOW_MS + 5000 - 120_000)
     assert {one.source for one in (web, db, mount)} == {Source.SYSTEMD}
-    assert failed_units(units_of(ANSWER)) == [web, db, mount]
+    assert failed_units(ANSWER) == [web, db, mount]
 
 
 @pytest.mark.parametrize(
@@ -94,32 +93,31 @@ def test_the_answer_of_systemctl():
     ],
 )
 def test_what_is_no_failed_unit(text):
-    assert failed_units(units_of(text)) == []
+    assert failed_units(text) == []
 
 
 async def test_it_asks_and_says_when_that_does_not_work(booted, tmp_path):
     (tmp_path / "answer").write_text(ANSWER)
-    script = f'test "$TZ $1 $2" = "UTC show --state=failed" && cat {tmp_path}/answer'
-    good = FailedUnits(Systemctl(booted, systemctl(tmp_path, script)))
+    good = FailedUnits(
+        booted, systemctl(tmp_path, f'test "$TZ $1 $2" = "UTC show --state=failed" && cat {tmp_path}/answer')
+    )
     assert good.problem
     assert len(await good.ask()) == 3
     assert good.problem == ""
-    bad = FailedUnits(
-        Systemctl(booted, systemctl(tmp_path, "echo 'Failed to list units: Transport endpoint' >&2; exit 1"))
-    )
+    bad = FailedUnits(booted, systemctl(tmp_path, "echo 'Failed to list units: Transport endpoint' >&2; exit 1"))
     assert await bad.ask() == []
     assert bad.problem == "Failed to list units: Transport endpoint"
-    missing = FailedUnits(Systemctl(booted, ("/nowhere/systemctl",)))
+    missing = FailedUnits(booted, ("/nowhere/systemctl",))
     assert await missing.ask() == []
     assert missing.problem == "/nowhere/systemctl: No such file or directory"
-    elsewhere = FailedUnits(Systemctl(HostPaths(root=tmp_path / "other")))
+    elsewhere = FailedUnits(HostPaths(root=tmp_path / "other"))
     assert await elsewhere.ask() == []
     assert elsewhere.problem == "systemd does not run this host"
 
 
 async def test_one_that_hangs_is_left(booted, tmp_path, monkeypatch):
-    monkeypatch.setattr("daemon.failures.systemctl._ASK_SECONDS", 0.2)
-    units = FailedUnits(Systemctl(booted, systemctl(tmp_path, "exec sleep 60")))
+    monkeypatch.setattr("daemon.failures.units._ASK_SECONDS", 0.2)
+    units = FailedUnits(booted, systemctl(tmp_path, "exec sleep 60"))
     async with asyncio.timeout(5):
         assert await units.ask() == []
     assert "gave no answer" in units.problem
@@ -165,7 +163,7 @@ def test_the_last_of_too_many_restarts_is_told_at_once(units):
 
 
 async def test_what_systemctl_has_answered_is_not_told_by_the_journal_too(booted, tmp_path):
-    units = FailedUnits(Systemctl(booted, systemctl(tmp_path, "exit 0")))
+    units = FailedUnits(booted, systemctl(tmp_path, "exit 0"))
     units.take(failed())
     await units.ask()
     assert units.ripe(NOW_MS + 200_000) == []
@@ -175,7 +173,7 @@ async def test_what_systemctl_has_answered_is_not_told_by_the_journal_too(booted
 
 def test_what_is_held_back_outlives_a_restart(units, booted):
     units.take(failed())
-    again = FailedUnits(Systemctl(booted))
+    again = FailedUnits(booted)
     again.restore(units.state)
     assert len(again.ripe(NOW_MS + 95_000)) == 1
     for state in ("", "[]", '{"a": 1}', '{"a": ["x", "y"]}'):
