@@ -197,7 +197,7 @@ def shares(prior: Logits, own: Sequence[Logits], came: Float32, blocks: NDArray[
     """Return how much of each of `own` (R, 2) to listen to, (views, 2): nothing unless the gain is beyond chance.
 
     The gain in log loss over the prior is compared with its standard error over `blocks` (R,): rows of one burst stand
-    together, so rows say nothing about chance. That the best of many mixtures is looked for is allowed for (Bonferroni).
+    together, so rows say nothing about chance. That the best of many is looked for is allowed for (Bonferroni).
     """
     found = np.zeros((len(own), len(HORIZONS)))
     before = weights[:, None] * _loss(prior, came)

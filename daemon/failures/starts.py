@@ -2,8 +2,8 @@
 
 Enters: the journal, in which systemd says that it schedules a restart, and the files of such a unit, which say where
 that ends (StartLimitBurst starts within StartLimitIntervalSec, systemd.unit(5)). Leaves: a `Loop` for each unit that
-comes to its limit if it goes on like this. One whose restarts are too seldom for that is restarted for ever. The files are read
-because any user may: systemd itself answers over the bus only.
+comes to its limit if it goes on like this. One whose restarts are too seldom for that is restarted for ever. The files
+are read because any user may: systemd itself answers over the bus only.
 """
 
 import re
