@@ -1,6 +1,6 @@
 # presaged: every command sets up what it needs, in .venv, and says what it is doing.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak e2e-anomaly pretrain wheel config lock
+.PHONY: help run test check bench soak e2e-anomaly e2e-risk pretrain wheel config lock
 PYTHON ?= python3
 BIN := .venv/bin
 PEERS := benchmarks/peers/inference.lock
@@ -37,6 +37,11 @@ soak: .venv/ready  ## the repeating tests at the full figures; takes about an ho
 e2e-anomaly: .venv/ready  ## eleven faults really injected on this host, as root; takes an hour
 	@echo "Watching this host for half an hour, then one fault after the other ..."
 	@$(BIN)/python tests/e2e/anomaly.py $(ARGS)
+
+e2e-risk: .venv/ready  ## four failures that really happen in a container, and half an hour of none, as root; takes an hour
+	@echo "Four failures, one after the other, then quiet and full load ..."
+	@$(BIN)/python tests/e2e/risk.py $(ARGS)
+	@$(BIN)/python tests/e2e/risk.py --loud --quiet-seconds 900 --seconds 900 $(ARGS)
 
 pretrain: .venv/ready  ## make the shipped networks of capacity and failure out of simulations; 25 minutes
 	@echo "Learning from simulated resources, into detectors/pretrained/capacity (one core) ..."

@@ -71,7 +71,7 @@ class Host:
         write(f"/etc/systemd/system/{UNIT}.d/journal.conf", (units / f"{UNIT}.d/journal.conf").read_text())
         ours = f"Environment=PYTHONPATH={REPOSITORY}\n"
         write(f"/etc/systemd/system/{UNIT}.d/test.conf", drop_in().replace("WatchdogSec=5", "WatchdogSec=120") + ours)
-        write("/etc/presaged/config.toml", f"[sampling]\ninterval_seconds = {interval_seconds}\n")
+        write("/etc/presaged/config.toml", f"[sampling]\ninterval_seconds = {interval_seconds:g}\n")
         self.inside.write("/opt/run_ups.py", RUN_UPS.read_text())
         self.inside.do("systemctl", "daemon-reload")
 
