@@ -22,6 +22,7 @@ from detectors.failure_pretraining import pretrain
 from detectors.failure_refinement import REFINING, refine
 
 QUICK = replace(SETTINGS, epochs=3)
+FEW = (72, 72, 72)  # simulated hosts
 
 
 def rows(count=600, seed=1):
@@ -125,15 +126,14 @@ def remembered():
 
 
 @pytest.fixture
-def _few_replayed(monkeypatch, remembered):
-    monkeypatch.setattr(failure_refinement, "REPLAYED", 72)
+def _kept(monkeypatch, remembered):
     monkeypatch.setattr(failure_refinement, "simulated", remembered)
 
 
-@pytest.mark.usefixtures("_few_replayed")
+@pytest.mark.usefixtures("_kept")
 def test_a_host_that_fails_in_its_own_way_is_learned_and_nothing_is_forgotten():
     inputs, targets = host_that_fails_by_its_own_sign()
-    found = refine(shipped(), inputs, targets, events=9)
+    found = refine(shipped(), inputs, targets, events=9, replayed=FEW)
     assert found.refused == ""
     assert found.forecaster.taught == 9
     before, after = (one.probabilities(inputs, 9)[:, 0] for one in (shipped(), found.forecaster))
@@ -146,20 +146,20 @@ def test_a_host_that_fails_in_its_own_way_is_learned_and_nothing_is_forgotten():
     assert new["auc_pr"] > old["auc_pr"] - 0.1
 
 
-@pytest.mark.usefixtures("_few_replayed")
+@pytest.mark.usefixtures("_kept")
 def test_a_refinement_that_forgets_is_refused():
     inputs, targets = host_that_fails_by_its_own_sign()
     wild = replace(REFINING, optimizer=replace(REFINING.optimizer, rate=0.05), epochs=2)
-    found = refine(shipped(), inputs, targets, 9, wild)
+    found = refine(shipped(), inputs, targets, 9, wild, replayed=FEW)
     assert found.forecaster is shipped()
     assert found.refused
 
 
-@pytest.mark.usefixtures("_few_replayed")
+@pytest.mark.usefixtures("_kept")
 def test_a_refinement_that_does_not_help_the_host_is_refused():
     inputs, targets = host_that_fails_by_its_own_sign()
     targets[210:] = np.roll(targets[210:], 1, axis=0)  # what was true before is no more
-    found = refine(shipped(), inputs, targets, 9)
+    found = refine(shipped(), inputs, targets, 9, replayed=FEW)
     assert found.forecaster is shipped()
     assert found.refused
 
