@@ -31,6 +31,7 @@ _SHARE = 0.25  # of all weight that the host's own moments have
 _TRAINED = 0.7  # of the host's moments; by the newest it is judged
 _LOSES = 0.03  # of AUC-PR on simulated hosts: what refinement may cost
 _WORSE = 0.02  # of ECE
+_GAIN = 0.02  # of the error at the host's newest moments: what refinement is to bring at least
 REFINING: Settings = replace(SETTINGS, optimizer=AdamW(rate=2e-4, weight_decay=0.01), epochs=8)
 
 
@@ -121,6 +122,6 @@ def _error(forecaster: FailureForecaster, inputs: Float32, targets: Float32, cou
 
 def _no_better(before: float, after: float) -> str:
     """Say that the host's newest moments are told no better, "" = they are."""
-    if after < before:
+    if after < (1 - _GAIN) * before:
         return ""
     return f"it tells the newest moments of this host no better: error {before:.4f} before, {after:.4f} after"

@@ -42,13 +42,13 @@ _MOST_SHARE = (0.4, 0.6, 1.0)  # of `most`: the last hours, the days, and all ot
 class OwnMoments:
     """N moments, oldest first: `inputs` (N, 512), `targets` (N, 2), `weights` (N,) of mean 1.
 
-    `events`: how many failures came within a day after the time that is looked at, and before `until_ms`.
+    `failed_ms` (E,): when the host failed in that time, and within a day after it.
     """
 
     inputs: Float32
     targets: Float32
     weights: Float32
-    events: int
+    failed_ms: Times
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,10 +105,11 @@ def _told(inputs: Float32, drawn: _Drawn, failed: Times) -> OwnMoments:
     keep = present >= LEAST_FACTORS
     left = _until_failure(drawn.time_ms[keep], failed)
     targets = np.stack([left <= _HOUR_MS, left <= _DAY_MS], axis=1).astype(np.float32)
-    weights = drawn.weights[keep]
-    span = drawn.time_ms[keep]
-    events = int(((failed > span[0]) & (failed <= span[-1] + _DAY_MS)).sum()) if len(span) else 0
-    return OwnMoments(inputs[keep], targets, weights / max(float(weights.mean()) if len(span) else 1.0, 1e-9), events)
+    weights, time_ms = drawn.weights[keep], drawn.time_ms[keep]
+    if not len(time_ms):
+        return OwnMoments(inputs[keep], targets, weights, failed[:0])
+    about = failed[(failed > time_ms[0]) & (failed <= time_ms[-1] + _DAY_MS)]
+    return OwnMoments(inputs[keep], targets, weights / weights.mean(), about)
 
 
 def _stored(history: History, interval_seconds: float) -> tuple[int, Times]:
@@ -136,7 +137,9 @@ def _drawn(times: Times, failed: Times, now_ms: int, interval_seconds: float, mo
     known = times[:, 1] + _DAY_MS <= now_ms
     known &= (watched * interval_seconds * 1000 >= _WATCHED * _DAY_MS) | (left <= _DAY_MS)
     parts = [known & (left <= _HOUR_MS), known & (left > _HOUR_MS) & (left <= _DAY_MS), known & (left > _DAY_MS)]
-    counts = [min(each * len(failed), int(share * most)) for each, share in zip(_BEFORE_FAILURE, _MOST_SHARE, strict=False)]
+    counts = [
+        min(each * len(failed), int(share * most)) for each, share in zip(_BEFORE_FAILURE, _MOST_SHARE, strict=False)
+    ]
     chosen, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     for part, count in zip(parts, [*counts, most], strict=True):
         there = np.flatnonzero(part)
