@@ -5,6 +5,9 @@ Leaves: a refined forecaster, or the same one and the reason. A host fails seldo
 replayed simulated hosts, of which the network is to say what it said before, so that it is added to what was known, and
 little is forgotten (Robins, "Catastrophic forgetting, rehearsal and pseudorehearsal", 1995; Li and Hoiem, "Learning
 without forgetting", ECCV 2016). Runs in the child.
+
+The host's own moments are learned from without the age and the number of past failures: in the few weeks of a log both
+only grow with time, and what would be learned is that time goes by.
 """
 
 from collections.abc import Callable
@@ -14,6 +17,8 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.factor_features import FEATURES
+from detectors.factors import COUNT, PLACE
 from detectors.failing_hosts import Moments, simulated
 from detectors.failure import CHECKABLE, FailureForecaster
 from detectors.failure_learning import SETTINGS, calibrations, learned, quality
@@ -32,7 +37,8 @@ _TRAINED = 0.7  # of the host's moments; by the newest it is judged
 _LOSES = 0.03  # of AUC-PR on simulated hosts: what refinement may cost
 _WORSE = 0.02  # of ECE
 _GAIN = 0.02  # of the error at the host's newest moments: what refinement is to bring at least
-REFINING: Settings = replace(SETTINGS, optimizer=AdamW(rate=2e-4, weight_decay=0.01), epochs=8)
+_HIDDEN = [PLACE["failure_age"], PLACE["failures"]]
+REFINING: Settings = replace(SETTINGS, optimizer=AdamW(rate=2e-4, weight_decay=0.01), epochs=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +82,11 @@ def refine(
     known, unseen, judged = (simulated(seed, count) for seed, count in zip(seeds, replayed, strict=True))
     counted = np.ones(len(inputs), np.float32) if weights is None else weights
     own = _SHARE / (1 - _SHARE) * known.weights.sum() / counted[:cut].sum() * counted[:cut]
-    rows = np.concatenate([known.inputs, inputs[:cut]])
+    rows = np.concatenate([known.inputs, _without_past_failures(inputs[:cut])])
     wanted = np.concatenate([anchor.network.predict(known.inputs), targets[:cut]])
     by_row = np.concatenate([known.weights, own]).astype(np.float32)
     newest = inputs[cut:], targets[cut:], counted[cut:]
-    before, after, refused = _error(forecaster, *newest), nan, ""
+    before, after, refused = _errors(forecaster, *newest), np.full(2, nan), ""
     for slower in _SLOWER:
         gentle = replace(settings, optimizer=replace(settings.optimizer, rate=slower * settings.optimizer.rate))
         try:
@@ -94,11 +100,18 @@ def refine(
             continue
         beta = calibrations(network.predict(unseen.inputs).astype(np.float64), unseen.targets, unseen.weights)
         refined = FailureForecaster(network, beta, forecaster.base, taught=events)
-        after = _error(refined, *newest)
+        after = _errors(refined, *newest)
         refused = _worse(anchor, refined, judged) or _no_better(before, after)
         if not refused:
-            return Refinement(refined, "", before, after)
-    return Refinement(forecaster, refused, before, after)
+            return Refinement(refined, "", float(before.mean()), float(after.mean()))
+    return Refinement(forecaster, refused, float(before.mean()), float(after.mean()))
+
+
+def _without_past_failures(inputs: Float32) -> Float32:
+    """Return inputs (N, 512) in which the host has no log of failures."""
+    blocks = inputs.reshape(len(inputs), COUNT, FEATURES).copy()
+    blocks[:, _HIDDEN] = 0
+    return blocks.reshape(inputs.shape)
 
 
 def _worse(before: FailureForecaster, after: FailureForecaster, judged: Moments) -> str:
@@ -114,14 +127,15 @@ def _worse(before: FailureForecaster, after: FailureForecaster, judged: Moments)
     return ""
 
 
-def _error(forecaster: FailureForecaster, inputs: Float32, targets: Float32, counted: Float32) -> float:
-    """Return the mean squared error of what is told of moments, both horizons together (Brier, 1950)."""
-    squares = ((forecaster.probabilities(inputs) - targets) ** 2).mean(axis=1)
-    return float(np.average(squares, weights=counted))
+def _errors(forecaster: FailureForecaster, inputs: Float32, targets: Float32, counted: Float32) -> Floats:
+    """Return the mean squared error (2,) of what is told of moments, for each horizon (Brier, 1950)."""
+    squares = (forecaster.probabilities(inputs) - targets) ** 2
+    return np.asarray(np.average(squares, axis=0, weights=counted))
 
 
-def _no_better(before: float, after: float) -> str:
-    """Say that the host's newest moments are told no better, "" = they are."""
-    if after < (1 - _GAIN) * before:
+def _no_better(before: Floats, after: Floats) -> str:
+    """Say that the host's newest moments are told no better, "" = they are: both together, and neither worse."""
+    if (after <= before).all() and after.sum() < (1 - _GAIN) * before.sum():
         return ""
-    return f"it tells the newest moments of this host no better: error {before:.4f} before, {after:.4f} after"
+    told = (f"{old:.4f} to {new:.4f}" for old, new in zip(before, after, strict=True))
+    return "it tells the newest moments of this host no better: error within 1 h {}, within 24 h {}".format(*told)

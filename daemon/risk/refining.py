@@ -40,7 +40,7 @@ class Effort:
 
     moments: int = 1000
     replayed: tuple[int, int, int] = (240, 240, 720)
-    epochs: int = 8
+    epochs: int = 24
 
 
 @dataclass(frozen=True, slots=True)

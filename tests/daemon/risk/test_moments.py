@@ -75,7 +75,7 @@ def test_what_a_moment_shows_is_what_the_daemon_saw(gathered, clock):
 
 
 def test_a_day_that_is_not_over_teaches_nothing(gathered):
-    own, host = gathered(days=4.0, failed_days=[3.9], most=1000)
+    own, host = gathered(days=2.5, failed_days=[2.4], most=500)
     assert (BEGIN_MS + own.inputs.shape[0] * SLOW * 1000 + DAY) == pytest.approx(host.now_ms, abs=16 * SLOW * 1000)
     assert own.targets.sum(axis=0).tolist() == [0, 16]  # the hour before it is not over either
 
@@ -95,8 +95,8 @@ def test_what_was_imported_is_the_past_of_moments_and_none_itself(gathered):
     def imported(history):
         history.write(("UPDATE samples SET seq = seq - 700", [()]))
 
-    own, _ = gathered(days=8.0, failed_days=[2.0], most=1000, change=imported)
-    assert len(own.inputs) == 8 * 144 - 143 - 700  # of the last day none
+    own, _ = gathered(days=7.0, failed_days=[2.0], most=500, change=imported)
+    assert len(own.inputs) == 7 * 144 - 143 - 700  # of the last day none
     assert factor(own, "memory")[0, 1:].any()
     assert len(own.failed_ms) == 0
 
