@@ -1,4 +1,4 @@
-"""A host of two weeks that fails every other day, as history.db and state.db: its processor is busy hours before."""
+"""A host of three weeks that fails every third day, as history.db and state.db: its processor is busy hours before."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ class Recorded:
         return self.directory / "history.db"
 
 
-def recorded(directory, *, days=14.0, every_days=2.0, lead_hours=4.0, interval=INTERVAL, seed=2, failed_days=None):
+def recorded(directory, *, days=21.0, every_days=3.0, lead_hours=6.0, interval=INTERVAL, seed=3, failed_days=None):
     """Write the host below `directory`. `failed_days`: when it failed, instead of every so often."""
     random = np.random.default_rng(seed)
     count = int(days * 86_400 / interval)

@@ -1,7 +1,7 @@
 """The failure network refined by the host's own failures: by the real child, out of real databases.
 
-Killed twice at random moments; with PRESAGED_TEST_SCALE above 1 four times as often as it says, and in the whole of a
-real job. PRESAGED_TEST_SEED repeats a run that failed.
+Killed twice at random moments; with PRESAGED_TEST_SCALE above 1 four times as often as it says, in the whole of a real
+job too, and a refinement at its full size is judged. PRESAGED_TEST_SEED repeats a run that failed.
 """
 
 import asyncio
@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from failing_often import INTERVAL, SPECS, recorded
+from failing_often import BEGIN_MS, INTERVAL, SPECS, recorded
+from risky import registry_of
 
 from daemon.capacity.state import CapacityState
 from daemon.child import Child
@@ -26,12 +27,14 @@ from daemon.errors import WorkerError
 from daemon.history import History
 from daemon.metrics import Metrics
 from daemon.offload import Offload
+from daemon.risk.moments import own_moments
 from daemon.risk.refined_models import RefinedModels
 from daemon.risk.refining import Effort, Refining
 from daemon.risk.watch import RiskWatch
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
 from detectors.failure import FailureForecaster, load_forecaster, save, shipped
+from detectors.failure_refinement import refine
 
 FAST = str(Path(__file__).parents[1] / "fast_daemon.py")
 QUICK = Effort(moments=100, replayed=(24, 24, 24), epochs=25)
@@ -320,6 +323,38 @@ async def test_killed_at_any_moment_it_leaves_one_valid_model_on_duty(hosts):
             for name in host.accepted()[1:]:
                 host.models.folder(int(name)).rename(host.directory / f"{name}-{secrets.token_hex(4)}")
             host = hosts()
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(SCALE == 1, reason="PRESAGED_TEST_SCALE is 1: a refinement at its full size takes a minute")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("lead_hours", [1.0, 4.0])
+def test_the_weeks_after_are_told_better(tmp_path, lead_hours):
+    host = recorded(tmp_path / "state", days=49.0, every_days=4.0, lead_hours=lead_hours)
+    known_ms = BEGIN_MS + 28 * 86_400_000
+    history = History(host.history)
+
+    def moments(failed_ms, now_ms):
+        return own_moments(
+            history, registry_of(SPECS), INTERVAL, failed_ms, now_ms, most=1000, score_threshold=0.8,
+            progress=lambda _share, _text: None,
+        )  # fmt: skip
+
+    later = moments(host.failed_ms, host.now_ms)  # of its four weeks the first is known
+    history.write((f"DELETE FROM samples WHERE time_ms >= {known_ms}", [()]))
+    failed_ms = [one for one in host.failed_ms if one < known_ms]
+    own = moments(failed_ms, known_ms)
+    history.close()
+    found = refine(shipped(), own.inputs, own.targets, len(own.failed_ms), weights=own.weights)
+    assert found.refused == ""
+    new = round(0.3 * len(later.inputs))
+    squares = [
+        (one.probabilities(later.inputs[new:]) - later.targets[new:]) ** 2 for one in (shipped(), found.forecaster)
+    ]
+    before, after = (np.average(each, axis=0, weights=later.weights[new:]) for each in squares)
+    print(f"squared error of an hour and a day: {before} before, {after} after")
+    assert after[0] < 1.02 * before[0]
+    assert after[1] < 0.95 * before[1]
 
 
 def test_the_real_daemon_puts_it_on_duty_at_the_start(daemons):
