@@ -34,8 +34,8 @@ MOST_SAMPLES = 500_000  # at less than 5 s between two the past is shorter: time
 _HOUR_MS, _DAY_MS = (int(1000 * horizon) for horizon in HORIZONS)
 _STRETCH = 4_000  # samples
 _WATCHED = 0.5  # of the day after a moment: what was not watched may have failed unseen
-_BEFORE_FAILURE = (15, 25)  # moments for each failure: of its last hour, and of the day before that
-_MOST_SHARE = (0.4, 0.6, 1.0)  # of `most`: the last hours, the days, and all other time
+# Of the last hour before failures, and of the rest of the day: moments for each failure, and which share of `most` of all.
+_BEFORE_FAILURE = ((15, 0.4), (25, 0.6))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,15 +131,13 @@ def _drawn(times: Times, failed: Times, now_ms: int, interval_seconds: float, mo
     What is not known yet is left out: a day that is not over, or that was not watched and brought no failure.
     """
     random = np.random.default_rng([len(times), len(failed)])
-    time_ms = np.maximum.accumulate(times[:, 1]) if len(times) else times[:, 1]  # the clock may have been set back
+    time_ms = np.maximum.accumulate(times[:, 1])  # the clock may have been set back
     left = _until_failure(times[:, 1], failed)
     watched = np.searchsorted(time_ms, time_ms + _DAY_MS, side="right") - np.arange(1, len(times) + 1)
     known = times[:, 1] + _DAY_MS <= now_ms
     known &= (watched * interval_seconds * 1000 >= _WATCHED * _DAY_MS) | (left <= _DAY_MS)
     parts = [known & (left <= _HOUR_MS), known & (left > _HOUR_MS) & (left <= _DAY_MS), known & (left > _DAY_MS)]
-    counts = [
-        min(each * len(failed), int(share * most)) for each, share in zip(_BEFORE_FAILURE, _MOST_SHARE, strict=False)
-    ]
+    counts = [min(each * len(failed), int(share * most)) for each, share in _BEFORE_FAILURE]
     chosen, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     for part, count in zip(parts, [*counts, most], strict=True):
         there = np.flatnonzero(part)
