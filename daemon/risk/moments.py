@@ -34,7 +34,7 @@ MOST_SAMPLES = 500_000  # at less than 5 s between two the past is shorter: time
 _HOUR_MS, _DAY_MS = (int(1000 * horizon) for horizon in HORIZONS)
 _STRETCH = 4_000  # samples
 _WATCHED = 0.5  # of the day after a moment: what was not watched may have failed unseen
-# Of the last hour before failures, and of the rest of the day: moments for each failure, and which share of `most` of all.
+# Of the last hour before failures, and of the day before that: moments for each failure, at most which share of `most`.
 _BEFORE_FAILURE = ((15, 0.4), (25, 0.6))
 
 
