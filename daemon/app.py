@@ -68,6 +68,8 @@ from daemon.precedents import Precedents
 from daemon.preflight import Prepared
 from daemon.process_scan import ProcessScan
 from daemon.risk.answers import RiskAnswer, risk_answer, risk_in_brief
+from daemon.risk.refined_models import RefinedModels
+from daemon.risk.refining import Refining
 from daemon.risk.routes import risk_route
 from daemon.risk.state import RiskState
 from daemon.risk.watch import RiskWatch
@@ -152,6 +154,7 @@ class App:
             await self._offload.run(self._restore_evidence, deadline_seconds=10.0, what="state.db")
             await self._offload.run(self._learning.restore, deadline_seconds=60.0, what="history.db")
             await self._restore_risk()
+            await self._offload.run(self._refining.restore, deadline_seconds=10.0, what="models")
             last = stores.history.last()
             await self._offload.run(
                 lambda: self._failures.restore(last[1] if last else 0), deadline_seconds=10.0, what="state.db"
@@ -258,6 +261,21 @@ class App:
             since=lambda: self._failures.since_ms,
             loops=lambda now_ms: self._failures.starts.loops(now_ms),  # noqa: PLW0108 - they are watched later
             load=failure.load_forecaster,
+        )
+        self._refining = Refining(
+            interval_seconds=self._interval,
+            history=self._history.path,
+            state=self._state,
+            models=RefinedModels(self._loaded.state_directory / "models"),
+            registry=self._registry,
+            child=self._child,
+            offload=self._offload,
+            metrics=self._metrics,
+            clock=self._clock,
+            adopt=self._risk.adopt,
+            own_work=self._watch.own_work,
+            memory_bytes=config.learning.memory_bytes,
+            score_threshold=config.anomaly.score_threshold,
         )
         evidence = Evidence(
             culprits=self._culprits,
@@ -391,6 +409,8 @@ class App:
             ),
             Job("forecast", HOUR_SECONDS, 300.0, partial(self._or_anew, self._forecasts.make_due)),
             Job("train", config.learning.interval_days * 86_400.0, 4000.0, self._learning.train_again),
+            # it may have to wait until the training, due at the same time, gives the child back
+            Job("refine", config.learning.interval_days * 86_400.0, 6000.0, self._refining.refine_again),
         ]
 
     async def _or_anew(self, run: Callable[[], Awaitable[str]]) -> str:
@@ -560,7 +580,8 @@ class App:
         return forecasts_answer(self._snapshot.capacity if self._snapshot else CapacityState(), resource)
 
     def _tell_risk(self) -> RiskAnswer:
-        return risk_answer(self._snapshot.risk if self._snapshot else RiskState(), COUNT, self._patterns.newest())
+        state = self._snapshot.risk if self._snapshot else RiskState()
+        return risk_answer(state, COUNT, self._patterns.newest(), self._refining.last)
 
     async def _list_changes(self, limit: int) -> ChangesAnswer:
         return ChangesAnswer(changes=[change_answer(change) for change in await self._changes.recent(limit)])

@@ -341,6 +341,15 @@ class History:
             ).fetchall()
         return self._rows(records[::-1])
 
+    def following(self, after: int, count: int) -> Rows:
+        """Return the first `count` samples beyond the sample `after`, oldest first."""
+        with self._lock:
+            records = self._database.execute(
+                "SELECT seq, time_ms, hour, flags, schema, data FROM samples WHERE seq > ? ORDER BY seq LIMIT ?",
+                (after, count),
+            ).fetchall()
+        return self._rows(records)
+
     def recorded(self, first_ms: int, end_ms: int) -> Recorded:
         """Return the samples of this lineage with first_ms <= time < end_ms, in their order."""
         with self._lock:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from daemon.errors import PresagedError, WorkerError
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, Rows
+from daemon.risk.refinement import refine_network
 from detectors import kernels, registry
 from detectors.anomaly import MINIMUM_ROWS, fit_model
 from detectors.features import FLOORS
@@ -109,7 +110,16 @@ def learnable(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return np.insert(values, gaps, np.nan, axis=0), np.insert(hours[keep], gaps, -1)
 
 
-JOBS: Mapping[str, Callable[[Spec], dict[str, object]]] = {"compile": compile_kernels, "train": train}
+def refine(spec: Spec) -> dict[str, object]:
+    """Refine the failure network by the failures of this host."""
+    return refine_network(spec, _report)
+
+
+JOBS: Mapping[str, Callable[[Spec], dict[str, object]]] = {
+    "compile": compile_kernels,
+    "train": train,
+    "refine": refine,
+}
 
 
 def _say(**words: object) -> None:

@@ -5,73 +5,113 @@ Leaves: a refined forecaster, or the same one and the reason. A host fails seldo
 replayed simulated hosts, of which the network is to say what it said before, so that it is added to what was known, and
 little is forgotten (Robins, "Catastrophic forgetting, rehearsal and pseudorehearsal", 1995; Li and Hoiem, "Learning
 without forgetting", ECCV 2016). Runs in the child.
+
+The host's own moments are learned from without the age and the number of past failures: in the few weeks of a log both
+only grow with time, and what would be learned is that time goes by.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.factor_features import FEATURES
+from detectors.factors import COUNT, PLACE
 from detectors.failing_hosts import Moments, simulated
 from detectors.failure import CHECKABLE, FailureForecaster
 from detectors.failure_learning import SETTINGS, calibrations, learned, quality
 from detectors.network import Float32
 from detectors.optimizers import AdamW
-from detectors.trainer import DivergenceError, Settings
+from detectors.trainer import DivergenceError, Epoch, Settings
 
 Floats = NDArray[np.float64]
 
-REPLAYED = 240  # simulated hosts to learn with, as many to calibrate by, and to judge by
+# Simulated hosts to learn with, to calibrate by, to judge by: of 240 hosts AUC-PR is off by more than it may lose.
+REPLAYED = (240, 240, 720)
 _FIRST_SEED = 900
 _SLOWER = (1.0, 0.5, 0.25)  # the largest steps that forget nothing
 _SHARE = 0.25  # of all weight that the host's own moments have
 _TRAINED = 0.7  # of the host's moments; by the newest it is judged
 _LOSES = 0.03  # of AUC-PR on simulated hosts: what refinement may cost
 _WORSE = 0.02  # of ECE
-REFINING: Settings = replace(SETTINGS, optimizer=AdamW(rate=2e-4, weight_decay=0.01), epochs=8)
+_GAIN = 0.02  # of the error at the host's newest moments: what refinement is to bring at least
+_HIDDEN = [PLACE["failure_age"], PLACE["failures"]]
+REFINING: Settings = replace(SETTINGS, optimizer=AdamW(rate=2e-4, weight_decay=0.01), epochs=24)
 
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """The forecaster to serve from now on; `refused` says why it is the one from before, "" = it is refined."""
+    """The forecaster to serve from now on; `refused` says why it is the one from before, "" = it is refined.
+
+    `before` and `after`: the mean squared error at the host's newest moments, of both horizons; NaN = not tried.
+    """
 
     forecaster: FailureForecaster
     refused: str = ""
+    before: float = nan
+    after: float = nan
 
 
 def refine(
-    forecaster: FailureForecaster, inputs: Float32, targets: Float32, events: int, settings: Settings = REFINING
+    forecaster: FailureForecaster,
+    inputs: Float32,
+    targets: Float32,
+    events: int,
+    settings: Settings = REFINING,
+    *,
+    weights: Float32 | None = None,
+    anchor: FailureForecaster | None = None,
+    replayed: tuple[int, int, int] = REPLAYED,
+    progress: Callable[[Epoch], None] | None = None,
 ) -> Refinement:
     """Refine `forecaster` by moments `inputs` (N, 512), oldest first, of a host that recorded `events` failures.
 
-    `targets` (N, 2): whether it failed within an hour, and within a day. Deterministic by the seed of `settings`.
+    `targets` (N, 2): whether it failed within an hour, and within a day; `weights` (N,): how much time each moment
+    stands for. `anchor`, else the forecaster itself, says what is to be known of simulated hosts: with the shipped one,
+    what a host forgets does not add up from one refinement to the next. Deterministic by the seed of `settings`.
     """
-    if forecaster.network is None:
+    anchor = anchor or forecaster
+    if forecaster.network is None or anchor.network is None:
         return Refinement(forecaster, "there is no network to refine")
     cut = round(_TRAINED * len(inputs))
     if events < CHECKABLE or not targets[:cut].any() or not targets[cut:].any():
         return Refinement(forecaster, f"{events} events of this host are not enough: {CHECKABLE} are needed, apart")
-    replayed, unseen, judged = (simulated(_FIRST_SEED + settings.seed + 10 * place, REPLAYED) for place in range(3))
-    before = forecaster.network
-    own = np.full(cut, _SHARE / (1 - _SHARE) * replayed.weights.sum() / cut, np.float32)
-    rows = np.concatenate([replayed.inputs, inputs[:cut]])
-    wanted = np.concatenate([before.predict(replayed.inputs), targets[:cut]])
-    weights = np.concatenate([replayed.weights, own])
-    refused = ""
+    seeds = (_FIRST_SEED + settings.seed + 10 * place for place in range(3))
+    known, unseen, judged = (simulated(seed, count) for seed, count in zip(seeds, replayed, strict=True))
+    counted = np.ones(len(inputs), np.float32) if weights is None else weights
+    own = _SHARE / (1 - _SHARE) * known.weights.sum() / counted[:cut].sum() * counted[:cut]
+    rows = np.concatenate([known.inputs, _without_past_failures(inputs[:cut])])
+    wanted = np.concatenate([anchor.network.predict(known.inputs), targets[:cut]])
+    by_row = np.concatenate([known.weights, own]).astype(np.float32)
+    newest = inputs[cut:], targets[cut:], counted[cut:]
+    before, after, refused = _errors(forecaster, *newest), np.full(2, nan), ""
     for slower in _SLOWER:
         gentle = replace(settings, optimizer=replace(settings.optimizer, rate=slower * settings.optimizer.rate))
         try:
             # not varied: the signs of one host are its own
-            network = learned(rows, wanted, gentle, weights=weights, base=before, backend=before.backend, vary=False)
+            network = learned(
+                rows, wanted, gentle, weights=by_row, base=forecaster.network, backend=forecaster.network.backend,
+                vary=False, progress=progress,
+            )  # fmt: skip
         except DivergenceError as error:
             refused = str(error)
             continue
         beta = calibrations(network.predict(unseen.inputs).astype(np.float64), unseen.targets, unseen.weights)
         refined = FailureForecaster(network, beta, forecaster.base, taught=events)
-        refused = _worse(forecaster, refined, judged) or _no_better(forecaster, refined, inputs[cut:], targets[cut:])
+        after = _errors(refined, *newest)
+        refused = _worse(anchor, refined, judged) or _no_better(before, after)
         if not refused:
-            return Refinement(refined)
-    return Refinement(forecaster, refused)
+            return Refinement(refined, "", float(before.mean()), float(after.mean()))
+    return Refinement(forecaster, refused, float(before.mean()), float(after.mean()))
+
+
+def _without_past_failures(inputs: Float32) -> Float32:
+    """Return inputs (N, 512) in which the host has no log of failures."""
+    blocks = inputs.reshape(len(inputs), COUNT, FEATURES).copy()
+    blocks[:, _HIDDEN] = 0
+    return blocks.reshape(inputs.shape)
 
 
 def _worse(before: FailureForecaster, after: FailureForecaster, judged: Moments) -> str:
@@ -87,7 +127,15 @@ def _worse(before: FailureForecaster, after: FailureForecaster, judged: Moments)
     return ""
 
 
-def _no_better(before: FailureForecaster, after: FailureForecaster, inputs: Float32, targets: Float32) -> str:
-    """Say that the host's newest moments are told no better, "" = they are: by the mean squared error (Brier, 1950)."""
-    old, new = (float(np.mean((one.probabilities(inputs) - targets) ** 2)) for one in (before, after))
-    return "" if new < old else f"it tells the newest moments of this host no better: {old:.4f} before, {new:.4f} after"
+def _errors(forecaster: FailureForecaster, inputs: Float32, targets: Float32, counted: Float32) -> Floats:
+    """Return the mean squared error (2,) of what is told of moments, for each horizon (Brier, 1950)."""
+    squares = (forecaster.probabilities(inputs) - targets) ** 2
+    return np.asarray(np.average(squares, axis=0, weights=counted))
+
+
+def _no_better(before: Floats, after: Floats) -> str:
+    """Say that the host's newest moments are told no better, "" = they are: both together, and neither worse."""
+    if (after <= before).all() and after.sum() < (1 - _GAIN) * before.sum():
+        return ""
+    told = (f"{old:.4f} to {new:.4f}" for old, new in zip(before, after, strict=True))
+    return "it tells the newest moments of this host no better: error within 1 h {}, within 24 h {}".format(*told)

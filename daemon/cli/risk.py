@@ -51,6 +51,8 @@ def rows(answer: RiskAnswer) -> Iterator[Row]:
     yield "evidence", Text(f"{answer.factors} of {answer.of_factors} factors are there")
     if answer.basis:
         yield "basis", Text(printable(answer.basis))
+    if answer.refinement is not None:
+        yield "refinement", Text(printable(f"{_local(answer.refinement.at)} {answer.refinement.text}"))
     for place, one in enumerate(answer.errors):
         yield "" if place else "errors", _error(one)
 
@@ -70,7 +72,10 @@ def _reasons(reasons: list[ReasonAnswer]) -> Iterator[Row]:
         yield "due to", Text("nothing stands out", "dim")
 
 
+def _local(at: str) -> str:
+    return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
 def _error(one: ErrorAnswer) -> Text:
-    at = datetime.fromisoformat(one.at).astimezone().strftime("%Y-%m-%d %H:%M")
     times = f", {one.times} times" if one.times > 1 else ""
-    return Text(printable(f"{at} {one.speaker} {one.family} ({one.severity}{times}): {one.text}"))
+    return Text(printable(f"{_local(one.at)} {one.speaker} {one.family} ({one.severity}{times}): {one.text}"))

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from daemon.failures.families import ErrorPattern
+    from daemon.risk.refining import Attempt
     from daemon.risk.state import RiskState
     from detectors.failure import Estimate
 
@@ -45,6 +46,13 @@ class ErrorAnswer(Answer):
     text: str
 
 
+class RefinementAnswer(Answer):
+    """When it was last tried to refine the failure network by this host's own failures, and what came of it."""
+
+    at: str
+    text: str
+
+
 class RiskAnswer(Answer):
     """`GET /api/v1/risk`. Without enough evidence both probabilities are null, and `missing` says what is lacking.
 
@@ -61,10 +69,13 @@ class RiskAnswer(Answer):
     events: int
     reasons: list[ReasonAnswer]
     errors: list[ErrorAnswer]
+    refinement: RefinementAnswer | None = None
 
 
-def risk_answer(state: "RiskState", of_factors: int, patterns: "Iterable[ErrorPattern]") -> RiskAnswer:
-    """Return the risk as the interface tells it, with the newest `patterns` of errors."""
+def risk_answer(
+    state: "RiskState", of_factors: int, patterns: "Iterable[ErrorPattern]", refinement: "Attempt | None" = None
+) -> RiskAnswer:
+    """Return the risk as the interface tells it, with the newest `patterns` of errors and the last `refinement`."""
     return RiskAnswer(
         at=None if state.time_ms is None else rfc3339(state.time_ms),
         within_1h=None if state.hour is None else _probability(state.hour),
@@ -84,6 +95,7 @@ def risk_answer(state: "RiskState", of_factors: int, patterns: "Iterable[ErrorPa
             for one in state.reasons
         ],
         errors=[_error(one) for one, _ in zip(patterns, range(MOST_ERRORS), strict=False)],
+        refinement=RefinementAnswer(at=rfc3339(refinement.time_ms), text=refinement.text) if refinement else None,
     )
 
 

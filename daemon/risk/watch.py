@@ -93,6 +93,10 @@ class RiskWatch:
         self._computed_ns: int | None = None
         self._problem = ""
 
+    def adopt(self, forecaster: FailureForecaster) -> None:
+        """Let `forecaster` tell the risk from the next time on."""
+        self._forecaster = forecaster
+
     def restored(self, history: History) -> Callable[[], None]:
         """Return what takes up the last day of samples as it is stored; that blocks. After a start, and an import."""
         fresh = FactorSamples(self._registry, self._interval)

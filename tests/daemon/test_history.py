@@ -516,3 +516,11 @@ def test_rollups_and_samples_come_by_signal(history):
     assert times[-1] == T0 + 41 * 30_000
     np.testing.assert_array_equal(values[-2:], [[-40, np.nan, np.nan], [7, 8, np.nan]])
     assert len(history.sampled((5,), after=0, most=3)[0]) == 3
+
+
+def test_what_follows_a_sample_comes_in_order_and_no_more_than_asked(history):
+    for seq in range(1, 8):
+        history.append(sample(seq, T0 + seq * 30_000, [seq]))
+    assert history.following(2, 3).seq.tolist() == [3, 4, 5]
+    assert history.following(6, 3).seq.tolist() == [7]
+    assert len(history.following(7, 3).seq) == 0

@@ -22,6 +22,7 @@ from detectors.failure_pretraining import pretrain
 from detectors.failure_refinement import REFINING, refine
 
 QUICK = replace(SETTINGS, epochs=3)
+FEW = (72, 72, 72)  # simulated hosts
 
 
 def rows(count=600, seed=1):
@@ -125,15 +126,14 @@ def remembered():
 
 
 @pytest.fixture
-def _few_replayed(monkeypatch, remembered):
-    monkeypatch.setattr(failure_refinement, "REPLAYED", 72)
+def _kept(monkeypatch, remembered):
     monkeypatch.setattr(failure_refinement, "simulated", remembered)
 
 
-@pytest.mark.usefixtures("_few_replayed")
+@pytest.mark.usefixtures("_kept")
 def test_a_host_that_fails_in_its_own_way_is_learned_and_nothing_is_forgotten():
     inputs, targets = host_that_fails_by_its_own_sign()
-    found = refine(shipped(), inputs, targets, events=9)
+    found = refine(shipped(), inputs, targets, events=9, replayed=FEW)
     assert found.refused == ""
     assert found.forecaster.taught == 9
     before, after = (one.probabilities(inputs, 9)[:, 0] for one in (shipped(), found.forecaster))
@@ -146,22 +146,69 @@ def test_a_host_that_fails_in_its_own_way_is_learned_and_nothing_is_forgotten():
     assert new["auc_pr"] > old["auc_pr"] - 0.1
 
 
-@pytest.mark.usefixtures("_few_replayed")
+@pytest.mark.usefixtures("_kept")
 def test_a_refinement_that_forgets_is_refused():
     inputs, targets = host_that_fails_by_its_own_sign()
     wild = replace(REFINING, optimizer=replace(REFINING.optimizer, rate=0.05), epochs=2)
-    found = refine(shipped(), inputs, targets, 9, wild)
+    found = refine(shipped(), inputs, targets, 9, wild, replayed=FEW)
     assert found.forecaster is shipped()
     assert found.refused
 
 
-@pytest.mark.usefixtures("_few_replayed")
+@pytest.mark.usefixtures("_kept")
 def test_a_refinement_that_does_not_help_the_host_is_refused():
     inputs, targets = host_that_fails_by_its_own_sign()
     targets[210:] = np.roll(targets[210:], 1, axis=0)  # what was true before is no more
-    found = refine(shipped(), inputs, targets, 9)
+    found = refine(shipped(), inputs, targets, 9, replace(REFINING, epochs=8), replayed=FEW)
     assert found.forecaster is shipped()
-    assert found.refused
+    assert found.refused.startswith("it tells the newest moments of this host no better: error within 1 h 0.")
+
+
+@pytest.mark.usefixtures("_kept")
+def test_a_refinement_that_helps_one_horizon_at_the_cost_of_the_other_is_refused():
+    inputs, targets = host_that_fails_by_its_own_sign()
+    targets[210:, 0] = 0  # no failure within the hour, from now on
+    assert refine(shipped(), inputs, targets, 9, replace(REFINING, epochs=8), replayed=FEW).refused
+
+
+@pytest.mark.usefixtures("_kept")
+def test_what_grows_with_time_alone_is_not_learned():
+    inputs, targets = host_that_fails_by_its_own_sign()
+    log = inputs.reshape(-1, COUNT, FEATURES)[:, [PLACE["failure_age"], PLACE["failures"]]]
+    seen = []
+
+    def spied(rows, *more, **named):
+        seen.append(rows[-210:].reshape(-1, COUNT, FEATURES))
+        return learned(rows, *more, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(failure_refinement, "learned", spied)
+        refine(shipped(), inputs, targets, 9, replace(REFINING, epochs=1), replayed=FEW)
+    assert log.any()
+    assert not seen[0][:, [PLACE["failure_age"], PLACE["failures"]]].any()
+    np.testing.assert_array_equal(seen[0][:, PLACE["memory"]], inputs[:210].reshape(210, COUNT, -1)[:, PLACE["memory"]])
+
+
+@pytest.mark.usefixtures("_kept")
+def test_what_the_shipped_one_knew_is_kept_over_refinements():
+    inputs, targets = host_that_fails_by_its_own_sign()
+    network = learned(*rows(100), QUICK)  # it knows nothing of simulated hosts
+    strange = FailureForecaster(network, shipped().calibrations, shipped().base, taught=5)
+    quick = replace(REFINING, epochs=1)
+    assert refine(strange, inputs, targets, 9, quick, replayed=FEW).refused == ""
+    found = refine(strange, inputs, targets, 9, quick, replayed=FEW, anchor=shipped())
+    assert found.refused.startswith("it forgets what is known of failures within 1 h: AUC-PR ")
+    assert found.forecaster is strange
+
+
+@pytest.mark.usefixtures("_kept")
+def test_a_moment_counts_for_the_time_that_it_stands_for():
+    inputs, targets = host_that_fails_by_its_own_sign()
+    weights = np.random.default_rng(1).random(300).astype(np.float32)
+    found = refine(shipped(), inputs, targets, 9, replace(REFINING, epochs=1), replayed=FEW, weights=weights)
+    squares = (shipped().probabilities(inputs[210:]) - targets[210:]) ** 2
+    assert found.before == pytest.approx(np.average(squares, axis=0, weights=weights[210:]).mean())
+    assert np.isfinite(found.after)
 
 
 def test_few_events_and_no_network_are_no_reason_to_refine():

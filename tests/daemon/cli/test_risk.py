@@ -72,6 +72,14 @@ def test_nothing_stands_out(shown):
     assert "due to      nothing stands out\n" in shown({**ANSWER, "reasons": []})
 
 
+def test_when_it_was_last_tried_to_learn_from_this_host_and_why_that_was_refused(shown):
+    tried = {"at": "2026-03-08T06:00:00.000Z", "text": "refused: it tells the newest moments no better"}
+    lines = shown({**ANSWER, "refinement": tried}).splitlines()
+    assert lines[6].startswith("refinement  2026-03-0")
+    assert lines[6].endswith(" refused: it tells the newest moments no better")
+    assert "refinement" not in shown(ANSWER)
+
+
 def test_json_is_the_answer_of_the_daemon(shown):
     assert json.loads(shown(ANSWER, as_json=True)) == ANSWER
 

@@ -56,6 +56,7 @@ def test_all_that_is_known_is_told():
                 "text": "sda: I/O error",
             }
         ],
+        "refinement": None,
     }
 
 

@@ -1,0 +1,79 @@
+"""The job of the child that refines the failure network by the failures of this host.
+
+Enters: what the daemon says (paths, signals, when the host failed), history.db read-only. Leaves: the refined
+forecaster in `models/incoming/failure`, or the reason why it is refused. It moves nothing among the models that serve.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from daemon.errors import WorkerError
+from daemon.history import History
+from daemon.risk.moments import own_moments
+from daemon.risk.refined_models import INCOMING
+from daemon.signals import Kind, SignalRegistry, SignalSpec
+from detectors.failure import FailureForecaster, load_forecaster, save, shipped
+from detectors.failure_refinement import REFINING, refine
+from detectors.findings import Unit
+from detectors.learner import Progress
+
+_READ, _REPLAYED = 0.2, 0.8  # shares of the time after which each is done
+
+
+def refine_network(spec: Mapping[str, Any], progress: Progress) -> dict[str, object]:
+    """Refine the forecaster in the folder `served`, "" = the shipped one; `until_ms`: whose failures it knows.
+
+    Returns `refused` ("" = it is refined), of how many `events` it knows, and its error at the newest moments.
+    """
+    began = _forecaster(str(spec["served"]))
+    history = History(Path(spec["history"]), read_only=True)
+    own = own_moments(
+        history,
+        _registry(spec["signals"]),
+        float(spec["interval_seconds"]),
+        [int(one) for one in spec["failed_ms"]],
+        int(spec["now_ms"]),
+        most=int(spec["moments"]),
+        score_threshold=float(spec["score_threshold"]),
+        progress=lambda share, text: progress(_READ * share, text),
+    )
+    events = began.taught + int((own.failed_ms > int(spec["until_ms"])).sum())
+    progress(_READ, "replaying simulated hosts")
+    few, calibrated, judged = spec["replayed"]
+    found = refine(
+        began,
+        own.inputs,
+        own.targets,
+        events,
+        replace(REFINING, epochs=int(spec["epochs"])),
+        weights=own.weights,
+        anchor=shipped(),
+        replayed=(few, calibrated, judged),
+        progress=lambda epoch: progress(
+            _REPLAYED + (1 - _REPLAYED) * epoch.number / epoch.epochs, "learning from both"
+        ),
+    )
+    error = {name: value for name in ("before", "after") if isfinite(value := getattr(found, name))}
+    if not found.refused:
+        save(Path(spec["incoming"]) / INCOMING, found.forecaster, error)
+    return {"refused": found.refused, "events": events, "moments": len(own.inputs), **error}
+
+
+def _forecaster(folder: str) -> FailureForecaster:
+    """Return the forecaster to begin with; one that has been damaged since it was read is none to learn from."""
+    found = load_forecaster(Path(folder)) if folder else shipped()
+    if found.problem:
+        raise WorkerError(found.problem)
+    return found
+
+
+def _registry(signals: list[list[Any]]) -> SignalRegistry:
+    """Return a registry of the signals that the daemon named; it gets no others."""
+    known = [
+        (int(number), SignalSpec(str(name), Unit(unit), Kind(kind), str(family), str(resource)), 0)
+        for number, name, unit, kind, family, resource in signals
+    ]
+    return SignalRegistry(known, lambda _new, _time_ms: {}, lambda _gone: None)
