@@ -5,10 +5,12 @@ it, and what has been said of a failure in older kernels. What is quoted has bee
 the kernel's short names of processes are our own words.
 """
 
+import json
 import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 
 from alerting.redact import plain
 from daemon.collectors.base import HostPaths, printable
@@ -58,7 +60,10 @@ _NO_WATCHES = re.compile(r"inotify|watch", re.IGNORECASE)  # the kernel says the
 
 
 class KernelLog:
-    """Reads entries one by one; remembers for a moment whose memory a killed process had."""
+    """Reads entries one by one; remembers for a moment whose memory a killed process had.
+
+    The kernel says that in a line of its own; `state` is what `restore` takes, so that a crash between both loses no name.
+    """
 
     def __init__(self, *, paths: HostPaths, redact: Callable[[str], str]) -> None:
         self._paths = paths
@@ -71,6 +76,16 @@ class KernelLog:
             (_HUNG, self._hangs),
             (_MACHINE, self._machine),
         )
+
+    @property
+    def state(self) -> str:
+        """The units of processes that are about to be killed, by process."""
+        return json.dumps(self._victims)
+
+    def restore(self, state: str) -> None:
+        """Take up the state of an earlier process; what is not understood is left."""
+        with suppress(ValueError, TypeError, AttributeError):
+            self._victims = OrderedDict((str(pid), str(unit)) for pid, unit in json.loads(state).items())
 
     def report(self, entry: JournalEntry) -> FailureReport | None:
         """Return what the entry tells of a failure."""

@@ -32,8 +32,8 @@ from detectors.findings import FailureKind, Finding
 
 _log = structlog.get_logger()
 
-_JOURNAL, _KILLS, _MOUNTS, _UNITS, _SMART, _BOOT, _SINCE = (
-    f"failures.{name}" for name in ("journal", "kills", "mounts", "units", "smart", "boot", "since")
+_JOURNAL, _KERNEL, _KILLS, _MOUNTS, _UNITS, _SMART, _BOOT, _SINCE = (
+    f"failures.{name}" for name in ("journal", "kernel", "kills", "mounts", "units", "smart", "boot", "since")
 )
 _LOOK_SECONDS = 2.0
 _SMART_EVERY_MS = 600_000  # smartd itself looks every half hour
@@ -106,6 +106,7 @@ class FailureWatch:
         self._last_ms = min(last_ms, now.time_ms) or now.time_ms
         self.journal.position = self._meta(_JOURNAL) or self.journal.position
         for key, source in (
+            (_KERNEL, self._kernel),
             (_KILLS, self._kills),
             (_MOUNTS, self._mounts),
             (_UNITS, self.units),
@@ -174,13 +175,14 @@ class FailureWatch:
             report = self._kernel.report(entry)
             if report is not None:
                 self.log.report(report)
+        self.log.keep(_JOURNAL, self.journal.position)
+        self.log.keep(_KERNEL, self._kernel.state)
+        self.log.keep(_UNITS, self.units.state)
+        await self.log.settle()
         if unread := self.starts.unread:
             with suppress(PresagedError):  # they are read with the next entries then
                 read = partial(self.starts.read, unread)
                 self.starts.learn(await self._offload.run(read, deadline_seconds=_LOOK_SECONDS, what="limits of units"))
-        self.log.keep(_JOURNAL, self.journal.position)
-        self.log.keep(_UNITS, self.units.state)
-        await self.log.settle()
 
     async def _watch_units(self) -> None:
         while True:

@@ -45,6 +45,17 @@ def log(host):
     return KernelLog(paths=host, redact=redactor("redacted"))
 
 
+def test_a_crash_between_both_lines_of_a_kill_loses_no_name(host, log):
+    log.report(entry(VICTIM.format(7)))
+    again = KernelLog(paths=host, redact=redactor("redacted"))
+    again.restore(log.state)
+    assert again.report(entry("Killed process 7 (x) total-vm:1kB, anon-rss:2048kB")).resource == "web.service"
+    assert again.state == "{}"
+    for state in ("", "[]", "no", "null"):
+        again.restore(state)
+    assert again.state == "{}"
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "resource"),
     [
