@@ -62,7 +62,7 @@ _NO_WATCHES = re.compile(r"inotify|watch", re.IGNORECASE)  # the kernel says the
 class KernelLog:
     """Reads entries one by one; remembers for a moment whose memory a killed process had.
 
-    The kernel says that in a line of its own; `state` is what `restore` takes, so that a crash between both loses no name.
+    The kernel says that in a line of its own; `state` is what `restore` takes: a crash between both loses no name.
     """
 
     def __init__(self, *, paths: HostPaths, redact: Callable[[str], str]) -> None:
