@@ -3,12 +3,14 @@
 Enters: factors (T, 32) of a host, the newest last, the seconds between two, and how many failures the host itself has
 recorded. Leaves: a `Risk`: two probabilities with 80 % intervals, or none and the reason. The shipped network knows
 simulated hosts alone (see `detectors.failure_pretraining`), and so does its calibration: what it says is drawn towards
-the base rate the fewer factors there are, and never comes to certainty. The day's risk is never below the hour's.
+the base rate the fewer factors and samples there are, and never comes to certainty. The day's risk is never below the
+hour's.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ CHECKABLE = 5  # events of a host: with fewer nothing can be told from them
 CEILING = 0.97
 _CEILING_UNSEEN = 0.93  # on a host that has never been seen to fail
 _PRIOR = 2.0  # factors' worth of belief in the base rate
+_YOUNG = 60.0  # samples at which half is believed: what is usual is not known before
 _EVENT_WORTH = 2.0  # factors
 _DOUBT = 1.2  # standard deviation of a logit that rests on one factor... of four; see `_interval`
 _FARTHEST_INPUT = 4.0  # features beyond are no features
@@ -105,15 +108,18 @@ class FailureForecaster:
         if self.network:
             self.network.use(backend)
 
-    def probabilities(self, inputs: Float32, events: int = 0) -> Floats:
-        """Return P(1 h), P(24 h) (N, 2) of inputs (N, 512), as `risk` gives them; NaN without a network."""
+    def probabilities(self, inputs: Float32, events: int = 0, samples: float = inf) -> Floats:
+        """Return P(1 h), P(24 h) (N, 2) of inputs (N, 512), as `risk` gives them; NaN without a network.
+
+        Drawn towards the base rate the fewer factors there are, and the fewer `samples` they were made of.
+        """
         if self.network is None:
             return np.full((len(inputs), 2), np.nan)
         present = inputs.reshape(len(inputs), COUNT, FEATURES)[:, :, PRESENT].sum(axis=1)
         raw = self.network.predict(inputs).astype(np.float64)
         told = np.stack([one(raw[:, place]) for place, one in enumerate(self.calibrations)], axis=1)
         worth = (present + _EVENT_WORTH * events)[:, None]
-        told = self.base + (told - self.base) * worth / (worth + _PRIOR)
+        told = self.base + (told - self.base) * worth / (worth + _PRIOR) / (1 + _YOUNG / samples)
         told = np.minimum(told, ceiling(np.array(events)))
         told[:, 1] = np.maximum(told[:, 0], told[:, 1])
         return np.asarray(told)
@@ -130,7 +136,7 @@ class FailureForecaster:
         if missing:
             return Risk(None, None, basis, len(present), events, missing)
         rows = _each_left_out(inputs, present)  # all of them, then each without one
-        told = self.probabilities(rows, events)
+        told = self.probabilities(rows, events, len(known))
         if not np.isfinite(told).all():
             return Risk(None, None, basis, len(present), events, "the network gave no number")
         logits = logit(told)
