@@ -17,7 +17,7 @@ run: .venv/ready config.local.toml  ## watch this host in the foreground; state 
 
 test: .venv/ready  ## every test that this machine can run
 	@echo "Running the tests (PRESAGED_TEST_SCALE=$${PRESAGED_TEST_SCALE:-1}) ..."
-	@$(BIN)/pytest -q --numprocesses 3 --dist loadgroup $(TESTS)
+	@$(BIN)/pytest -q --numprocesses 2 --dist loadgroup $(TESTS)
 
 check: .venv/ready  ## formatting, lint, types, import contracts, generated files, the unit file
 	@echo "Checking formatting and lint ..." && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .

@@ -329,16 +329,17 @@ async def test_scores_of_the_window_are_no_lineage_of_the_child(hosts, quiet_col
     assert len(host.history.scores(60, 10)) == 0
 
 
+@pytest.mark.timeout(300)  # a child of the lowest priority compiles
 async def test_the_back_end_is_compiled_in_the_child_and_adopted(hosts, quiet_collector, until):
     config = SMALL.model_copy(update={"compute": Compute(backend="auto")})
     host = await hosts(quiet_collector(6), config=config)
     await host.take(70)
     async with learning(host):
         host.learning.after_tick()
-        await until(lambda: host.watch.lasting, 100)  # the child compiles before it trains
+        await until(lambda: host.watch.lasting, 200)  # the child compiles before it trains
         before = raws(host, 1)
         host.learning.after_tick()
-        await until(lambda: host.learning.backend.startswith("jit"), 40)
+        await until(lambda: host.learning.backend.startswith("jit"), 80)
     assert kernels.is_cached(host.directory / "cache")
     snapshot = await host.take()
     assert np.isfinite(snapshot.anomaly.network)

@@ -52,7 +52,7 @@ def test_doubtful_hours_teach_no_rhythm():
     assert hours.tolist() == [7, -1, -1, -1, 7]
 
 
-def run(job, spec, timeout=50):
+def run(job, spec, timeout=110):
     return subprocess.run(
         [sys.executable, "-P", "-m", "daemon.worker", *([job] if job else [])],
         input=spec if isinstance(spec, str) else json.dumps(spec),

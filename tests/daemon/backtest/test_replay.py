@@ -74,6 +74,7 @@ def known(occurrences):
     ]
 
 
+@pytest.mark.timeout(300)  # a child of the lowest priority trains
 async def test_it_finds_what_the_daemon_found(hosts, clock, server, tmp_path):
     """Window lessons, the first training in a real child, gaps by a suspend and a clock that jumps."""
     (tmp_path / "proc").mkdir()
