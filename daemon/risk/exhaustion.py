@@ -152,9 +152,16 @@ def agreed(state: RiskState, found: Sequence[Exhaustion]) -> RiskState:
             if new is not old
         }
     )
-    said_already = {(one.factor, one.about) for one in first}
-    rest = (one for one in state.reasons if (one.factor, one.about) not in said_already)
+    said_already = {thing for one in first for thing in _things(one)}
+    rest = (one for one in state.reasons if not said_already.intersection(_things(one)))
     return replace(state, hour=hour, day=day, reasons=(*first, *rest))
+
+
+def _things(reason: Reason) -> set[tuple[str, str]]:
+    """Return what a reason is about: capacity and the network have two names for one file system."""
+    if reason.factor == "inodes":
+        return {("expected_full", f"{reason.about} inodes")}
+    return {("expected_full" if reason.factor == "space" else reason.factor, reason.about)}
 
 
 def _at_least(one: Estimate, least: float) -> Estimate:

@@ -107,6 +107,18 @@ def test_the_risk_is_not_below_and_says_why_once(clock):
     assert isnan(state.reasons[0].share)
 
 
+def test_of_a_file_system_capacity_has_the_word():
+    network = (
+        Reason("space", "/var", 0.5, "5 %"),
+        Reason("inodes", "/var", 0.3, "9 %"),
+        Reason("space", "/", 0.2, "8 %"),
+    )
+    state = agreed(replace(CALM, reasons=network), list(of_file_systems(capacity(var=0.9))))
+    assert [(one.factor, one.about) for one in state.reasons] == [
+        ("expected_full", "/var"), ("inodes", "/var"), ("space", "/")
+    ]  # fmt: skip
+
+
 def test_without_evidence_there_is_no_risk_and_a_higher_one_stands(clock):
     found = followed(clock, np.arange(0.1, 0.8, 0.01))
     nothing = RiskState("not enough evidence")
