@@ -113,7 +113,7 @@ def test_of_a_file_system_capacity_has_the_word():
         Reason("inodes", "/var", 0.3, "9 %"),
         Reason("space", "/", 0.2, "8 %"),
     )
-    state = agreed(replace(CALM, reasons=network), list(of_file_systems(capacity(var=0.9))))
+    state = agreed(replace(CALM, reasons=tuple(network)), list(of_file_systems(capacity(var=0.9))))
     assert [(one.factor, one.about) for one in state.reasons] == [
         ("expected_full", "/var"), ("inodes", "/var"), ("space", "/")
     ]  # fmt: skip
