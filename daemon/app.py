@@ -272,6 +272,7 @@ class App:
             offload=self._offload,
             metrics=self._metrics,
             clock=self._clock,
+            since=lambda: self._failures.since_ms,
             adopt=self._risk.adopt,
             own_work=self._watch.own_work,
             memory_bytes=config.learning.memory_bytes,

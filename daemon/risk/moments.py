@@ -65,19 +65,20 @@ def own_moments(
     registry: SignalRegistry,
     interval_seconds: float,
     failed_ms: Sequence[int],
+    since_ms: int,
     now_ms: int,
     *,
     most: int,
     score_threshold: float,
     progress: Progress,
 ) -> OwnMoments:
-    """Return about twice `most` moments at most. `failed_ms`: every failure that is known, until `now_ms`.
+    """Return about twice `most` moments at most. `failed_ms`: every failure that is known, of `since_ms` until `now_ms`.
 
     `score_threshold`: where the threshold stands on the shown anomaly score.
     """
     failed = np.sort(np.array(failed_ms, np.int64))
     first, times = _stored(history, interval_seconds)
-    drawn = _drawn(times, failed, now_ms, interval_seconds, most)
+    drawn = _drawn(times[times[:, 1] >= since_ms], failed, now_ms, interval_seconds, most)
     samples = FactorSamples(registry, interval_seconds)
     inputs = np.zeros((len(drawn.seq), INPUTS), np.float32)
     at = dict(zip(drawn.seq.tolist(), range(len(drawn.seq)), strict=True))

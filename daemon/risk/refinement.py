@@ -35,6 +35,7 @@ def refine_network(spec: Mapping[str, Any], progress: Progress) -> dict[str, obj
         _registry(spec["signals"]),
         float(spec["interval_seconds"]),
         [int(one) for one in spec["failed_ms"]],
+        int(spec["since_ms"]),
         int(spec["now_ms"]),
         most=int(spec["moments"]),
         score_threshold=float(spec["score_threshold"]),

@@ -54,7 +54,7 @@ class Attempt:
 class Refining:
     """Keeps the risk watch supplied with a refined forecaster. `adopt` puts one on duty; `own_work` marks samples.
 
-    `memory_bytes`: what the child may take; `score_threshold`: where the threshold stands on the shown anomaly score.
+    `since`: from when on failures are recorded (UTC, ms): what lies before may have failed unseen. `memory_bytes`: what the child may take; `score_threshold`: where the threshold stands on the shown anomaly score.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Refining:
         offload: Offload,
         metrics: Metrics,
         clock: Clock,
+        since: Callable[[], int],
         adopt: Callable[[FailureForecaster], None],
         own_work: Callable[[], AbstractContextManager[None]],
         memory_bytes: int,
@@ -84,6 +85,7 @@ class Refining:
         self._offload = offload
         self._metrics = metrics
         self._clock = clock
+        self._since = since
         self._adopt = adopt
         self._own_work = own_work
         self._memory_bytes = memory_bytes
@@ -138,6 +140,7 @@ class Refining:
             "incoming": str(self._models.incoming),
             "served": str(self._models.folder(self._until_ms)) if self._until_ms else "",
             "until_ms": self._until_ms,
+            "since_ms": self._since(),
             "now_ms": now_ms,
             "failed_ms": list(failed_ms),
             "signals": [

@@ -18,7 +18,7 @@ SLOW = 600.0
 def gathered(tmp_path):
     """Moments of a host that is written as said, and what was written."""
 
-    def build(*, most=40, specs=SPECS, change=lambda history: None, **more):
+    def build(*, most=40, specs=SPECS, change=lambda history: None, since_ms=0, **more):
         host = recorded(tmp_path / "state", interval=SLOW, **{"days": 8.0, **more})
         writable = History(host.history)
         change(writable)
@@ -28,6 +28,7 @@ def gathered(tmp_path):
             registry_of(specs),
             SLOW,
             host.failed_ms,
+            since_ms,
             host.now_ms,
             most=most,
             score_threshold=0.8,
@@ -72,6 +73,12 @@ def test_what_a_moment_shows_is_what_the_daemon_saw(gathered, clock):
     np.testing.assert_array_equal(own.inputs[-1], seen)
     assert factor(own, "failure_age")[-1].any()
     assert not factor(own, "failure_age")[0].any()  # it had not failed yet: nothing is known beforehand
+
+
+def test_before_failures_were_recorded_nothing_is_known_of_them(gathered):
+    own, _ = gathered(failed_days=[6.5], most=60, since_ms=BEGIN_MS + 4 * DAY)
+    told = np.average(own.targets[:, 1], weights=own.weights)  # of three days one
+    assert told == pytest.approx(1 / 3, rel=0.05)
 
 
 def test_a_day_that_is_not_over_teaches_nothing(gathered):
