@@ -65,14 +65,14 @@ def own_moments(
     registry: SignalRegistry,
     interval_seconds: float,
     failed_ms: Sequence[int],
-    since_ms: int,
     now_ms: int,
     *,
+    since_ms: int,
     most: int,
     score_threshold: float,
     progress: Progress,
 ) -> OwnMoments:
-    """Return about twice `most` moments at most. `failed_ms`: every failure that is known, of `since_ms` until `now_ms`.
+    """Return about twice `most` moments at most. `failed_ms`: every failure from `since_ms` to `now_ms`.
 
     `score_threshold`: where the threshold stands on the shown anomaly score.
     """

@@ -54,7 +54,8 @@ class Attempt:
 class Refining:
     """Keeps the risk watch supplied with a refined forecaster. `adopt` puts one on duty; `own_work` marks samples.
 
-    `since`: from when on failures are recorded (UTC, ms): what lies before may have failed unseen. `memory_bytes`: what the child may take; `score_threshold`: where the threshold stands on the shown anomaly score.
+    `since`: from when on failures are recorded (UTC, ms): what lies before may have failed unseen. `memory_bytes`: what
+    the child may take; `score_threshold`: where the threshold stands on the shown anomaly score.
     """
 
     def __init__(

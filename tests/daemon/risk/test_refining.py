@@ -330,7 +330,7 @@ def test_the_weeks_after_are_told_better(tmp_path, lead_hours):
 
     def moments(failed_ms, now_ms):
         return own_moments(
-            history, registry_of(SPECS), INTERVAL, failed_ms, 0, now_ms, most=1000, score_threshold=0.8,
+            history, registry_of(SPECS), INTERVAL, failed_ms, now_ms, since_ms=0, most=1000, score_threshold=0.8,
             progress=lambda _share, _text: None,
         )  # fmt: skip
 
