@@ -106,8 +106,15 @@ class Host:
             self._asked = subprocess.Popen(
                 [*enter, sys.executable, "-c", _ASKS, every], stdout=subprocess.PIPE, text=True
             )
-            self._undo.callback(self._asked.kill)
-            threading.Thread(target=self._listen, daemon=True).start()
+            self._listener = threading.Thread(target=self._listen, daemon=True)
+            self._listener.start()
+            self._undo.callback(self._ask_no_more)
+
+    def _ask_no_more(self):
+        self._asked.kill()
+        self._asked.wait()
+        self._listener.join()
+        self._asked.stdout.close()
 
     def _listen(self):
         for line in self._asked.stdout:
