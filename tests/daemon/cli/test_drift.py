@@ -46,7 +46,7 @@ def test_the_score_the_networks_and_the_farthest(shown):
         "networks    anomaly: 25 % of what it is made of, not what it answers",
         "            failure: 50 % of what it is made of",
         "            capacity: too little data",
-        "farthest    cpu.busy[31m  distance 0.41, p 1e-09, 122 samples' worth",
+        "farthest    cpu.busy [31m  distance 0.41, p 1e-09, 122 samples' worth",
         "            memory.used  distance 0.30, p 0, 40 samples' worth",
     ]
     assert lines[7].startswith("compared    the last day with 2026-03-01 ")

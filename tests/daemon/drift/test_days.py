@@ -30,12 +30,11 @@ def test_incidents_are_no_reference_and_neither_is_what_is_hardly_known(days, al
     days.shift[:] = 0
     days.live(2, missing=(3,))
     kept = read(days.history, [*days.registry.ids.tolist(), 999], span(days))
-    assert kept.reference.values.max() < 25
+    assert np.nanmax(kept.reference.values) < 25
     assert 999 not in kept.ids
     assert kept.reference.counts[3] < 1.5 * A_DAY
-    days.close()
-    days.open()
-    assert 13 not in read(days.history, days.registry.ids.tolist(), span(days, first_ms=days.first_ms + 2 * DAY_MS)).ids
+    later = span(days, days=1, first_ms=days.first_ms + 2 * DAY_MS)
+    assert 13 not in read(days.history, days.registry.ids.tolist(), later).ids
 
 
 def test_more_samples_than_slots_are_passed_over():
