@@ -49,6 +49,10 @@ from daemon.collectors.errors import ErrorCounts
 from daemon.collectors.network import link_speeds
 from daemon.config import Config, Loaded, load, split_address
 from daemon.culprits import Culprits
+from daemon.drift.answers import DriftAnswer, drift_answer
+from daemon.drift.check import DriftCheck
+from daemon.drift.routes import drift_route
+from daemon.drift.watch import CHECK_SECONDS, DEADLINE_SECONDS, DriftWatch, Learned
 from daemon.durable import bind_to_machine
 from daemon.errors import ConfigError, PresagedError, StateError
 from daemon.evidence import Evidence
@@ -85,7 +89,7 @@ from daemon.wake import PressureTriggers
 from daemon.watch import AnomalyWatch
 from detectors import failure
 from detectors.capacity import load_forecaster
-from detectors.factors import COUNT
+from detectors.factors import COUNT, feeds
 from detectors.registry import Registry
 
 _log = structlog.get_logger()
@@ -278,6 +282,20 @@ class App:
             memory_bytes=config.learning.memory_bytes,
             score_threshold=config.anomaly.score_threshold,
         )
+        self._drift = DriftWatch(
+            config.drift,
+            DriftCheck(
+                self._history,
+                self._loaded.state_directory / "drift",
+                self._interval,
+                lambda: self._learning.computes,
+            ),
+            registry=self._registry,
+            state=self._state,
+            offload=self._offload,
+            clock=self._clock,
+            learned=self._learned,
+        )
         evidence = Evidence(
             culprits=self._culprits,
             changes=self._changes,
@@ -302,6 +320,7 @@ class App:
             beat=self._alerts.beat,
             capacity=self._capacity,
             risk=self._risk,
+            drift=self._drift,
         )
         self._failures = self._watch_failures(config)
         self._scheduler = Scheduler(
@@ -319,6 +338,7 @@ class App:
             scraped=self._alerts.note_scrape,
             more=(
                 risk_route(self._tell_risk),
+                drift_route(self._tell_drift),
                 *FailureRoutes(
                     recent=self._list_failures,
                     sources=lambda: self._failures.sources,
@@ -366,6 +386,7 @@ class App:
 
     def _restore_evidence(self) -> None:
         self._changes.restore(self._paths.proc)
+        self._drift.restore()
         self._precedents.learn(reversed(self._state.recent_occurrences(_PRECEDENTS)))
         for key, restore in (
             (_USUAL, self._culprits.restore),
@@ -409,6 +430,7 @@ class App:
                 partial(self._or_anew, self._learning.reset_threshold),
             ),
             Job("forecast", HOUR_SECONDS, 300.0, partial(self._or_anew, self._forecasts.make_due)),
+            Job("drift", CHECK_SECONDS, DEADLINE_SECONDS, partial(self._or_anew, self._drift.check)),
             Job("train", config.learning.interval_days * 86_400.0, 4000.0, self._learning.train_again),
             # it may have to wait until the training, due at the same time, gives the child back
             Job("refine", config.learning.interval_days * 86_400.0, 6000.0, self._refining.refine_again),
@@ -583,6 +605,22 @@ class App:
     def _tell_risk(self) -> RiskAnswer:
         state = self._snapshot.risk if self._snapshot else RiskState()
         return risk_answer(state, COUNT, self._patterns.newest(), self._refining.last)
+
+    def _tell_drift(self) -> DriftAnswer:
+        config = self._drift.config
+        return drift_answer(self._drift.state, config.warning, config.critical)
+
+    def _learned(self) -> Learned:
+        """Return what the models on duty rest on, and of which signals the networks' inputs are made."""
+        model = self._watch.model
+        names = {name for one in self._capacity.known[0] for name in one.signals}
+        known = list(zip(self._registry.ids.tolist(), self._registry.specs, strict=True))
+        signals = {
+            "anomaly": frozenset(model.signal_ids if model else ()),
+            "capacity": frozenset(number for number, spec in known if spec.name in names),
+            "failure": frozenset(number for number, spec in known if feeds(spec)),
+        }
+        return Learned(self._watch.trained_ms, self._watch.number, signals)
 
     async def _list_changes(self, limit: int) -> ChangesAnswer:
         return ChangesAnswer(changes=[change_answer(change) for change in await self._changes.recent(limit)])

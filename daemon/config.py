@@ -14,9 +14,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from daemon.config_alerting import Alerting, Privacy
 from daemon.config_collectors import Application, check_applications
@@ -150,6 +150,19 @@ class Capacity(Section):
         return speeds
 
 
+class Drift(Section):
+    """From which share of drifted signals on `presage drift` warns. It is shown, and never sent by default."""
+
+    warning: float = Field(0.1, gt=0, le=1, description="Share of the signals from which on it is a warning.")
+    critical: float = Field(0.2, gt=0, le=1, description="Share of the signals from which on it is critical.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.critical < self.warning:
+            raise ValueError("critical must not be below warning")
+        return self
+
+
 class Learning(Section):
     """When the host's own model is trained again."""
 
@@ -227,6 +240,7 @@ class Config(Section):
     storage: Storage = Storage()
     anomaly: Anomaly = Anomaly()
     capacity: Capacity = Capacity()
+    drift: Drift = Drift()
     learning: Learning = Learning()
     alerting: Alerting = Alerting()
     http: Http = Http()

@@ -80,6 +80,7 @@ class Learning:
         self._ticked = asyncio.Event()
         self._train_after = 0.0
         self.backend = "numpy"
+        self.computes: kernels.Backend = kernels.NUMPY
 
     def restore(self) -> None:
         """Fill the window from history and put the champion back on duty; blocks, before the first tick."""
@@ -113,7 +114,7 @@ class Learning:
 
     def _take(self, backend: kernels.Backend) -> None:
         self._watch.use_backend(backend)
-        self.backend = backend.name
+        self.backend, self.computes = backend.name, backend
         _log.info("backend_serves", backend=backend.name)
 
     def _relearn(self, rows: int, seen: int) -> None:

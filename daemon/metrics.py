@@ -16,6 +16,7 @@ from alerting.occurrence import State
 from alerting.outbox import SinkCounts
 from alerting.policy import Severity
 from daemon.capacity.series import capacity_families
+from daemon.drift.series import drift_families
 from daemon.risk.series import risk_families
 from daemon.snapshot import Snapshot
 from detectors.findings import FailureKind, Unit
@@ -150,6 +151,7 @@ class _SnapshotCollector(Collector):
         yield from _anomaly(snapshot)
         yield from capacity_families(snapshot.capacity, snapshot.time_ms, self._most_resources)
         yield from risk_families(snapshot.risk)
+        yield from drift_families(snapshot.drift)
         yield from _collectors(snapshot)
         yield _alerts(snapshot)
         yield _gauge("presaged_alerts_muted", "Alerts that fire and are not told now.", len(snapshot.muted))

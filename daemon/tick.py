@@ -19,6 +19,8 @@ from daemon.capacity.state import CapacityState
 from daemon.capacity.watch import CapacityWatch
 from daemon.clock import Clock, Instant
 from daemon.continuity import Continuity, Passage
+from daemon.drift.state import DriftState
+from daemon.drift.watch import DriftWatch
 from daemon.errors import DeadlineExceeded, Overloaded, PresagedError
 from daemon.evidence import Evidence
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, StoredSample
@@ -61,6 +63,7 @@ class Tick:
         beat: Callable[[int], None] = lambda _monotonic_ns: None,
         capacity: CapacityWatch | None = None,
         risk: RiskWatch | None = None,
+        drift: DriftWatch | None = None,
     ) -> None:
         self._interval = interval_seconds
         self._clock = clock
@@ -78,6 +81,7 @@ class Tick:
         self._beat = beat
         self._capacity = capacity
         self._risk = risk
+        self._drift = drift
         self._drill_words = ""
         self._continuity = Continuity(interval_seconds)
         self._wake = asyncio.Event()
@@ -170,6 +174,8 @@ class Tick:
                 anomaly=verdict.state.shown,
             )
             round_ = replace(round_, findings=(*round_.findings, *risky))
+        if self._drift is not None:
+            round_ = replace(round_, findings=(*round_.findings, *self._drift.findings()))
         findings = (*await self._evidence.gather(round_, verdict.findings, now), *self._drill())
         transitions = await self._pipeline.observe(
             findings, now, learned=self._watch.learned, changing=self._evidence.in_grace(now)
@@ -193,6 +199,7 @@ class Tick:
             capacity=capacity,
             noticed=round_.noticed,
             risk=risk,
+            drift=DriftState() if self._drift is None else self._drift.state,
         )
         self._publish(snapshot)
         return snapshot

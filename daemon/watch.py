@@ -133,6 +133,11 @@ class AnomalyWatch:
         return self._lasting
 
     @property
+    def trained_ms(self) -> int | None:
+        """When the model on duty was made (UTC), None = it is none that lasts."""
+        return self._trained_ms
+
+    @property
     def model(self) -> AnomalyModel | None:
         """The model on duty."""
         return self._live.model if self._live else None

@@ -18,6 +18,7 @@ from daemon.cli import (
     changes,
     configuration,
     doctor,
+    drift,
     explain,
     failures,
     forecast,
@@ -113,6 +114,13 @@ app.command(
         ("presage risk --json | jq .within_1h.probability", "for programs"),
     ),
 )(risk.show_risk)
+app.command(
+    "drift",
+    epilog=_examples(
+        ("presage drift", "which signals no longer follow what was learned"),
+        ("presage drift --json | jq .score", "for programs"),
+    ),
+)(drift.show_drift)
 
 app.command(
     "changes",

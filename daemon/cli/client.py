@@ -30,6 +30,7 @@ from daemon.alert_answers import (
 )
 from daemon.api import AlertAnswer, ChangeAnswer, ChangesAnswer, StatusAnswer
 from daemon.config import Loaded, split_address
+from daemon.drift.answers import DriftAnswer
 from daemon.errors import DaemonError, NotRunning
 from daemon.failures.answers import FailureAnswer, FailuresAnswer
 from daemon.forecast_answers import ForecastsAnswer, ProblemAnswer
@@ -71,6 +72,11 @@ def mark_change(loaded: Loaded, text: str) -> ChangeAnswer:
 def fetch_risk(loaded: Loaded) -> tuple[RiskAnswer, bytes]:
     """Return how likely the host fails and why, and the same as the JSON. Raises DaemonError."""
     return _ask(loaded, "/api/v1/risk", RiskAnswer)
+
+
+def fetch_drift(loaded: Loaded) -> tuple[DriftAnswer, bytes]:
+    """Return which signals drifted, and the same as the JSON. Raises DaemonError."""
+    return _ask(loaded, "/api/v1/drift", DriftAnswer)
 
 
 def fetch_failures(loaded: Loaded, limit: int) -> tuple[FailuresAnswer, bytes]:

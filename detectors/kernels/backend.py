@@ -114,7 +114,7 @@ class Backend(ABC):
 
     @abstractmethod
     def ks_place(self, reference: Sorted, counts: Counts, values: Float32, sign: int) -> None:
-        """Count one sample (features,) into the window (`sign` 1) or out of it (-1)."""
+        """Count samples, (features,) or (samples, features), into the window (`sign` 1) or out of it (-1)."""
 
     @abstractmethod
     def ks_read(self, reference: Sorted, counts: Counts) -> Float64:

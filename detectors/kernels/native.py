@@ -188,14 +188,15 @@ class NativeBackend(Backend):
         return out
 
     def ks_place(self, reference: Sorted, counts: Counts, values: Float32, sign: int) -> None:
-        """Count one sample; see `Backend.ks_place`."""
+        """Count samples; see `Backend.ks_place`."""
         features, width = reference.values.shape
-        if values.shape != (features,) or values.dtype != np.float32 or not values.flags.c_contiguous:
-            raise ValueError(f"a sample must be contiguous float32 ({features},), not {values.dtype} {values.shape}")
-        self._calls["presaged_place"](
-            _address(reference.values), _address(reference.numbers), width, features, _address(values), sign,
-            _address(counts.below), _address(counts.upto), _address(counts.sizes),
-        )  # fmt: skip
+        if values.shape[-1:] != (features,) or values.dtype != np.float32 or not values.flags.c_contiguous:
+            raise ValueError(f"samples must be contiguous float32 (…, {features}), not {values.dtype} {values.shape}")
+        place, first = self._calls["presaged_place"], _address(values)
+        known = _address(reference.values), _address(reference.numbers), width, features
+        into = sign, _address(counts.below), _address(counts.upto), _address(counts.sizes)
+        for at in range(first, first + values.nbytes, max(values.itemsize * features, 1)):
+            place(*known, at, *into)
 
     def ks_read(self, reference: Sorted, counts: Counts) -> Float64:
         """Return the statistic of the counters; see `Backend.ks_read`."""

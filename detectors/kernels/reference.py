@@ -158,12 +158,13 @@ class NumpyBackend(Backend):
         return out
 
     def ks_place(self, reference: Sorted, counts: Counts, values: Float32, sign: int) -> None:
-        """Count one sample; see `Backend.ks_place`."""
-        for row in np.flatnonzero(~np.isnan(values)):
+        """Count samples; see `Backend.ks_place`."""
+        for row, column in enumerate(np.atleast_2d(values).T):
+            known = column[~np.isnan(column)]
             sorted_values = reference.values[row, : reference.numbers[row]]
-            counts.below[row, np.searchsorted(sorted_values, values[row], "left")] += sign
-            counts.upto[row, np.searchsorted(sorted_values, values[row], "right")] += sign
-            counts.sizes[row] += sign
+            np.add.at(counts.below[row], np.searchsorted(sorted_values, known, "left"), sign)
+            np.add.at(counts.upto[row], np.searchsorted(sorted_values, known, "right"), sign)
+            counts.sizes[row] += sign * len(known)
 
     def ks_read(self, reference: Sorted, counts: Counts) -> Float64:
         """Return the statistic of the counters; see `Backend.ks_read`."""

@@ -20,11 +20,11 @@ class KsWindow:
         self._backend = backend
 
     def add(self, values: Float32) -> None:
-        """Take one sample (features,) into the window."""
+        """Take one sample (features,), or several (samples, features), into the window."""
         self._backend.ks_place(self._reference, self._counts, values, 1)
 
     def remove(self, values: Float32) -> None:
-        """Take one sample (features,), given as it was added, out of the window."""
+        """Take samples, given as they were added, out of the window."""
         self._backend.ks_place(self._reference, self._counts, values, -1)
 
     def statistic(self) -> Float64:

@@ -412,3 +412,7 @@ def test_a_window_of_counters_gives_what_sorting_gives(backends):
             if at % 20 == 19:
                 wanted = backend.ks(ordered, stream[:, max(0, at - 49) : at + 1].copy())
                 np.testing.assert_allclose(window.statistic(), wanted, rtol=0, atol=1e-12)
+        window.add(stream[:, :30].T.copy())
+        window.remove(stream[:, 90:].T.copy())
+        wanted = backend.ks(ordered, np.concatenate([stream[:, :30], stream[:, 70:90]], axis=1))
+        np.testing.assert_allclose(window.statistic(), wanted, rtol=0, atol=1e-12)
