@@ -3,7 +3,7 @@
 Challengers from a week with an incident inside that nothing excluded, from a host whose way of working changed while
 the champion is out of budget, and from a host that stayed as it is; then champions that are too loud or blind beside
 their predecessor, and an outage under a good one. Hosts: the recorded servers of `--data` (npz with `train` (T, S),
-one row a minute), or simulated ones. What is true is told by rows that come after the gate, with other faults.
+one row a minute) in turn with simulated ones. What is true is told by rows that come after the gate, with other faults.
 Beside it: promotion without a gate, as a retraining on schedule has it. Models have no network: none decides.
 """
 
@@ -148,7 +148,7 @@ def attempt(host: Host, champion: AnomalyModel, challenger: AnomalyModel, traine
     verdict = judge(champion, threshold, challenger, evidence, seed)
     after = slice(trained + _DAY, len(host.values))
     usable = np.ones(after.stop - after.start, np.bool_)
-    suite = fault_suite.build(host.values[after], host.hours[after], host.floor, usable, seed + 1000)
+    suite = fault_suite.build(host.values[after], host.hours[after], host.floor, usable, seed=seed + 1000)
     if verdict.metrics.get("champion_out_of_budget") != 1.0:  # models are compared, not where a threshold happens to be
         kept = scores[trained - _WEEK : trained + _DAY]
         kept = kept[kept <= threshold]
@@ -182,16 +182,16 @@ def poisoned(host: Host, champion: AnomalyModel, rng: np.random.Generator, seed:
 
 
 def regime(host: Host, champion: AnomalyModel, rng: np.random.Generator, seed: int) -> Try | None:
-    """A challenger of another way of working, 4 to 6 days old; None where the champion keeps its budget in each."""
+    """A challenger of another way of working, 2 to 4 days old; None where the champion keeps its budget in each."""
     for _ in range(_TRIES_TO_DRAW):
         trained = int(rng.uniform(11.5, 12.5) * _DAY)
-        since = trained - int(rng.uniform(4, 5.5) * _DAY)
-        strength, louder = float(np.exp(rng.uniform(np.log(6), np.log(32)))), float(rng.uniform(1, 3))
+        since = trained - int(rng.uniform(2, 4) * _DAY)
+        strength, louder = float(np.exp(rng.uniform(np.log(8), np.log(48)))), float(rng.uniform(1, 3))
         other = changed(host, slice(since, None), strength, rng, louder=louder)
         scores, thresholds = on_duty(champion, other)
         day = slice(trained, trained + _DAY)
         raised = scores[day] > thresholds[day][-1]
-        if raised.reshape(24, -1).any(axis=1).mean() > 0.5:  # noqa: PLR2004 - most hours, at the threshold in force
+        if raised.reshape(24, -1).any(axis=1).mean() > 0.5:  # most hours, at the threshold in force
             return attempt(other, champion, learn(other, slice(trained)), trained, seed)
     return None
 
@@ -231,7 +231,8 @@ def main() -> None:
         tries: list[Try] = []
         number = 0
         while len(tries) < arguments.tries and number < 3 * arguments.tries:
-            host = hosts[number % len(hosts)] if hosts else simulated(number)
+            recorded_turn = hosts and number % 2 == 0
+            host = hosts[number // 2 % len(hosts)] if recorded_turn else simulated(number)
             champion = champions.setdefault(host.name, learn(host, slice(_LEARNED)))
             one = draw(host, champion, np.random.default_rng([5, number, list(GATES).index(case)]), number)
             number += 1

@@ -213,6 +213,8 @@ class App:
             offload=self._offload,
             metrics=self._metrics,
             cache=self._loaded.cache_directory,
+            clock=self._clock,
+            sys=self._paths.sys,
         )
         self._alerts = Alerts(
             config,
@@ -301,6 +303,7 @@ class App:
             beat=self._alerts.beat,
             capacity=self._capacity,
             risk=self._risk,
+            models=self._learning.promotion,
         )
         self._failures = self._watch_failures(config)
         self._scheduler = Scheduler(
@@ -408,7 +411,8 @@ class App:
                 partial(self._or_anew, self._learning.reset_threshold),
             ),
             Job("forecast", HOUR_SECONDS, 300.0, partial(self._or_anew, self._forecasts.make_due)),
-            Job("train", config.learning.interval_days * 86_400.0, 4000.0, self._learning.train_again),
+            Job("train", 3600.0, 4000.0, self._learning.train_again),
+            Job("judge", 3600.0, 2400.0, self._learning.promotion.judge_due),
             # it may have to wait until the training, due at the same time, gives the child back
             Job("refine", config.learning.interval_days * 86_400.0, 6000.0, self._refining.refine_again),
         ]

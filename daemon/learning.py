@@ -1,13 +1,14 @@
 """When and from what the anomaly detector learns: from the window at first, in the child later.
 
-Enters: history, window, child. Leaves: the model and threshold on duty. Only here is the champion's
-pointer moved. Whatever fails, the model before goes on serving.
+Enters: history, window, child. Leaves: the first model and the threshold on duty, and challengers for those that
+follow (daemon/models/promotion). Whatever fails, the model before goes on serving.
 """
 
 import asyncio
 import json
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,22 @@ import structlog
 from numpy.typing import NDArray
 
 from daemon.child import Child
+from daemon.clock import Clock, SystemClock
 from daemon.config import Config
 from daemon.continuity import UNKNOWN_HOUR
-from daemon.errors import PresagedError, StateError, WorkerError
+from daemon.errors import PresagedError, StateError
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History
 from daemon.metrics import Metrics
+from daemon.models.promotion import Promotion
+from daemon.models.training import Outcome, Training, Trainings
+from daemon.models.triggers import Standing, Trigger, due, on_battery
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
 from daemon.watch import WINDOW_ROWS, AnomalyWatch
 from detectors import kernels
 from detectors.anomaly import MINIMUM_ROWS, AnomalyModel
-from detectors.registry import Manifest, ModelError, Registry
-from detectors.registry import load as load_model
+from detectors.registry import Manifest, Registry
 
 _log = structlog.get_logger()
 
@@ -45,7 +49,8 @@ _LEAST_SCORES_SECONDS = 43_200.0
 class Learning:
     """Keeps the watch supplied with models. `backend` names what computes the networks.
 
-    `with_network`: a replay may leave out a network that decides nothing.
+    `with_network`: a replay may leave out a network that decides nothing. `drift` tells which share of the signals
+    has drifted, None = not known; `sys` is where the host's batteries are to be seen.
     """
 
     def __init__(
@@ -63,7 +68,13 @@ class Learning:
         metrics: Metrics,
         cache: Path,
         with_network: bool = True,
+        clock: Clock | None = None,
+        drift: Callable[[], float | None] = lambda: None,
+        sys: Path = Path("/sys"),
     ) -> None:
+        self._clock = clock or SystemClock()
+        self._drift = drift
+        self._sys = sys
         self._with_network = with_network
         self._config = config
         self._interval = interval_seconds
@@ -79,7 +90,26 @@ class Learning:
         self._due = asyncio.Event()
         self._ticked = asyncio.Event()
         self._train_after = 0.0
+        self._wanted: Training | None = None
+        self._running: asyncio.Task[str] | None = None
+        self._tried_seen, self._tried_ms = 0, 0
         self.backend = "numpy"
+        self.trainings = Trainings()
+        self.promotion = Promotion(
+            config=config,
+            interval_seconds=interval_seconds,
+            history=history,
+            state=state,
+            models=models,
+            registry=registry,
+            watch=watch,
+            child=child,
+            offload=offload,
+            metrics=metrics,
+            clock=self._clock,
+            adopt=self._adopt,
+            settled=self._note_new_model,
+        )
 
     def restore(self) -> None:
         """Fill the window from history and put the champion back on duty; blocks, before the first tick."""
@@ -103,6 +133,15 @@ class Learning:
         else:
             self._use_what_came_compiled()
             self._adopt(model, manifest, self._stored_threshold(manifest.number))
+            self._tried_ms, self._tried_seen = manifest.trained_ms, max(0, self._watch.seen - self._since(manifest))
+            if refused:  # it stands in for one that is broken, and that one never serves again
+                self._models.promote(manifest.name, self._clock.now().time_ms, "the one before is broken")
+        self.promotion.restore()
+
+    def _since(self, manifest: Manifest) -> int:
+        """Return how many samples came after those that a model has learned from; blocks."""
+        last = self._history.last()
+        return 0 if last is None else max(0, last[0] - manifest.last_seq)
 
     def _use_what_came_compiled(self) -> None:
         """Take the wheel's kernels before the first tick: loading takes milliseconds, unlike compiling."""
@@ -173,7 +212,8 @@ class Learning:
     def after_tick(self) -> None:
         """Look whether something is to be learned; called after every tick, costs nothing."""
         self._ticked.set()
-        if self._watch.wants_to_learn() or self._wants_first_training() or self._wants_backend():
+        asked = self._wanted is not None or self.promotion.wants_rollback
+        if asked or self._watch.wants_to_learn() or self._wants_first_training() or self._wants_backend():
             self._due.set()
 
     def _wants_first_training(self) -> bool:
@@ -197,18 +237,28 @@ class Learning:
         """Learn what is due now."""
         if self._due.is_set():
             self._due.clear()
+            await self._settle()
             with self._watch.own_work():
                 await self._learn_what_is_due()
+
+    async def _settle(self) -> None:
+        try:
+            await self.promotion.settle()
+        except PresagedError as error:
+            _log.error("rollback_failed", reason=str(error), effect="tried again when there is reason")
+            self._metrics.failures.labels("rollback").inc()
 
     async def _learn_what_is_due(self) -> None:
         if self._watch.wants_to_learn():
             await self._learn_from_window()
         if self._wants_first_training():
             try:
-                await self.train("first")
+                await self.train(Trigger.FIRST)
             except PresagedError as error:
                 self._train_after = time.monotonic() + _RETRY_SECONDS
                 _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
+        if self._wanted is not None:
+            await self._train_as_asked(self._wanted)
         if self._wants_backend():
             await self._load_backend()
 
@@ -226,13 +276,36 @@ class Learning:
         _log.info("learned_from_window", samples=self._watch.window.filled, signals=len(model.signal_ids))
 
     async def train_again(self) -> str:
-        """Train on schedule; a job of the scheduler. Not before the first training, nor while the host decays."""
+        """Train where something calls for it, however many things do; a job of the scheduler. Raises PresagedError."""
         if not self._watch.lasting:
             return "not before the first training"
+        if self._wanted is not None or self._running is not None:
+            return "a training is under way"
+        standing = await self._offload.run(self._standing, deadline_seconds=_STORE_SECONDS, what="history.db")
+        trigger, words = due(standing, self._config.learning)
+        if trigger is None:
+            return words
+        return await self._train_unless_decaying(trigger)
+
+    async def _train_unless_decaying(self, trigger: Trigger) -> str:
+        self._tried_ms, self._tried_seen = self._clock.now().time_ms, self._watch.seen
         if not self._watch.may_learn_again(await self._scores()):
-            self._metrics.retrains.labels("anomaly", "schedule", "postponed").inc()
+            self._metrics.retrains.labels("anomaly", trigger, "postponed").inc()
             return "postponed: the last day was unlike this host; what lasts is learned after 28 days"
-        return await self.train("schedule")
+        return await self.train(trigger)
+
+    def _standing(self) -> Standing:
+        """Return how host and model stand; blocks."""
+        measured, now_ms = self.promotion.state, self._clock.now().time_ms
+        return Standing(
+            age_seconds=self._watch.seen * self._interval,
+            since_seconds=max(0.0, (now_ms - self._tried_ms) / 1000),
+            new_samples=self._watch.seen - self._tried_seen,
+            drift=self._drift(),
+            performance=measured.performance,
+            baseline=measured.baseline,
+            on_battery=on_battery(self._sys),
+        )
 
     async def _scores(self) -> NDArray[np.float64]:
         """Return up to 28 days of scores of the model on duty, oldest first."""
@@ -241,18 +314,67 @@ class Learning:
             lambda: self._history.scores(number, count), deadline_seconds=_STORE_SECONDS, what="history.db"
         )
 
-    async def train(self, trigger: str) -> str:
-        """Train in the child, accept and promote; returns a few words. Raises PresagedError."""
+    def ask(self) -> Training:
+        """Train at a person's word, as soon as the child is free; one that waits already is the same."""
+        if self._wanted is None:
+            self._wanted = self.trainings.begin(Trigger.HAND, self._clock.now().time_ms)
+            self._due.set()
+        return self._wanted
+
+    def cancel(self, training: Training) -> bool:
+        """Stop a training that waits or runs: its child is killed, and nothing of it stays. False where it is over."""
+        if training is self._wanted and training.outcome == "waiting":
+            self._wanted = None
+            training.end(self._clock.now().time_ms, "cancelled", "cancelled before it began")
+            return True
+        if training.outcome == "running" and self._running is not None:
+            return self._running.cancel()
+        return False
+
+    async def _train_as_asked(self, training: Training) -> None:
+        """Train, in a task that can be cancelled by itself."""
+        try:
+            self._running = asyncio.create_task(self.train(Trigger.HAND, training), name="training")
+            await self._running
+        except PresagedError as error:
+            _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        finally:
+            self._running, self._wanted = None, None
+
+    async def train(self, trigger: str, training: Training | None = None) -> str:
+        """Train in the child: the first model serves at once, others in shadow. Raises PresagedError.
+
+        A failure leaves the model before on duty.
+        """
+        one = training or self.trainings.begin(trigger, self._clock.now().time_ms)
+        one.outcome = "running"
+        self._tried_ms, self._tried_seen = self._clock.now().time_ms, self._watch.seen
         try:
             with self._watch.own_work():
-                words = await self._train()
-        except PresagedError:
-            self._metrics.retrains.labels("anomaly", trigger, "failed").inc()
+                name = await self._train(one)
+                outcome, words = await self.promotion.receive(name)
+        except PresagedError as error:
+            self._end(one, "failed", str(error))
+            self.promotion.note("RetrainFailed", f"a training ({trigger}) failed: {error}")
             raise
-        self._metrics.retrains.labels("anomaly", trigger, "promoted").inc()
+        except asyncio.CancelledError:
+            self._end(one, "cancelled", "cancelled")
+            raise
+        one.model = name
+        self._end(one, "promoted" if outcome == "promoted" else "shadow", words)
+        await self._release_memory()
         return words
 
-    async def _train(self) -> str:
+    def _end(self, training: Training, outcome: Outcome, words: str) -> None:
+        training.end(self._clock.now().time_ms, outcome, words)
+        self._metrics.retrains.labels("anomaly", training.trigger, outcome).inc()
+
+    async def _train(self, training: Training) -> str:
+        """Return the name of what the child has left in `incoming`."""
         spec = {
             "history": str(self._history.path),
             "incoming": str(self._models.incoming),
@@ -266,26 +388,19 @@ class Learning:
             "backend": self._config.compute.backend,
             "cache": str(self._cache),
             "with_network": self._with_network,
+            "champion": str(self._models.folder(self._watch.name)) if self._watch.name else "",
+            "trigger": str(training.trigger),
         }
-        result = await self._child.run("train", spec, deadline_seconds=_TRAIN_SECONDS)
-        name = str(result.get("name"))
-        try:
-            model, manifest = await self._offload.run(
-                lambda: self._accept(name), deadline_seconds=_STORE_SECONDS, what="models"
-            )
-        except (ModelError, OSError) as error:
-            self._metrics.model_failures.inc()
-            raise WorkerError(f"the trained model was refused: {error}") from error
-        self._adopt(model, manifest)
-        await self._remember_threshold()
-        await self._release_memory()
-        return f"{name}: {manifest.samples} samples, {len(model.signal_ids)} signals"
 
-    def _accept(self, name: str) -> tuple[AnomalyModel, Manifest]:
-        folder = self._models.accept(name)
-        loaded = load_model(folder)
-        self._models.promote(name)
-        return loaded
+        def say(share: float, text: str) -> None:
+            training.say(self._clock.now().time_ms, share, text)
+
+        result = await self._child.run("train", spec, deadline_seconds=_TRAIN_SECONDS, listener=say)
+        return str(result.get("name"))
+
+    async def _note_new_model(self) -> None:
+        """Another model is on duty: what is remembered of it."""
+        await self._remember_threshold()
 
     async def _load_backend(self) -> None:
         """Take the best back end that serves; the JIT compiles in the child where the cache is empty."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from alerting.occurrence import Occurrence
 from daemon.capacity.state import CapacityState
 from daemon.collectors.base import Noticed
+from daemon.models.state import ModelsState
 from daemon.risk.state import RiskState
 from daemon.signals import SignalSpec
 from detectors.findings import Finding
@@ -62,3 +63,4 @@ class Snapshot:
     capacity: CapacityState = field(default_factory=CapacityState)
     noticed: tuple[Noticed, ...] = ()
     risk: RiskState = field(default_factory=RiskState)
+    models: ModelsState = field(default_factory=ModelsState)

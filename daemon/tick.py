@@ -23,6 +23,8 @@ from daemon.errors import DeadlineExceeded, Overloaded, PresagedError
 from daemon.evidence import Evidence
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, StoredSample
 from daemon.metrics import Metrics
+from daemon.models.promotion import Promotion
+from daemon.models.state import ModelsState
 from daemon.offload import Offload
 from daemon.risk.state import RiskState
 from daemon.risk.watch import RiskWatch
@@ -61,6 +63,7 @@ class Tick:
         beat: Callable[[int], None] = lambda _monotonic_ns: None,
         capacity: CapacityWatch | None = None,
         risk: RiskWatch | None = None,
+        models: Promotion | None = None,
     ) -> None:
         self._interval = interval_seconds
         self._clock = clock
@@ -78,6 +81,7 @@ class Tick:
         self._beat = beat
         self._capacity = capacity
         self._risk = risk
+        self._models = models
         self._drill_words = ""
         self._continuity = Continuity(interval_seconds)
         self._wake = asyncio.Event()
@@ -158,6 +162,8 @@ class Tick:
         values = self._registry.fill(round_.measured)
         with self._metrics.inference_seconds.labels("anomaly").time():
             verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns, expected=routine.expected)
+        if self._models is not None:
+            self._models.observe(verdict, passage, now.monotonic_ns)
         stored = await self._store(now, passage, verdict, values)
         risk = RiskState()
         if self._risk is not None:
@@ -170,7 +176,8 @@ class Tick:
                 anomaly=verdict.state.shown,
             )
             round_ = replace(round_, findings=(*round_.findings, *risky))
-        findings = (*await self._evidence.gather(round_, verdict.findings, now), *self._drill())
+        told = () if self._models is None else self._models.findings()
+        findings = (*await self._evidence.gather(round_, verdict.findings, now), *told, *self._drill())
         transitions = await self._pipeline.observe(
             findings, now, learned=self._watch.learned, changing=self._evidence.in_grace(now)
         )
@@ -193,6 +200,7 @@ class Tick:
             capacity=capacity,
             noticed=round_.noticed,
             risk=risk,
+            models=ModelsState() if self._models is None else self._models.state,
         )
         self._publish(snapshot)
         return snapshot

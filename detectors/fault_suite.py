@@ -73,7 +73,7 @@ KINDS: dict[str, Callable[[Random, float, Float64], Float64]] = {
 
 
 def build(
-    values: Float32, hours: Hours, floor: Float64, usable: NDArray[np.bool_], seed: int, faults: int = FAULTS
+    values: Float32, hours: Hours, floor: Float64, usable: NDArray[np.bool_], *, seed: int, faults: int = FAULTS
 ) -> Suite:
     """Put `faults` faults into stretches of 60 rows of `values` (T, S) that `usable` (T,) says are quiet throughout.
 
@@ -83,7 +83,9 @@ def build(
     random = np.random.default_rng([seed, 7])
     starts = _stretches(usable)
     if len(starts) < max(1, faults // 10):
-        return Suite(np.zeros((0, 1 + len(STRENGTHS), ROWS, values.shape[1]), np.float32), np.zeros((0, ROWS), np.int64))
+        return Suite(
+            np.zeros((0, 1 + len(STRENGTHS), ROWS, values.shape[1]), np.float32), np.zeros((0, ROWS), np.int64)
+        )
     scale, seen = _spread(values[usable], floor)
     places = np.flatnonzero(seen)
     chosen = random.choice(starts, faults, replace=len(starts) < faults)
@@ -112,7 +114,7 @@ def _spread(values: Float32, floor: Float64) -> tuple[Float64, NDArray[np.bool_]
     seen = np.isfinite(values).any(axis=0)
     low, high = np.nanquantile(np.where(seen, values, 0.0), [0.25, 0.75], axis=0)
     std = np.nanstd(np.where(seen, values, 0.0), axis=0)
-    return np.maximum(np.maximum((high - low) / 1.349, 0.25 * std), floor), seen
+    return np.maximum(np.maximum((high - low) / 1.349, 0.25 * std), floor), np.asarray(seen)
 
 
 def noticed(suite: Suite, score: Callable[[Float32, Hours], Float32], threshold: float) -> Float64:

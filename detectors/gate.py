@@ -12,7 +12,7 @@ stands: an alarm that is always on notices nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ Known = NDArray[np.bool_]
 SHADOW_SECONDS = 86_400.0
 REPLAY_SECONDS = 7 * 86_400.0
 _LOWER = 1.645  # standard errors below the mean: the lower end of a one-sided 95 % interval
-_SUITE_MARGIN = 0.02  # share of strengths noticed
+_SUITE_MARGIN = 0.03  # share of strengths noticed, at the lower end of the interval
 _RETAINED = 0.95  # of what the champion notices in earlier rows
 _OUT_OF_BUDGET = 3.0  # times the budget, and in three of four quarters: no single incident does that
 _QUARTERS = 4
@@ -92,11 +92,14 @@ def judge(
     new = _side(challenger, started, evidence)
     beyond = _out_of_budget(old.recent > old.threshold, interval, budget)
     quiet = tuple(_quiet(old, new, evidence, trusted=not beyond))
-    if not beyond:
+    if beyond:
+        fair = max(old.threshold, budget_threshold(old.recent, interval, budget, champion.least_threshold))
+        metrics, reasons = _compare(old, new, evidence, quiet, seed, elsewhere=fair)
+    else:
         kept = np.concatenate([old.recent[quiet[0]], old.week[quiet[1]]])
-        fair = budget_threshold(kept, interval, budget, champion.least_threshold)
-        old = _Side(old.score, old.recent, old.week, min(old.threshold, fair))
-    metrics, reasons = _compare(old, new, evidence, quiet, seed)
+        fair = min(old.threshold, budget_threshold(kept, interval, budget, champion.least_threshold))
+        old = replace(old, threshold=fair)
+        metrics, reasons = _compare(old, new, evidence, quiet, seed, elsewhere=fair)
     reasons += _budget(old, new, evidence, metrics)
     if not beyond:
         reasons += _incidents(old, new, evidence, metrics)
@@ -113,7 +116,7 @@ def performance(model: AnomalyModel, threshold: float, evidence: Evidence, seed:
     """
     stretch = evidence.recent
     usable = _present(stretch) & _unless_most(stretch.alarmed)
-    suite = fault_suite.build(stretch.values, stretch.hours, evidence.floor, usable, seed)
+    suite = fault_suite.build(stretch.values, stretch.hours, evidence.floor, usable, seed=seed)
     found = fault_suite.noticed(suite, scorer(model, evidence.signal_ids), threshold)
     return float(found.mean()) if len(found) else float("nan")
 
@@ -144,7 +147,7 @@ def _out_of_budget(raised: Known, interval: float, episodes_per_week: float) -> 
     """Tell whether alarms (T,) are far beyond the budget, and in most of the time: no incident, but another host."""
     allowed = episodes_per_week * len(raised) * interval / WEEK_SECONDS
     spread = sum(part.any() for part in np.array_split(raised, _QUARTERS))
-    return count_episodes(raised, interval) > _OUT_OF_BUDGET * max(allowed, 1.0) and spread >= _QUARTERS - 1
+    return bool(count_episodes(raised, interval) > _OUT_OF_BUDGET * max(allowed, 1.0) and spread >= _QUARTERS - 1)
 
 
 def _quiet(old: _Side, new: _Side, evidence: Evidence, *, trusted: bool) -> Sequence[Known]:
@@ -175,15 +178,19 @@ def _unless_most(alarmed: Known) -> Known:
 
 
 def _compare(
-    old: _Side, new: _Side, evidence: Evidence, quiet: Sequence[Known], seed: int
+    old: _Side, new: _Side, evidence: Evidence, quiet: Sequence[Known], seed: int, *, elsewhere: float
 ) -> tuple[dict[str, float], list[str]]:
-    """Compare what both notice of the same faults in recent, in the week's and in earlier rows."""
+    """Compare what both notice of the same faults in recent, in the week's and in earlier rows.
+
+    `elsewhere`: the champion's threshold in all but the recent ones.
+    """
     metrics: dict[str, float] = {}
     reasons: list[str] = []
     stretches = (evidence.recent, evidence.week, evidence.earlier)
     for place, (name, stretch, usable) in enumerate(zip(("recent", "suite", "earlier"), stretches, quiet, strict=True)):
-        suite = fault_suite.build(stretch.values, stretch.hours, evidence.floor, usable, seed + place)
-        ours, theirs = (fault_suite.noticed(suite, one.score, one.threshold) for one in (old, new))
+        suite = fault_suite.build(stretch.values, stretch.hours, evidence.floor, usable, seed=seed + place)
+        ours = fault_suite.noticed(suite, old.score, old.threshold if name == "recent" else elsewhere)
+        theirs = fault_suite.noticed(suite, new.score, new.threshold)
         if not suite.faults:
             if name == "recent":
                 reasons.append("no recent stretch is quiet enough to put a fault in")

@@ -51,7 +51,7 @@ class Beside:
 
 
 class Probation:
-    """Counts over the last hour. It starts anew with the process: what was counted before is not held against anyone."""
+    """Counts over the last hour. It starts anew with the process: what was before is held against nobody."""
 
     def __init__(self) -> None:
         self._alone: deque[int] = deque()
@@ -74,7 +74,7 @@ class Probation:
         return Reason.STRANGE if seen_ns >= _LEAST_SEEN_NS and share > _STRANGE_TIME else None
 
     def _count(self, now_ns: int, sample: Beside) -> None:
-        """Count episodes that are the champion's alone: crossings within 15 min are one, and one that lasts counts again.
+        """Count episodes of the champion alone: crossings within 15 min are one, and one that lasts counts again.
 
         What the predecessor raises within 15 min, before or after, is no longer alone.
         """

@@ -9,7 +9,7 @@ pickle: safetensors holds numbers only.
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ FORMAT = 3  # 3: noise and tails of the signals; 2: range for flat, season by wh
 _NETWORK = "anomaly"
 _MARKS = {"format": FORMAT, "network": _NETWORK}
 _WHAT = f"an {_NETWORK} model of format {FORMAT}"
-_LATER = ("parent", "trigger", "first_ms", "last_ms", "exclusions", "metrics")  # not in the first manifests
+_LATER = ("parent", "trigger", "first_ms", "last_ms")  # the first manifests have none of them, nor tables
+_TABLES = ("exclusions", "metrics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +92,16 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _manifest(folder: Path, record: Mapping[str, Any]) -> Manifest:
     try:
-        known = {one.name: one.type for one in fields(Manifest)}
-        lineage = [name for name in known if name in ("exclusions", "metrics") and name in record]
         plain = {
-            name: kind(record[name])  # type: ignore[operator]  # str, int or float
-            for name, kind in known.items()
-            if name not in ("exclusions", "metrics") and (name in record or name not in _LATER)
+            key: kind(record[key])
+            for key, kind in Manifest.__annotations__.items()
+            if key not in _TABLES and (key in record or key not in _LATER)
         }
-        tables = {
-            name: {str(key): (int if name == "exclusions" else float)(value) for key, value in record[name].items()}
-            for name in lineage
-        }
-        return Manifest(**plain, **tables)
+        return Manifest(
+            **plain,
+            exclusions={str(key): int(count) for key, count in record.get("exclusions", {}).items()},
+            metrics={str(key): float(value) for key, value in record.get("metrics", {}).items()},
+        )
     except (ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
         raise ModelError(f"{folder}: unreadable manifest: {type(error).__name__}: {error}") from error
 
@@ -277,7 +276,9 @@ class Registry:
         The champion before becomes the predecessor.
         """
         pointed = self._pointer.read()
-        before = pointed.predecessor if pointed.champion == name or not self._whole(pointed.champion) else pointed.champion
+        before = (
+            pointed.predecessor if pointed.champion == name or not self._whole(pointed.champion) else pointed.champion
+        )
         self._pointer.move(name, "" if before == name else before, now_ms)
         self._roles.note(name, State.RETIRED, now_ms, reason)  # which it will be, when it serves no more
         self.prune()
