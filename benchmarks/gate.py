@@ -140,9 +140,17 @@ def evidence_of(host: Host, alarmed: NDArray[np.bool_], trained: int) -> Evidenc
     return Evidence(range(len(host.floor)), host.floor, recent, week, earlier, _INTERVAL, _BUDGET)
 
 
-def attempt(host: Host, champion: AnomalyModel, challenger: AnomalyModel, trained: int, seed: int) -> Try:
-    """Judge, and look what comes after."""
-    scores, thresholds = on_duty(champion, host)
+def attempt(
+    host: Host,
+    champion: AnomalyModel,
+    duty: tuple[Float64, Float64],
+    challenger: AnomalyModel,
+    *,
+    trained: int,
+    seed: int,
+) -> Try:
+    """Judge, and look what comes after; `duty` is what `on_duty` returns."""
+    scores, thresholds = duty
     evidence = evidence_of(host, scores > thresholds, trained)
     threshold = float(thresholds[trained + _DAY - 1])
     verdict = judge(champion, threshold, challenger, evidence, seed)
@@ -150,9 +158,8 @@ def attempt(host: Host, champion: AnomalyModel, challenger: AnomalyModel, traine
     usable = np.ones(after.stop - after.start, np.bool_)
     suite = fault_suite.build(host.values[after], host.hours[after], host.floor, usable, seed=seed + 1000)
     if verdict.metrics.get("champion_out_of_budget") != 1.0:  # models are compared, not where a threshold happens to be
-        kept = scores[trained - _WEEK : trained + _DAY]
-        kept = kept[kept <= threshold]
-        threshold = min(threshold, budget_threshold(kept, _INTERVAL, _BUDGET, champion.least_threshold))
+        begun = budget_threshold(champion.quiet_scores, _INTERVAL, _BUDGET, champion.least_threshold)
+        threshold = min(threshold, begun)
     begun = budget_threshold(challenger.quiet_scores, _INTERVAL, _BUDGET, challenger.least_threshold)
     ours, theirs = (
         fault_suite.noticed(suite, scorer(model, evidence.signal_ids), at)
@@ -164,7 +171,7 @@ def attempt(host: Host, champion: AnomalyModel, challenger: AnomalyModel, traine
 def unchanged(host: Host, champion: AnomalyModel, rng: np.random.Generator, seed: int) -> Try:
     """A challenger that has learned more of the same."""
     trained = int(rng.uniform(10.5, 12.5) * _DAY)
-    return attempt(host, champion, learn(host, slice(trained)), trained, seed)
+    return attempt(host, champion, on_duty(champion, host), learn(host, slice(trained)), trained=trained, seed=seed)
 
 
 def poisoned(host: Host, champion: AnomalyModel, rng: np.random.Generator, seed: int) -> Try | None:
@@ -177,7 +184,9 @@ def poisoned(host: Host, champion: AnomalyModel, rng: np.random.Generator, seed:
         sick = changed(host, span, float(np.exp(rng.uniform(np.log(6), np.log(64)))), rng)
         scores, thresholds = on_duty(champion, sick)
         if (scores[span] > thresholds[span]).mean() > 0.5:  # an incident: it is raised most of its time
-            return attempt(sick, champion, learn(sick, slice(trained)), trained, seed)
+            return attempt(
+                sick, champion, (scores, thresholds), learn(sick, slice(trained)), trained=trained, seed=seed
+            )
     return None
 
 
@@ -192,7 +201,9 @@ def regime(host: Host, champion: AnomalyModel, rng: np.random.Generator, seed: i
         day = slice(trained, trained + _DAY)
         raised = scores[day] > thresholds[day][-1]
         if raised.reshape(24, -1).any(axis=1).mean() > 0.5:  # most hours, at the threshold in force
-            return attempt(other, champion, learn(other, slice(trained)), trained, seed)
+            return attempt(
+                other, champion, (scores, thresholds), learn(other, slice(trained)), trained=trained, seed=seed
+            )
     return None
 
 

@@ -62,6 +62,7 @@ from daemon.history import TIERS_SECONDS, History
 from daemon.host import describe_host
 from daemon.learning import Learning
 from daemon.metrics import Metrics
+from daemon.models.routes import NeuralRoutes
 from daemon.notify_systemd import Notifier
 from daemon.offload import Offload
 from daemon.precedents import Precedents
@@ -321,6 +322,7 @@ class App:
             scraped=self._alerts.note_scrape,
             more=(
                 risk_route(self._tell_risk),
+                *NeuralRoutes(self._learning).table(),
                 *FailureRoutes(
                     recent=self._list_failures,
                     sources=lambda: self._failures.sources,

@@ -6,9 +6,9 @@ it. It moves nothing and knows no label: what counts as an incident is what the 
 
 A challenger has to be non-inferior on injected faults, retention and budget, to keep raising what was an incident,
 and to be better on recent data. A champion that keeps its budget is trusted: what it raises is left out as an
-incident, and both are compared at thresholds that keep the budget, or a threshold that an incident has driven up
-would make every challenger look sharp. One that is out of budget through most of the recent rows is compared as it
-stands: an alarm that is always on notices nothing.
+incident, and both are compared at the thresholds that they begin with, or one that an incident has driven up would
+make every challenger look sharp. One that is out of budget through most of the recent hours is compared there as it
+stands: an alarm that is always on notices nothing; elsewhere at the threshold that it would need to serve here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +32,8 @@ REPLAY_SECONDS = 7 * 86_400.0
 _LOWER = 1.645  # standard errors below the mean: the lower end of a one-sided 95 % interval
 _SUITE_MARGIN = 0.03  # share of strengths noticed, at the lower end of the interval
 _RETAINED = 0.95  # of what the champion notices in earlier rows
-_OUT_OF_BUDGET = 3.0  # times the budget, and in three of four quarters: no single incident does that
-_QUARTERS = 4
+_OUT_OF_BUDGET = 3.0  # times the budget, and in most hours: an incident of less than half a day is none of it
+_MOST_HOURS = 0.5
 _INCIDENT_SECONDS = 900.0  # an episode of the champion's that lasts is an incident
 _INCIDENT_KEPT = 0.5  # of the share of it that the champion raises
 _LEAST_WINDOW = 200  # rows that tell something
@@ -96,8 +96,7 @@ def judge(
         fair = max(old.threshold, budget_threshold(old.recent, interval, budget, champion.least_threshold))
         metrics, reasons = _compare(old, new, evidence, quiet, seed, elsewhere=fair)
     else:
-        kept = np.concatenate([old.recent[quiet[0]], old.week[quiet[1]]])
-        fair = min(old.threshold, budget_threshold(kept, interval, budget, champion.least_threshold))
+        fair = min(threshold, budget_threshold(champion.quiet_scores, interval, budget, champion.least_threshold))
         old = replace(old, threshold=fair)
         metrics, reasons = _compare(old, new, evidence, quiet, seed, elsewhere=fair)
     reasons += _budget(old, new, evidence, metrics)
@@ -144,10 +143,11 @@ def _side(model: AnomalyModel, threshold: float, evidence: Evidence) -> _Side:
 
 
 def _out_of_budget(raised: Known, interval: float, episodes_per_week: float) -> bool:
-    """Tell whether alarms (T,) are far beyond the budget, and in most of the time: no incident, but another host."""
+    """Tell whether alarms (T,) are far beyond the budget, and in most of the hours: no incident, but another host."""
     allowed = episodes_per_week * len(raised) * interval / WEEK_SECONDS
-    spread = sum(part.any() for part in np.array_split(raised, _QUARTERS))
-    return bool(count_episodes(raised, interval) > _OUT_OF_BUDGET * max(allowed, 1.0) and spread >= _QUARTERS - 1)
+    hours = np.array_split(raised, max(1, round(len(raised) * interval / 3600)))
+    spread = sum(part.any() for part in hours) / len(hours)
+    return bool(count_episodes(raised, interval) > _OUT_OF_BUDGET * max(allowed, 1.0) and spread > _MOST_HOURS)
 
 
 def _quiet(old: _Side, new: _Side, evidence: Evidence, *, trusted: bool) -> Sequence[Known]:

@@ -58,7 +58,10 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One accepted model: what it is to the host, since when and why, and its manifest, None where it is `problem`."""
+    """One accepted model: what it is to the host, since when and why; its manifest is None where there is a `problem`.
+
+    `metrics`: what was measured when it was trained and when it was judged.
+    """
 
     name: str
     state: State
@@ -67,6 +70,7 @@ class Version:
     reason: str
     manifest: Manifest | None
     problem: str
+    metrics: Mapping[str, float]
 
 
 def save(folder: Path, model: AnomalyModel, manifest: Mapping[str, object]) -> Path:
@@ -223,7 +227,8 @@ class Registry:
                 manifest, problem = read_manifest(path), ""
             except ModelError as error:
                 manifest, problem = None, str(error)
-            out.append(Version(path.name, state, role.pinned, since_ms, role.reason, manifest, problem))
+            metrics = {**(manifest.metrics if manifest else {}), **role.metrics}
+            out.append(Version(path.name, state, role.pinned, since_ms, role.reason, manifest, problem, metrics))
         return tuple(out)
 
     def champion(self) -> tuple[AnomalyModel | None, Manifest | None, list[str]]:
@@ -265,10 +270,12 @@ class Registry:
         sync(self._accepted)
         return target
 
-    def note(self, name: str, state: State, now_ms: int, reason: str = "") -> None:
-        """Say what a model is that neither serves nor did last. Raises ModelError, OSError."""
+    def note(
+        self, name: str, state: State, now_ms: int, reason: str = "", metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Say what a model is that neither serves nor did last, and what was measured. Raises ModelError, OSError."""
         self.folder(name)
-        self._roles.note(name, state, now_ms, reason)
+        self._roles.note(name, state, now_ms, reason, metrics)
 
     def promote(self, name: str, now_ms: int = 0, reason: str = "") -> None:
         """Make `name` the champion by one atomic rename, and drop the oldest others. Raises OSError.

@@ -6,7 +6,7 @@ is missing, cut short or foreign reads as nothing known, never as an error: the 
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -29,12 +29,13 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What is noted of one model; whether it serves, the pointer says."""
+    """What is noted of one model, and what was measured when it was judged; whether it serves, the pointer says."""
 
     state: State = State.RETIRED
     since_ms: int = 0
     reason: str = ""
     pinned: bool = False
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +85,26 @@ class Roles:
         try:
             stored = json.loads(self._path.read_bytes())
             return {
-                str(name): Role(State(one["state"]), int(one["since_ms"]), str(one["reason"]), one["pinned"] is True)
+                str(name): Role(
+                    State(one["state"]),
+                    int(one["since_ms"]),
+                    str(one["reason"]),
+                    one["pinned"] is True,
+                    {str(key): float(value) for key, value in one["metrics"].items()},
+                )
                 for name, one in stored.items()
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return {}
 
-    def note(self, name: str, state: State, now_ms: int, reason: str = "") -> None:
-        """Note what `name` is from now on. Raises OSError."""
+    def note(
+        self, name: str, state: State, now_ms: int, reason: str = "", metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Note what `name` is from now on, and, where given, what was measured of it. Raises OSError."""
         roles = dict(self.read())
-        roles[name] = replace(roles.get(name, Role()), state=state, since_ms=now_ms, reason=reason)
+        before = roles.get(name, Role())
+        known = before.metrics if metrics is None else dict(metrics)
+        roles[name] = replace(before, state=state, since_ms=now_ms, reason=reason, metrics=known)
         self._write(roles)
 
     def pin(self, name: str, *, pinned: bool) -> None:

@@ -112,8 +112,8 @@ class Promotion:
             _log.warning("measures_of_the_model_not_read", reason=str(error))
         now_ms = self._clock.now().time_ms
         for version in self._models.lineage()[::-1]:
-            if version.state is State.CHAMPION and version.manifest is not None:
-                self._retention = version.manifest.metrics.get("retention", self._retention)
+            if version.state is State.CHAMPION:
+                self._retention = version.metrics.get("retention", self._retention)
             if version.state is State.SHADOW and self._is_ours(version):
                 model, manifest = load_model(self._models.folder(version.name))
                 self._add(model, manifest)
@@ -258,15 +258,16 @@ class Promotion:
             else:
                 reason = "; ".join(verdict["reasons"])
                 words.append(f"{name}: {reason}")
-                await self._retire(str(name), reason)
+                await self._retire(str(name), reason, metrics)
         if not passed:
             return "; ".join(words)
-        *others, (_, best, metrics) = sorted(passed)
-        for _, name, _ in others:
-            await self._retire(name, f"{best} was better still")
+        *others, (_, best, metrics) = sorted(passed, key=lambda one: one[:2])
+        for _, name, measured in others:
+            await self._retire(name, f"{best} was better still", measured)
         reason = f"better on recent data: {metrics['recent']:.3f}, the champion {metrics['champion_recent']:.3f}"
         self._shadows.remove(best)
         held = await self._do(self._is_pinned)
+        await self._do(lambda: self._models.note(best, State.SHADOW, now_ms, reason, metrics))
         if self._config.learning.approval == "hand" or held:
             why = f"{self._watch.name} is pinned" if held else "it waits for approval"
             await self._do(lambda: self._models.note(best, State.CHALLENGER, now_ms, f"passes: {reason}; {why}"))
@@ -291,12 +292,12 @@ class Promotion:
         self._measured = measured
         await self._do(lambda: self._state.set_meta(_META, json.dumps(asdict(measured))))
 
-    async def _retire(self, name: str, reason: str) -> None:
+    async def _retire(self, name: str, reason: str, metrics: Mapping[str, float] | None = None) -> None:
         self._shadows.remove(name)
         now_ms = self._clock.now().time_ms
 
         def work() -> None:
-            self._models.note(name, State.RETIRED, now_ms, reason)
+            self._models.note(name, State.RETIRED, now_ms, reason, metrics)
             self._models.prune()
 
         await self._do(work)
