@@ -5,8 +5,9 @@ each change, and what is told of the models. Only here is the champion's pointer
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -209,7 +210,7 @@ class Promotion:
             result = await self._child.run(
                 "judge", await self._do(lambda: self._spec(ready)), deadline_seconds=_JUDGE_SECONDS
             )
-        return await self._act(result, now_ms)
+        return await self._act(result, ready, now_ms)
 
     def _ready(self) -> list[str]:
         """Return the folders of challengers beside which the champion has served for a day of samples; blocks."""
@@ -240,9 +241,10 @@ class Promotion:
             "memory_bytes": self._config.learning.memory_bytes,
         }
 
-    async def _act(self, result: Mapping[str, object], now_ms: int) -> str:
+    async def _act(self, result: Mapping[str, object], asked: Sequence[str], now_ms: int) -> str:
+        """Do what follows from the judgement of the folders `asked`."""
         verdicts = result.get("verdicts")
-        if not isinstance(verdicts, Mapping):
+        if not isinstance(verdicts, Mapping) or {Path(folder).name for folder in asked} - verdicts.keys():
             raise WorkerError(f"the job judge said something that is not understood: {result}")
         performance, before = _ratio(result.get("performance")), _ratio(result.get("predecessor"))
         await self._note_performance(performance, now_ms)
@@ -251,14 +253,15 @@ class Promotion:
             await self.settle()
         passed = []
         words = [f"performance {performance:.3f}" if performance is not None else "performance not known"]
-        for name, verdict in verdicts.items():
+        for name in (Path(folder).name for folder in asked):
+            verdict = verdicts[name]
             metrics = {str(key): float(value) for key, value in verdict["metrics"].items()}
             if verdict["passes"]:
-                passed.append((metrics.get("recent", 0.0), str(name), metrics))
+                passed.append((metrics.get("recent", 0.0), name, metrics))
             else:
                 reason = "; ".join(verdict["reasons"])
                 words.append(f"{name}: {reason}")
-                await self._retire(str(name), reason, metrics)
+                await self._retire(name, reason, metrics)
         if not passed:
             return "; ".join(words)
         *others, (_, best, metrics) = sorted(passed, key=lambda one: one[:2])
