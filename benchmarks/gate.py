@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from benchmarks.report import Row, write
 from detectors import fault_suite
-from detectors.anomaly import AnomalyModel, LiveScorer, fit_model
-from detectors.calibration import budget_threshold, next_threshold
-from detectors.features import SPAN, WINDOW
-from detectors.gate import Evidence, Stretch, Verdict, judge, scorer
-from detectors.probation import Probation, Reason
+from detectors.anomaly import AnomalyModel, fit_model
+from detectors.calibration import RELEASE_RATIO, budget_threshold, next_threshold
+from detectors.features import SPAN
+from detectors.gate import Evidence, Stretch, Verdict, judge, performance, scorer
+from detectors.probation import Beside, Probation, Reason, outside
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -36,7 +36,10 @@ _LEARNED = 6 * _DAY  # what the champion has learned from
 _FLOOR = 1e-3  # of the largest value: recorded data has no units whose floors could be known
 _EARLIER_BLOCKS, _EARLIER_ROWS = 4, 700
 _TRIES_TO_DRAW = 12
-_LOUD = (2.0, 5.0, 50.0)
+_RECORDED_EVERY = 4  # tries; the others are simulated
+_LOUDER = {"2 times too loud": 2.0, "5 times too loud": 5.0, "50 times too loud": 50.0, "blind": 0.0, "good": 1.0}
+_PROMOTED = 9 * _DAY  # when the champion on probation began
+_COMPARED = (1, 6, 12, 23)  # hours after which what both notice is compared; the daemon does each hour
 _HOUR = 60
 
 
@@ -75,9 +78,9 @@ def recorded(folder: Path) -> list[Host]:
 
 
 def simulated(number: int) -> Host:
-    """Make a host of 20 signals over 16 days: a day's rhythm, causes that wander, bursts, and noise."""
+    """Make a host of 12 signals over 16 days: a day's rhythm, causes that wander, bursts, and noise."""
     rng = np.random.default_rng([11, number])
-    rows, signals, causes = 16 * _DAY, 20, 4
+    rows, signals, causes = 16 * _DAY, 12, 4
     wander, steps = np.zeros((rows, causes)), rng.normal(size=(rows, causes))
     for row in range(1, rows):
         wander[row] = 0.95 * wander[row - 1] + steps[row]
@@ -214,6 +217,66 @@ GATES: dict[str, Callable[[Host, AnomalyModel, np.random.Generator, int], Try | 
 }
 
 
+def probation(host: Host, number: int, rng: np.random.Generator) -> dict[str, tuple[int, Reason] | None]:
+    """Return after how many minutes each kind of champion is rolled back within its day, and why; None = it is not."""
+    before, champion = learn(host, slice(_LEARNED)), learn(host, slice(_PROMOTED))
+    begin = _PROMOTED + int(rng.uniform(0, _DAY))
+    lasts, after = int(np.exp(rng.uniform(np.log(30), np.log(6 * _HOUR)))), int(rng.uniform(2, 16) * _HOUR)
+    hit = slice(begin + after, begin + after + lasts)
+    sick = changed(host, hit, float(np.exp(rng.uniform(np.log(12), np.log(64)))), rng)
+    out = {name: lived(host, before, champion, begin, louder=louder) for name, louder in _LOUDER.items()}
+    print(f"probation {host.name} {number} {out}", file=sys.stderr, flush=True)
+    return {**out, "good, an outage": lived(sick, before, champion, begin)}
+
+
+def lived(
+    host: Host, before: AnomalyModel, champion: AnomalyModel, begin: int, *, louder: float = 1.0
+) -> tuple[int, Reason] | None:
+    """Let `champion`, whose scores are `louder` times as high, serve for a day from row `begin` on."""
+    end, signals = begin + _DAY, range(len(host.floor))
+    raws, levels = [], []
+    for model in (champion, before):
+        raw = scorer(model, signals)(host.values[begin - 2 * SPAN : end], host.hours[begin - 2 * SPAN : end])
+        raws.append(raw[SPAN:].astype(np.float64))
+        levels.append(budget_threshold(model.quiet_scores, _INTERVAL, _BUDGET, model.least_threshold))
+    raised = louder * raws[0] > levels[0]
+    watch = Probation()
+    for minute in range(_DAY):
+        row = host.values[begin + minute]
+        sample = Beside(
+            raised=bool(raised[minute]),
+            seconded=bool(raws[1][minute] > RELEASE_RATIO * levels[1]),
+            outside=outside(champion, row),
+            outside_before=outside(before, row),
+            finite=True,
+        )
+        reason = watch.observe(minute * 60 * 10**9, sample)
+        if reason is None and minute % _HOUR == 0 and minute // _HOUR in _COMPARED:
+            now = begin + minute
+            past = slice(now - _DAY, now)
+            alarmed = np.zeros(_DAY, np.bool_)
+            alarmed[_DAY - minute :] = raised[:minute]
+            empty = Stretch(host.values[:0], host.hours[:0], alarmed[:0])
+            recent = Stretch(host.values[past], host.hours[past], alarmed)
+            seen = Evidence(signals, host.floor, recent, empty, empty, _INTERVAL, _BUDGET)
+            level = levels[0] / louder if louder else np.inf
+            reason = watch.compare(performance(champion, level, seen), performance(before, levels[1], seen))
+        if reason is not None:
+            return minute, reason
+    return None
+
+
+def rollback_rows(lives: list[dict[str, tuple[int, Reason] | None]]) -> Iterator[Row]:
+    """Yield how often and how soon each kind of champion is rolled back."""
+    for case in lives[0]:
+        ends = [one[case] for one in lives]
+        minutes = sorted(end[0] for end in ends if end is not None)
+        yield Row(f"champion {case}", "rolled back", "ratio", len(minutes) / len(ends))
+        if minutes:
+            yield Row(f"champion {case}", "time to rollback, median", "min", minutes[len(minutes) // 2])
+            yield Row(f"champion {case}", "time to rollback, longest", "min", minutes[-1])
+
+
 def gate_rows(case: str, tries: list[Try]) -> Iterator[Row]:
     """Yield the figures of one kind of challenger."""
     through = [one for one in tries if one.verdict.passes]
@@ -242,8 +305,8 @@ def main() -> None:
         tries: list[Try] = []
         number = 0
         while len(tries) < arguments.tries and number < 3 * arguments.tries:
-            recorded_turn = hosts and number % 2 == 0
-            host = hosts[number // 2 % len(hosts)] if recorded_turn else simulated(number)
+            recorded_turn = hosts and number % _RECORDED_EVERY == 0
+            host = hosts[number // _RECORDED_EVERY % len(hosts)] if recorded_turn else simulated(number)
             champion = champions.setdefault(host.name, learn(host, slice(_LEARNED)))
             one = draw(host, champion, np.random.default_rng([5, number, list(GATES).index(case)]), number)
             number += 1
@@ -253,6 +316,12 @@ def main() -> None:
             words = "; ".join(one.verdict.reasons) or "promoted"
             print(f"{case} {host.name} {one.gain:+.3f} {words} {one.verdict.metrics}", file=sys.stderr, flush=True)
         rows += gate_rows(case, tries)
+    if arguments.only in (None, "rollback"):
+        lives = []
+        for number in range(arguments.tries):
+            host = hosts[number // 4 % len(hosts)] if hosts and number % _RECORDED_EVERY == 0 else simulated(number)
+            lives.append(probation(host, number, np.random.default_rng([6, number])))
+        rows += rollback_rows(lives)
     write("gate", rows, ("numpy",), as_json=arguments.json)
 
 

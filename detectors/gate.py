@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import fault_suite
-from detectors.anomaly import AnomalyModel, score_rows
+from detectors.anomaly import AnomalyModel, decision_scores
 from detectors.calibration import WEEK_SECONDS, budget_threshold, count_episodes, runs
 from detectors.features import SPAN
 
@@ -128,7 +128,7 @@ def scorer(model: AnomalyModel, signal_ids: Sequence[int]) -> Callable[[Float32,
     def score(values: Float32, hours: Hours) -> Float32:
         own = values[:, columns]
         own[:, columns < 0] = np.nan
-        return score_rows(model, own, hours).raw
+        return decision_scores(model, own, hours)
 
     return score
 
