@@ -413,7 +413,7 @@ class App:
                 partial(self._or_anew, self._learning.reset_threshold),
             ),
             Job("forecast", HOUR_SECONDS, 300.0, partial(self._or_anew, self._forecasts.make_due)),
-            Job("train", 3600.0, 4000.0, self._learning.train_again),
+            Job("train", 3600.0, 4000.0, self._learning.retraining.train_again),
             Job("judge", 3600.0, 2400.0, self._learning.promotion.judge_due),
             # it may have to wait until the training, due at the same time, gives the child back
             Job("refine", config.learning.interval_days * 86_400.0, 6000.0, self._refining.refine_again),

@@ -23,8 +23,8 @@ from daemon.errors import PresagedError, StateError
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History
 from daemon.metrics import Metrics
 from daemon.models.promotion import Promotion
-from daemon.models.training import Outcome, Training, Trainings
-from daemon.models.triggers import Standing, Trigger, due, on_battery
+from daemon.models.retraining import Means, Retraining
+from daemon.models.triggers import Trigger
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
@@ -37,7 +37,6 @@ _log = structlog.get_logger()
 
 _META = "anomaly.threshold"
 _FIT_SECONDS = 60.0
-_TRAIN_SECONDS = 3600.0
 _COMPILE_SECONDS = 300.0
 _RETRY_SECONDS = 3600.0
 _STORE_SECONDS = 10.0
@@ -73,9 +72,6 @@ class Learning:
         sys: Path = Path("/sys"),
     ) -> None:
         self._clock = clock or SystemClock()
-        self._drift = drift
-        self._sys = sys
-        self._with_network = with_network
         self._config = config
         self._interval = interval_seconds
         self._history = history
@@ -90,11 +86,7 @@ class Learning:
         self._due = asyncio.Event()
         self._ticked = asyncio.Event()
         self._train_after = 0.0
-        self._wanted: Training | None = None
-        self._running: asyncio.Task[str] | None = None
-        self._tried_seen, self._tried_ms = 0, 0
         self.backend = "numpy"
-        self.trainings = Trainings()
         self.promotion = Promotion(
             config=config,
             interval_seconds=interval_seconds,
@@ -108,7 +100,23 @@ class Learning:
             metrics=metrics,
             clock=self._clock,
             adopt=self._adopt,
-            settled=self._note_new_model,
+            settled=self._remember_threshold,
+        )
+        self.retraining = Retraining(
+            config=config,
+            interval_seconds=interval_seconds,
+            history=history,
+            models=models,
+            registry=registry,
+            watch=watch,
+            child=child,
+            offload=offload,
+            metrics=metrics,
+            clock=self._clock,
+            promotion=self.promotion,
+            means=Means(cache, with_network, drift, sys),
+            scores=self._scores,
+            finished=self._release_memory,
         )
 
     def restore(self) -> None:
@@ -133,7 +141,7 @@ class Learning:
         else:
             self._use_what_came_compiled()
             self._adopt(model, manifest, self._stored_threshold(manifest.number))
-            self._tried_ms, self._tried_seen = manifest.trained_ms, max(0, self._watch.seen - self._since(manifest))
+            self.retraining.resume(manifest.trained_ms, self._watch.seen - self._since(manifest))
             if refused:  # it stands in for one that is broken, and that one never serves again
                 self._models.promote(manifest.name, self._clock.now().time_ms, "the one before is broken")
         self.promotion.restore()
@@ -212,7 +220,7 @@ class Learning:
     def after_tick(self) -> None:
         """Look whether something is to be learned; called after every tick, costs nothing."""
         self._ticked.set()
-        asked = self._wanted is not None or self.promotion.wants_rollback
+        asked = self.retraining.asked or self.promotion.wants_rollback
         if asked or self._watch.wants_to_learn() or self._wants_first_training() or self._wants_backend():
             self._due.set()
 
@@ -257,8 +265,8 @@ class Learning:
             except PresagedError as error:
                 self._train_after = time.monotonic() + _RETRY_SECONDS
                 _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
-        if self._wanted is not None:
-            await self._train_as_asked(self._wanted)
+        if self.retraining.asked:
+            await self.retraining.train_as_asked()
         if self._wants_backend():
             await self._load_backend()
 
@@ -275,37 +283,9 @@ class Learning:
         self._watch.adopt(model, number, "", None)
         _log.info("learned_from_window", samples=self._watch.window.filled, signals=len(model.signal_ids))
 
-    async def train_again(self) -> str:
-        """Train where something calls for it, however many things do; a job of the scheduler. Raises PresagedError."""
-        if not self._watch.lasting:
-            return "not before the first training"
-        if self._wanted is not None or self._running is not None:
-            return "a training is under way"
-        standing = await self._offload.run(self._standing, deadline_seconds=_STORE_SECONDS, what="history.db")
-        trigger, words = due(standing, self._config.learning)
-        if trigger is None:
-            return words
-        return await self._train_unless_decaying(trigger)
-
-    async def _train_unless_decaying(self, trigger: Trigger) -> str:
-        self._tried_ms, self._tried_seen = self._clock.now().time_ms, self._watch.seen
-        if not self._watch.may_learn_again(await self._scores()):
-            self._metrics.retrains.labels("anomaly", trigger, "postponed").inc()
-            return "postponed: the last day was unlike this host; what lasts is learned after 28 days"
-        return await self.train(trigger)
-
-    def _standing(self) -> Standing:
-        """Return how host and model stand; blocks."""
-        measured, now_ms = self.promotion.state, self._clock.now().time_ms
-        return Standing(
-            age_seconds=self._watch.seen * self._interval,
-            since_seconds=max(0.0, (now_ms - self._tried_ms) / 1000),
-            new_samples=self._watch.seen - self._tried_seen,
-            drift=self._drift(),
-            performance=measured.performance,
-            baseline=measured.baseline,
-            on_battery=on_battery(self._sys),
-        )
+    async def train(self, trigger: str) -> str:
+        """Train in the child now, and return a few words. Raises PresagedError."""
+        return await self.retraining.train(trigger)
 
     async def _scores(self) -> NDArray[np.float64]:
         """Return up to 28 days of scores of the model on duty, oldest first."""
@@ -313,94 +293,6 @@ class Learning:
         return await self._offload.run(
             lambda: self._history.scores(number, count), deadline_seconds=_STORE_SECONDS, what="history.db"
         )
-
-    def ask(self) -> Training:
-        """Train at a person's word, as soon as the child is free; one that waits already is the same."""
-        if self._wanted is None:
-            self._wanted = self.trainings.begin(Trigger.HAND, self._clock.now().time_ms)
-            self._due.set()
-        return self._wanted
-
-    def cancel(self, training: Training) -> bool:
-        """Stop a training that waits or runs: its child is killed, and nothing of it stays. False where it is over."""
-        if training is self._wanted and training.outcome == "waiting":
-            self._wanted = None
-            training.end(self._clock.now().time_ms, "cancelled", "cancelled before it began")
-            return True
-        if training.outcome == "running" and self._running is not None:
-            return self._running.cancel()
-        return False
-
-    async def _train_as_asked(self, training: Training) -> None:
-        """Train, in a task that can be cancelled by itself."""
-        try:
-            self._running = asyncio.create_task(self.train(Trigger.HAND, training), name="training")
-            await self._running
-        except PresagedError as error:
-            _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-        finally:
-            self._running, self._wanted = None, None
-
-    async def train(self, trigger: str, training: Training | None = None) -> str:
-        """Train in the child: the first model serves at once, others in shadow. Raises PresagedError.
-
-        A failure leaves the model before on duty.
-        """
-        one = training or self.trainings.begin(trigger, self._clock.now().time_ms)
-        one.outcome = "running"
-        self._tried_ms, self._tried_seen = self._clock.now().time_ms, self._watch.seen
-        try:
-            with self._watch.own_work():
-                name = await self._train(one)
-                outcome, words = await self.promotion.receive(name)
-        except PresagedError as error:
-            self._end(one, "failed", str(error))
-            self.promotion.note("RetrainFailed", f"a training ({trigger}) failed: {error}")
-            raise
-        except asyncio.CancelledError:
-            self._end(one, "cancelled", "cancelled")
-            raise
-        one.model = name
-        self._end(one, "promoted" if outcome == "promoted" else "shadow", words)
-        await self._release_memory()
-        return words
-
-    def _end(self, training: Training, outcome: Outcome, words: str) -> None:
-        training.end(self._clock.now().time_ms, outcome, words)
-        self._metrics.retrains.labels("anomaly", training.trigger, outcome).inc()
-
-    async def _train(self, training: Training) -> str:
-        """Return the name of what the child has left in `incoming`."""
-        spec = {
-            "history": str(self._history.path),
-            "incoming": str(self._models.incoming),
-            "interval_seconds": self._interval,
-            "most_samples": int(self._config.storage.retention.raw_days * 86_400 / self._interval),
-            "units": {
-                str(int(number)): spec.unit.value
-                for number, spec in zip(self._registry.ids, self._registry.specs, strict=True)
-            },
-            "memory_bytes": self._config.learning.memory_bytes,
-            "backend": self._config.compute.backend,
-            "cache": str(self._cache),
-            "with_network": self._with_network,
-            "champion": str(self._models.folder(self._watch.name)) if self._watch.name else "",
-            "trigger": str(training.trigger),
-        }
-
-        def say(share: float, text: str) -> None:
-            training.say(self._clock.now().time_ms, share, text)
-
-        result = await self._child.run("train", spec, deadline_seconds=_TRAIN_SECONDS, listener=say)
-        return str(result.get("name"))
-
-    async def _note_new_model(self) -> None:
-        """Another model is on duty: what is remembered of it."""
-        await self._remember_threshold()
 
     async def _load_backend(self) -> None:
         """Take the best back end that serves; the JIT compiles in the child where the cache is empty."""

@@ -328,7 +328,7 @@ class _Replay:
     async def _do(self, job: str) -> None:
         try:
             learning = self._learning
-            runs = {"train": learning.train_again, "judge": learning.promotion.judge_due}
+            runs = {"train": learning.retraining.train_again, "judge": learning.promotion.judge_due}
             await runs.get(job, learning.reset_threshold)()
         except PresagedError:  # as the scheduler does: the next run may succeed
             return

@@ -32,7 +32,7 @@ class NeuralRoutes:
     """Tells of the models and lets operators order: train, promote, roll back, pin, delete."""
 
     def __init__(self, learning: Learning) -> None:
-        self._learning = learning
+        self._retraining = learning.retraining
         self._promotion = learning.promotion
 
     def table(self) -> list[web.RouteDef]:
@@ -100,7 +100,7 @@ class NeuralRoutes:
         return _json(await self._told(name))
 
     async def _trainings(self, _request: web.Request) -> web.Response:
-        newest = self._learning.trainings.newest()
+        newest = self._retraining.trainings.newest()
         return _json(TrainingsAnswer(trainings=[training_answer(one, logs=False) for one in newest]))
 
     async def _train(self, request: web.Request) -> web.Response:
@@ -113,7 +113,7 @@ class NeuralRoutes:
         if network != _NETWORK:
             text = 'network: only "anomaly" is trained at a person\'s word; the failure network refines itself\n'
             return web.Response(status=400, text=text)
-        return _json(training_answer(self._learning.ask()), status=202)
+        return _json(training_answer(self._retraining.ask()), status=202)
 
     async def _training(self, request: web.Request) -> web.Response:
         return _json(training_answer(self._found(request)))
@@ -123,12 +123,12 @@ class NeuralRoutes:
 
     async def _cancel(self, request: web.Request) -> web.Response:
         training = self._found(request)
-        if not self._learning.cancel(training):
+        if not self._retraining.cancel(training):
             return web.Response(status=409, text=f"{training.id} is {training.outcome}: there is nothing to stop\n")
         return _json(training_answer(training, logs=False), status=202)
 
     def _found(self, request: web.Request) -> Training:
-        training = self._learning.trainings.get(request.match_info["number"])
+        training = self._retraining.trainings.get(request.match_info["number"])
         if training is None:
             raise ModelError("there is no training of this id since the daemon was started")
         return training

@@ -265,10 +265,11 @@ async def test_a_training_by_hand_is_followed_and_can_be_stopped(host, monkeypat
         await asyncio.sleep(60)
 
     monkeypatch.setattr(host.child, "run", run)
-    learning = host.learning
+    learning = host.learning.retraining
     training = learning.ask()
     assert learning.ask() is training  # a second word is the same training
-    task = asyncio.create_task(learning.catch_up())
+    host.learning.after_tick()
+    task = asyncio.create_task(host.learning.catch_up())
     await started.wait()
     assert (training.outcome, training.share, training.text) == ("running", 0.5, "half of it")
     assert learning.cancel(training)
@@ -279,7 +280,8 @@ async def test_a_training_by_hand_is_followed_and_can_be_stopped(host, monkeypat
     assert waiting is not training
     assert learning.cancel(waiting)
     assert waiting.outcome == "cancelled"
-    await learning.catch_up()
+    host.learning.after_tick()
+    await host.learning.catch_up()
     assert host.count("presaged_retrains_total", network="anomaly", trigger="hand", outcome="cancelled") == 1
 
 
@@ -288,7 +290,8 @@ async def test_a_training_that_fails_is_a_record(host, monkeypatch):
         raise WorkerError("the job train failed: too hot")
 
     monkeypatch.setattr(host.child, "run", run)
-    training = host.learning.ask()
+    training = host.learning.retraining.ask()
+    host.learning.after_tick()
     await host.learning.catch_up()
     assert (training.outcome, training.text) == ("failed", "the job train failed: too hot")
     await host.take()

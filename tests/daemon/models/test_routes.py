@@ -96,6 +96,7 @@ async def test_a_training_is_ordered_followed_and_stopped(ask, host, monkeypatch
     status, ordered = await ask("POST", "train", TrainingAnswer, json={"network": "anomaly"})
     assert (status, ordered.outcome, ordered.trigger) == (202, "waiting", "hand")
     assert (await ask("POST", "train", TrainingAnswer))[1].id == ordered.id
+    host.learning.after_tick()
     work = asyncio.create_task(host.learning.catch_up())
     await asyncio.sleep(0.01)
     _, runs = await ask("GET", f"train/{ordered.id}", TrainingAnswer)
@@ -108,6 +109,7 @@ async def test_a_training_is_ordered_followed_and_stopped(ask, host, monkeypatch
     assert (await ask("DELETE", f"train/{ordered.id}"))[0] == 409
     gate.set()
     _, second = await ask("POST", "train", TrainingAnswer)
+    host.learning.after_tick()
     await host.learning.catch_up()
     listed = (await ask("GET", "train", TrainingsAnswer))[1].trainings
     assert [(one.id, one.outcome) for one in listed][:2] == [(second.id, "failed"), (ordered.id, "cancelled")]
