@@ -66,6 +66,7 @@ from daemon.history import TIERS_SECONDS, History
 from daemon.host import describe_host
 from daemon.learning import Learning
 from daemon.metrics import Metrics
+from daemon.models.routes import NeuralRoutes
 from daemon.notify_systemd import Notifier
 from daemon.offload import Offload
 from daemon.precedents import Precedents
@@ -217,6 +218,8 @@ class App:
             offload=self._offload,
             metrics=self._metrics,
             cache=self._loaded.cache_directory,
+            clock=self._clock,
+            sys=self._paths.sys,
         )
         self._alerts = Alerts(
             config,
@@ -321,6 +324,7 @@ class App:
             capacity=self._capacity,
             risk=self._risk,
             drift=self._drift,
+            models=self._learning.promotion,
         )
         self._failures = self._watch_failures(config)
         self._scheduler = Scheduler(
@@ -339,6 +343,7 @@ class App:
             more=(
                 risk_route(self._tell_risk),
                 drift_route(self._tell_drift),
+                *NeuralRoutes(self._learning).table(),
                 *FailureRoutes(
                     recent=self._list_failures,
                     sources=lambda: self._failures.sources,
@@ -431,7 +436,8 @@ class App:
             ),
             Job("forecast", HOUR_SECONDS, 300.0, partial(self._or_anew, self._forecasts.make_due)),
             Job("drift", CHECK_SECONDS, DEADLINE_SECONDS, partial(self._or_anew, self._drift.check)),
-            Job("train", config.learning.interval_days * 86_400.0, 4000.0, self._learning.train_again),
+            Job("train", 3600.0, 4000.0, self._learning.retraining.train_again),
+            Job("judge", 3600.0, 2400.0, self._learning.promotion.judge_due),
             # it may have to wait until the training, due at the same time, gives the child back
             Job("refine", config.learning.interval_days * 86_400.0, 6000.0, self._refining.refine_again),
         ]

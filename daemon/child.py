@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -26,8 +26,18 @@ class Child:
         self._turn = asyncio.Lock()
         self.progress: tuple[str, float, str] | None = None
 
-    async def run(self, job: str, spec: Mapping[str, object], *, deadline_seconds: float) -> Mapping[str, object]:
-        """Run `job` and return its result. Raises WorkerError when it fails or overruns; cancelling kills it."""
+    async def run(
+        self,
+        job: str,
+        spec: Mapping[str, object],
+        *,
+        deadline_seconds: float,
+        listener: Callable[[float, str], None] = lambda _share, _text: None,
+    ) -> Mapping[str, object]:
+        """Run `job` and return its result; `listener` is told of its progress.
+
+        Raises WorkerError when it fails or overruns; cancelling kills it.
+        """
         async with self._turn:
             try:
                 process = await asyncio.create_subprocess_exec(
@@ -47,7 +57,7 @@ class Child:
             self.progress = (job, 0.0, "starting")
             try:
                 async with asyncio.timeout(deadline_seconds):
-                    return await self._follow(job, process, spec)
+                    return await self._follow(job, process, spec, listener)
             except TimeoutError:
                 raise WorkerError(f"the job {job} did not end within {deadline_seconds:g} s and was killed") from None
             finally:
@@ -57,7 +67,11 @@ class Child:
                     await process.wait()
 
     async def _follow(
-        self, job: str, process: asyncio.subprocess.Process, spec: Mapping[str, object]
+        self,
+        job: str,
+        process: asyncio.subprocess.Process,
+        spec: Mapping[str, object],
+        listener: Callable[[float, str], None],
     ) -> Mapping[str, object]:
         assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018 - pipes were asked for
         process.stdin.write(json.dumps(spec).encode())
@@ -72,6 +86,7 @@ class Child:
                     raise WorkerError(f"the job {job} failed: {words['error']}")
                 if "progress" in words:
                     self.progress = (job, float(words["progress"]), str(words["text"]))
+                    listener(*self.progress[1:])
                     _log.debug("job_progress", job=job, share=words["progress"], text=words["text"])
             code = await process.wait()
             last = await complaint

@@ -166,7 +166,20 @@ class Drift(Section):
 class Learning(Section):
     """When the host's own model is trained again."""
 
-    interval_days: Days = Field(7, description="Days between two trainings.")
+    interval_days: Days = Field(7, description="Days after which the model is trained again in any case.")
+    drift: float = Field(0.15, gt=0, le=1, description="Share of drifted signals at which it is trained again.")
+    degradation: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="Loss of performance (0 to 1) since it began to serve at which it is trained again.",
+    )
+    new_samples: int = Field(
+        10_000, ge=1000, le=100_000_000, description="New samples after which it is trained again."
+    )
+    approval: Literal["rule", "hand"] = Field(
+        "rule", description='"rule" = a challenger that passes serves; "hand" = it waits for `presage models promote`.'
+    )
     memory_bytes: int = Field(
         2_000_000_000, ge=300_000_000, description="Most address space the training process may take."
     )

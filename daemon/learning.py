@@ -1,13 +1,14 @@
 """When and from what the anomaly detector learns: from the window at first, in the child later.
 
-Enters: history, window, child. Leaves: the model and threshold on duty. Only here is the champion's
-pointer moved. Whatever fails, the model before goes on serving.
+Enters: history, window, child. Leaves: the first model and the threshold on duty, and challengers for those that
+follow (daemon/models/promotion). Whatever fails, the model before goes on serving.
 """
 
 import asyncio
 import json
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +16,27 @@ import structlog
 from numpy.typing import NDArray
 
 from daemon.child import Child
+from daemon.clock import Clock, SystemClock
 from daemon.config import Config
 from daemon.continuity import UNKNOWN_HOUR
-from daemon.errors import PresagedError, StateError, WorkerError
+from daemon.errors import PresagedError, StateError
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History
 from daemon.metrics import Metrics
+from daemon.models.promotion import Promotion
+from daemon.models.retraining import Means, Retraining
+from daemon.models.triggers import Trigger
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
 from daemon.watch import WINDOW_ROWS, AnomalyWatch
 from detectors import kernels
 from detectors.anomaly import MINIMUM_ROWS, AnomalyModel
-from detectors.registry import Manifest, ModelError, Registry
-from detectors.registry import load as load_model
+from detectors.registry import Manifest, Registry
 
 _log = structlog.get_logger()
 
 _META = "anomaly.threshold"
 _FIT_SECONDS = 60.0
-_TRAIN_SECONDS = 3600.0
 _COMPILE_SECONDS = 300.0
 _RETRY_SECONDS = 3600.0
 _STORE_SECONDS = 10.0
@@ -45,7 +48,8 @@ _LEAST_SCORES_SECONDS = 43_200.0
 class Learning:
     """Keeps the watch supplied with models. `backend` names what computes the networks.
 
-    `with_network`: a replay may leave out a network that decides nothing.
+    `with_network`: a replay may leave out a network that decides nothing. `drift` tells which share of the signals
+    has drifted, None = not known; `sys` is where the host's batteries are to be seen.
     """
 
     def __init__(
@@ -63,8 +67,11 @@ class Learning:
         metrics: Metrics,
         cache: Path,
         with_network: bool = True,
+        clock: Clock | None = None,
+        drift: Callable[[], float | None] = lambda: None,
+        sys: Path = Path("/sys"),
     ) -> None:
-        self._with_network = with_network
+        self._clock = clock or SystemClock()
         self._config = config
         self._interval = interval_seconds
         self._history = history
@@ -81,6 +88,37 @@ class Learning:
         self._train_after = 0.0
         self.backend = "numpy"
         self.computes: kernels.Backend = kernels.NUMPY
+        self.promotion = Promotion(
+            config=config,
+            interval_seconds=interval_seconds,
+            history=history,
+            state=state,
+            models=models,
+            registry=registry,
+            watch=watch,
+            child=child,
+            offload=offload,
+            metrics=metrics,
+            clock=self._clock,
+            adopt=self._adopt,
+            settled=self._remember_threshold,
+        )
+        self.retraining = Retraining(
+            config=config,
+            interval_seconds=interval_seconds,
+            history=history,
+            models=models,
+            registry=registry,
+            watch=watch,
+            child=child,
+            offload=offload,
+            metrics=metrics,
+            clock=self._clock,
+            promotion=self.promotion,
+            means=Means(cache, with_network, drift, sys),
+            scores=self._scores,
+            finished=self._release_memory,
+        )
 
     def restore(self) -> None:
         """Fill the window from history and put the champion back on duty; blocks, before the first tick."""
@@ -104,6 +142,15 @@ class Learning:
         else:
             self._use_what_came_compiled()
             self._adopt(model, manifest, self._stored_threshold(manifest.number))
+            self.retraining.resume(manifest.trained_ms, self._watch.seen - self._since(manifest))
+            if refused:  # it stands in for one that is broken, and that one never serves again
+                self._models.promote(manifest.name, self._clock.now().time_ms, "the one before is broken")
+        self.promotion.restore()
+
+    def _since(self, manifest: Manifest) -> int:
+        """Return how many samples came after those that a model has learned from; blocks."""
+        last = self._history.last()
+        return 0 if last is None else max(0, last[0] - manifest.last_seq)
 
     def _use_what_came_compiled(self) -> None:
         """Take the wheel's kernels before the first tick: loading takes milliseconds, unlike compiling."""
@@ -174,7 +221,8 @@ class Learning:
     def after_tick(self) -> None:
         """Look whether something is to be learned; called after every tick, costs nothing."""
         self._ticked.set()
-        if self._watch.wants_to_learn() or self._wants_first_training() or self._wants_backend():
+        asked = self.retraining.asked or self.promotion.wants_rollback
+        if asked or self._watch.wants_to_learn() or self._wants_first_training() or self._wants_backend():
             self._due.set()
 
     def _wants_first_training(self) -> bool:
@@ -198,18 +246,28 @@ class Learning:
         """Learn what is due now."""
         if self._due.is_set():
             self._due.clear()
+            await self._settle()
             with self._watch.own_work():
                 await self._learn_what_is_due()
+
+    async def _settle(self) -> None:
+        try:
+            await self.promotion.settle()
+        except PresagedError as error:
+            _log.error("rollback_failed", reason=str(error), effect="tried again when there is reason")
+            self._metrics.failures.labels("rollback").inc()
 
     async def _learn_what_is_due(self) -> None:
         if self._watch.wants_to_learn():
             await self._learn_from_window()
         if self._wants_first_training():
             try:
-                await self.train("first")
+                await self.train(Trigger.FIRST)
             except PresagedError as error:
                 self._train_after = time.monotonic() + _RETRY_SECONDS
                 _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
+        if self.retraining.asked:
+            await self.retraining.train_as_asked()
         if self._wants_backend():
             await self._load_backend()
 
@@ -226,14 +284,9 @@ class Learning:
         self._watch.adopt(model, number, "", None)
         _log.info("learned_from_window", samples=self._watch.window.filled, signals=len(model.signal_ids))
 
-    async def train_again(self) -> str:
-        """Train on schedule; a job of the scheduler. Not before the first training, nor while the host decays."""
-        if not self._watch.lasting:
-            return "not before the first training"
-        if not self._watch.may_learn_again(await self._scores()):
-            self._metrics.retrains.labels("anomaly", "schedule", "postponed").inc()
-            return "postponed: the last day was unlike this host; what lasts is learned after 28 days"
-        return await self.train("schedule")
+    async def train(self, trigger: str) -> str:
+        """Train in the child now, and return a few words. Raises PresagedError."""
+        return await self.retraining.train(trigger)
 
     async def _scores(self) -> NDArray[np.float64]:
         """Return up to 28 days of scores of the model on duty, oldest first."""
@@ -241,52 +294,6 @@ class Learning:
         return await self._offload.run(
             lambda: self._history.scores(number, count), deadline_seconds=_STORE_SECONDS, what="history.db"
         )
-
-    async def train(self, trigger: str) -> str:
-        """Train in the child, accept and promote; returns a few words. Raises PresagedError."""
-        try:
-            with self._watch.own_work():
-                words = await self._train()
-        except PresagedError:
-            self._metrics.retrains.labels("anomaly", trigger, "failed").inc()
-            raise
-        self._metrics.retrains.labels("anomaly", trigger, "promoted").inc()
-        return words
-
-    async def _train(self) -> str:
-        spec = {
-            "history": str(self._history.path),
-            "incoming": str(self._models.incoming),
-            "interval_seconds": self._interval,
-            "most_samples": int(self._config.storage.retention.raw_days * 86_400 / self._interval),
-            "units": {
-                str(int(number)): spec.unit.value
-                for number, spec in zip(self._registry.ids, self._registry.specs, strict=True)
-            },
-            "memory_bytes": self._config.learning.memory_bytes,
-            "backend": self._config.compute.backend,
-            "cache": str(self._cache),
-            "with_network": self._with_network,
-        }
-        result = await self._child.run("train", spec, deadline_seconds=_TRAIN_SECONDS)
-        name = str(result.get("name"))
-        try:
-            model, manifest = await self._offload.run(
-                lambda: self._accept(name), deadline_seconds=_STORE_SECONDS, what="models"
-            )
-        except (ModelError, OSError) as error:
-            self._metrics.model_failures.inc()
-            raise WorkerError(f"the trained model was refused: {error}") from error
-        self._adopt(model, manifest)
-        await self._remember_threshold()
-        await self._release_memory()
-        return f"{name}: {manifest.samples} samples, {len(model.signal_ids)} signals"
-
-    def _accept(self, name: str) -> tuple[AnomalyModel, Manifest]:
-        folder = self._models.accept(name)
-        loaded = load_model(folder)
-        self._models.promote(name)
-        return loaded
 
     async def _load_backend(self) -> None:
         """Take the best back end that serves; the JIT compiles in the child where the cache is empty."""

@@ -17,6 +17,7 @@ from alerting.outbox import SinkCounts
 from alerting.policy import Severity
 from daemon.capacity.series import capacity_families
 from daemon.drift.series import drift_families
+from daemon.models.series import model_families
 from daemon.risk.series import risk_families
 from daemon.snapshot import Snapshot
 from detectors.findings import FailureKind, Unit
@@ -149,6 +150,7 @@ class _SnapshotCollector(Collector):
         )
         yield from self._signals(snapshot)
         yield from _anomaly(snapshot)
+        yield from model_families(snapshot.models, snapshot.anomaly)
         yield from capacity_families(snapshot.capacity, snapshot.time_ms, self._most_resources)
         yield from risk_families(snapshot.risk)
         yield from drift_families(snapshot.drift)
@@ -198,15 +200,6 @@ def _anomaly(snapshot: Snapshot) -> Iterable[Metric]:
     for signal, value in state.contributions:
         share.add_metric((signal,), value)
     yield share
-    if state.trained_ms is not None:
-        model = GaugeMetricFamily(
-            "presaged_model_trained_timestamp_seconds", "When the model on duty was trained.", labels=("network",)
-        )
-        model.add_metric(("anomaly",), state.trained_ms / 1e3)
-        yield model
-        info = InfoMetricFamily("presaged_model", "The model on duty.", labels=("network", "version", "role"))
-        info.add_metric(("anomaly", state.model, "champion"), {})
-        yield info
 
 
 def _collectors(snapshot: Snapshot) -> Iterable[Metric]:

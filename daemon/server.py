@@ -224,7 +224,7 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        api = "status, forecasts, risk, drift, changes, failures, alerts, silences, drill and sinks"
+        api = "status, forecasts, risk, drift, changes, failures, neural, alerts, silences, drill and sinks"
         text = f"not here; there is /metrics, /healthz, /readyz and, below /api/v1/, {api}\n"
         return web.Response(status=404, text=text)
 

@@ -7,6 +7,7 @@ from alerting.occurrence import Occurrence
 from daemon.capacity.state import CapacityState
 from daemon.collectors.base import Noticed
 from daemon.drift.state import DriftState
+from daemon.models.state import ModelsState
 from daemon.risk.state import RiskState
 from daemon.signals import SignalSpec
 from detectors.findings import Finding
@@ -64,3 +65,4 @@ class Snapshot:
     noticed: tuple[Noticed, ...] = ()
     risk: RiskState = field(default_factory=RiskState)
     drift: DriftState = field(default_factory=DriftState)
+    models: ModelsState = field(default_factory=ModelsState)

@@ -25,6 +25,8 @@ from daemon.errors import DeadlineExceeded, Overloaded, PresagedError
 from daemon.evidence import Evidence
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, StoredSample
 from daemon.metrics import Metrics
+from daemon.models.promotion import Promotion
+from daemon.models.state import ModelsState
 from daemon.offload import Offload
 from daemon.risk.state import RiskState
 from daemon.risk.watch import RiskWatch
@@ -64,6 +66,7 @@ class Tick:
         capacity: CapacityWatch | None = None,
         risk: RiskWatch | None = None,
         drift: DriftWatch | None = None,
+        models: Promotion | None = None,
     ) -> None:
         self._interval = interval_seconds
         self._clock = clock
@@ -82,6 +85,7 @@ class Tick:
         self._capacity = capacity
         self._risk = risk
         self._drift = drift
+        self._models = models
         self._drill_words = ""
         self._continuity = Continuity(interval_seconds)
         self._wake = asyncio.Event()
@@ -162,6 +166,8 @@ class Tick:
         values = self._registry.fill(round_.measured)
         with self._metrics.inference_seconds.labels("anomaly").time():
             verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns, expected=routine.expected)
+        if self._models is not None:
+            self._models.observe(verdict, passage, now.monotonic_ns)
         stored = await self._store(now, passage, verdict, values)
         risk = RiskState()
         if self._risk is not None:
@@ -174,9 +180,10 @@ class Tick:
                 anomaly=verdict.state.shown,
             )
             round_ = replace(round_, findings=(*round_.findings, *risky))
-        if self._drift is not None:
-            round_ = replace(round_, findings=(*round_.findings, *self._drift.findings()))
-        findings = (*await self._evidence.gather(round_, verdict.findings, now), *self._drill())
+        told = () if self._models is None else self._models.findings()
+        drifted = () if self._drift is None else self._drift.findings()
+        round_ = replace(round_, findings=(*round_.findings, *drifted))
+        findings = (*await self._evidence.gather(round_, verdict.findings, now), *told, *self._drill())
         transitions = await self._pipeline.observe(
             findings, now, learned=self._watch.learned, changing=self._evidence.in_grace(now)
         )
@@ -200,6 +207,7 @@ class Tick:
             noticed=round_.noticed,
             risk=risk,
             drift=DriftState() if self._drift is None else self._drift.state,
+            models=ModelsState() if self._models is None else self._models.state,
         )
         self._publish(snapshot)
         return snapshot

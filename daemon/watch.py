@@ -138,6 +138,11 @@ class AnomalyWatch:
         return self._trained_ms
 
     @property
+    def name(self) -> str:
+        """The name of the model on duty, "" for none and for one that was learned from the window."""
+        return self._name
+
+    @property
     def model(self) -> AnomalyModel | None:
         """The model on duty."""
         return self._live.model if self._live else None

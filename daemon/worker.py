@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from daemon.errors import PresagedError, WorkerError
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, Rows
+from daemon.models.judging import judge_models
 from daemon.risk.refinement import refine_network
 from detectors import kernels, registry
 from detectors.anomaly import MINIMUM_ROWS, fit_model
@@ -78,6 +79,12 @@ def train(spec: Spec, progress: Progress = _report) -> dict[str, object]:
             "samples": len(rows.seq),
             "first_seq": int(rows.seq[0]),
             "last_seq": number,
+            "parent": Path(str(spec.get("champion", ""))).name,
+            "trigger": str(spec.get("trigger", "")),
+            "first_ms": int(rows.time_ms[0]),
+            "last_ms": int(rows.time_ms[-1]),
+            "exclusions": exclusions(rows),
+            "metrics": {},
         },
     )
     return {"name": name, "samples": len(rows.seq), "signals": len(ids)}
@@ -110,6 +117,25 @@ def learnable(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return np.insert(values, gaps, np.nan, axis=0), np.insert(hours[keep], gaps, -1)
 
 
+def exclusions(rows: Rows) -> dict[str, int]:
+    """Return how many samples `learnable` leaves out, by reason; gaps are counted, not what would have been in them."""
+    alarmed = (rows.flags & FLAG_ALARMED) != 0
+    if alarmed.mean() > 0.5:  # noqa: PLR2004 - half, as in `learnable`
+        alarmed[:] = False
+    own_work = ((rows.flags & FLAG_OWN_WORK) != 0) & ~alarmed
+    return {
+        "alarmed": int(alarmed.sum()),
+        "own_work": int(own_work.sum()),
+        "doubtful_hours": int(((rows.flags & FLAG_DOUBTFUL) != 0).sum()),
+        "gaps": int(((rows.flags & FLAG_GAP) != 0).sum()),
+    }
+
+
+def judge(spec: Spec, progress: Progress = _report) -> dict[str, object]:
+    """Judge challengers against the champion, and measure what serves."""
+    return judge_models(spec, progress)
+
+
 def refine(spec: Spec) -> dict[str, object]:
     """Refine the failure network by the failures of this host."""
     return refine_network(spec, _report)
@@ -118,6 +144,7 @@ def refine(spec: Spec) -> dict[str, object]:
 JOBS: Mapping[str, Callable[[Spec], dict[str, object]]] = {
     "compile": compile_kernels,
     "train": train,
+    "judge": judge,
     "refine": refine,
 }
 

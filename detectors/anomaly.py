@@ -166,6 +166,17 @@ def score_rows(model: AnomalyModel, values: Float32, hours: Hours) -> RowScores:
     return RowScores(_decision(parts), _ratio(raw), evidence, attribution, parts, relative.astype(np.float32))
 
 
+def decision_scores(model: AnomalyModel, values: Float32, hours: Hours) -> Float32:
+    """Return what decides of the rows 15... of `values` (T, S), `RowScores.raw`, and nothing else: a quarter faster."""
+    if NETWORK_DECIDES:
+        return score_rows(model, values, hours).raw
+    inputs, _ = _inputs(model.context, values, hours)
+    absent = ~_present(values[SPAN:])
+    parts = _parts(model.scales[:_DECIDING], _relative(model.scales[:_DECIDING], _raw(inputs, None)), absent)
+    parts[absent] = np.nan
+    return _decision(parts)
+
+
 class LiveScorer:
     """Scores one sample at a time. It remembers 15 pairs of numbers, and how much each signal surprised lately.
 

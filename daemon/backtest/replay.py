@@ -59,6 +59,7 @@ _ALL = 2**62
 _MOST = 1_000_000
 _NOBODY = "you"
 _STRIDE = 500
+_HOURS = 6 * 3600.0  # between two looks at whether something is to be trained or judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +130,18 @@ class _AtOnce(Child):
         super().__init__()
         self._history = history
 
-    async def run(self, job: str, spec: Mapping[str, object], *, deadline_seconds: float) -> Mapping[str, object]:  # noqa: ARG002
-        """Train and return the result. Raises WorkerError."""
+    async def run(
+        self,
+        job: str,
+        spec: Mapping[str, object],
+        *,
+        deadline_seconds: float,  # noqa: ARG002
+        listener: Callable[[float, str], None] = lambda _share, _text: None,
+    ) -> Mapping[str, object]:
+        """Train or judge, and return the result. Raises WorkerError."""
         self._history.flush()  # the job reads the file
         try:
-            return worker.train(spec, lambda _share, _text: None)
+            return worker.train(spec, listener) if job == "train" else worker.judge(spec, listener)
         except (PresagedError, TrainingError, OSError, MemoryError) as error:
             raise WorkerError(f"the job {job} failed: {error}") from error
 
@@ -215,6 +223,8 @@ class _Replay:
             metrics=metrics,
             cache=folder,
             with_network=anomaly.NETWORK_DECIDES,
+            clock=clock,
+            sys=folder,
         )
         settings = pipeline_settings(config)
         store = OffloadedState(state, offload)
@@ -266,6 +276,7 @@ class _Replay:
             metrics=metrics,
             publish=self._note,
             jumped=lambda: None,
+            models=None if fixed is not None else self._learning.promotion,
         )
 
     def _letters(self, count: int) -> bytes:
@@ -311,12 +322,14 @@ class _Replay:
         """Return after how many seconds each job runs again."""
         jobs = {"threshold": float(self._config.anomaly.threshold_interval_seconds)}
         if self._fixed is None:
-            jobs["train"] = self._config.learning.interval_days * 86_400.0
+            jobs |= {"train": _HOURS, "judge": _HOURS}
         return jobs
 
     async def _do(self, job: str) -> None:
         try:
-            await (self._learning.reset_threshold() if job == "threshold" else self._learning.train_again())
+            learning = self._learning
+            runs = {"train": learning.retraining.train_again, "judge": learning.promotion.judge_due}
+            await runs.get(job, learning.reset_threshold)()
         except PresagedError:  # as the scheduler does: the next run may succeed
             return
 

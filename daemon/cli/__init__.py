@@ -23,10 +23,12 @@ from daemon.cli import (
     failures,
     forecast,
     imports,
+    models,
     risk,
     silences,
     sinks,
     status,
+    train,
 )
 from daemon.cli.terminal import complain, on_terminal
 from daemon.errors import ConfigError, PresagedError
@@ -185,6 +187,25 @@ app.command(
         ("presage backtest --compare other.toml", "what another configuration would send"),
     ),
 )(backtest.backtest)
+
+app.command(
+    "train",
+    epilog=_examples(
+        ("presage train --follow", "and tell how far it is, until it ends"),
+        ("presage train --cancel 3-1772344800000", "what runs is stopped, and nothing of it stays"),
+    ),
+)(train.train)
+
+_models = typer.Typer(help="The models of this host: which serves, and how another takes its place.")
+_models.command("list", epilog=_examples(("presage models list --json", "for programs")))(models.show_models)
+_models.command("show", epilog=_examples(("presage models show 4711", "by the end of its id")))(models.show_one)
+_models.command("diff", epilog=_examples(("presage models diff 4711 9222", "what was measured of both")))(models.diff)
+_models.command("promote", epilog=_examples(("presage models promote 9222", "it serves at once")))(models.promote)
+_models.command("rollback", epilog=_examples(("presage models rollback", "the one before serves again")))(
+    models.rollback
+)
+_models.command("pin", epilog=_examples(("presage models pin 4711 --off", "it may leave again")))(models.pin)
+app.add_typer(_models, name="models")
 
 _silence = typer.Typer(help="Keep alerts quiet for a while.")
 _silence.command(

@@ -34,9 +34,11 @@ from daemon.drift.answers import DriftAnswer
 from daemon.errors import DaemonError, NotRunning
 from daemon.failures.answers import FailureAnswer, FailuresAnswer
 from daemon.forecast_answers import ForecastsAnswer, ProblemAnswer
+from daemon.models.answers import ModelAnswer, ModelMetricsAnswer, ModelsAnswer, TrainingAnswer
 from daemon.risk.answers import RiskAnswer
 
 _SECONDS = 5.0
+_MODEL_SECONDS = 15.0  # a model file is read and written
 _SINK_SECONDS = 20.0  # a sink is waited for longer than the daemon
 _LARGEST = 8 * 1024 * 1024
 _LISTENING = "0A"
@@ -129,6 +131,43 @@ def add_silence(loaded: Loaded, wanted: Mapping[str, object]) -> SilenceAnswer:
 def expire_silence(loaded: Loaded, silence: str, author: str) -> SilenceAnswer:
     """End a silence now. Raises DaemonError."""
     return _ask(loaded, f"/api/v1/silences/{_part(silence)}", SilenceAnswer, "DELETE", {"author": author})[0]
+
+
+def fetch_models(loaded: Loaded) -> tuple[ModelsAnswer, bytes]:
+    """Return all models, and the same as the JSON. Raises DaemonError."""
+    return _ask(loaded, "/api/v1/neural/models", ModelsAnswer)
+
+
+def fetch_model(loaded: Loaded, model: str) -> tuple[ModelAnswer, ModelMetricsAnswer]:
+    """Return one model and what was measured of it. Raises DaemonError."""
+    path = f"/api/v1/neural/models/{_part(model)}"
+    return _ask(loaded, path, ModelAnswer)[0], _ask(loaded, f"{path}/metrics", ModelMetricsAnswer)[0]
+
+
+def order_model(loaded: Loaded, model: str, order: Literal["promote", "pin"], *, undo: bool = False) -> ModelAnswer:
+    """Promote or pin a model, or undo the latter. Raises DaemonError."""
+    path = f"/api/v1/neural/models/{_part(model)}/{order}"
+    return _ask(loaded, path, ModelAnswer, "DELETE" if undo else "POST", {}, seconds=_MODEL_SECONDS)[0]
+
+
+def roll_back(loaded: Loaded) -> ModelAnswer:
+    """Let the predecessor serve again. Raises DaemonError."""
+    return _ask(loaded, "/api/v1/neural/rollback", ModelAnswer, "POST", {}, seconds=_MODEL_SECONDS)[0]
+
+
+def start_training(loaded: Loaded) -> TrainingAnswer:
+    """Train as soon as the child is free. Raises DaemonError."""
+    return _ask(loaded, "/api/v1/neural/train", TrainingAnswer, "POST", {})[0]
+
+
+def fetch_training(loaded: Loaded, number: str) -> tuple[TrainingAnswer, bytes]:
+    """Return how far a training is and what it said, and the same as the JSON. Raises DaemonError."""
+    return _ask(loaded, f"/api/v1/neural/train/{_part(number)}", TrainingAnswer)
+
+
+def cancel_training(loaded: Loaded, number: str) -> TrainingAnswer:
+    """Stop a training. Raises DaemonError."""
+    return _ask(loaded, f"/api/v1/neural/train/{_part(number)}", TrainingAnswer, "DELETE")[0]
 
 
 def start_drill(loaded: Loaded, author: str) -> DrillAnswer:

@@ -123,6 +123,8 @@ class Host:
             offload=self.offload,
             metrics=self.metrics,
             cache=self.directory / "cache",
+            clock=self.clock,
+            sys=self.directory,
         )
         settings = PolicySettings("always", 60.0, 300.0)
         store = OffloadedState(self.state, self.offload)
@@ -163,6 +165,7 @@ class Host:
             publish=self.published.append,
             jumped=lambda: self.jumps.append(self.clock.now().monotonic_ns),
             capacity=self.capacity,
+            models=self.learning.promotion,
         )
         return self
 

@@ -164,21 +164,27 @@ async def test_the_threshold_is_persisted_and_follows(hosts, quiet_collector):
     assert third.watch.threshold != 9.0
 
 
-async def test_the_scheduled_training_waits_while_the_host_decays(hosts, quiet_collector):
+async def test_the_scheduled_training_waits_while_the_host_decays(hosts, quiet_collector, clock):
     host = await hosts(quiet_collector(6), config=SMALL)
     await host.take(80)
-    assert await host.learning.train_again() == "not before the first training"
+    assert await host.learning.retraining.train_again() == "not before the first training"
     await host.learning.train("first")
+    assert await host.learning.retraining.train_again() == "nothing calls for a training"
+    clock.advance(8 * 86_400.0)
+    assert (await host.learning.retraining.train_again()).endswith("this host is not known for a day yet")
+    host.watch.seen = 3000
     host.history._database.execute(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2880) "
         "INSERT INTO samples SELECT 1000 + i, 0, 0, 1, 1, 0, 0, 80, ?, 1.0, x'00' FROM n",
         (0.6 * host.watch.threshold,),
     )
-    assert (await host.learning.train_again()).startswith("postponed: the last day was unlike this host")
+    assert (await host.learning.retraining.train_again()).startswith("postponed: the last day was unlike this host")
     assert host.watch.number == 80
     assert host.count("presaged_retrains_total", network="anomaly", trigger="schedule", outcome="postponed") == 1
     host.history._database.execute("UPDATE samples SET raw_score = 0.1 WHERE seq > 1000")
-    assert "samples" in await host.learning.train_again()
+    clock.advance(7 * 86_400.0)
+    assert "samples" in await host.learning.retraining.train_again()
+    assert host.models.lineage()[0].state == "shadow"
 
 
 @pytest.mark.parametrize(
@@ -259,6 +265,8 @@ async def test_a_corrupt_champion_at_the_start_gives_way_and_is_counted(hosts, q
     await host.learning.train("first")
     await host.take(10)
     await host.learning.train("schedule")
+    assert host.watch.number == 70
+    await host.learning.promotion.promote("000000000080", "a test says so")
     assert host.watch.number == 80
     (host.models._accepted / "000000000080" / "model.safetensors").write_bytes(b"")
     again = await hosts(quiet_collector(6), config=SMALL)

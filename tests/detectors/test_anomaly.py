@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detectors import learner
-from detectors.anomaly import MINIMUM_ROWS, LiveScorer, fit_model, score_rows
+from detectors.anomaly import MINIMUM_ROWS, LiveScorer, decision_scores, fit_model, score_rows
 from detectors.features import SPAN, WINDOW, Context, surprise
 
 HOUR = 120
@@ -231,3 +231,12 @@ def test_a_context_of_other_signals_is_another_models(trained):
     assert isinstance(trained.context, Context)
     assert trained.signal_ids == tuple(range(10, 22))
     assert [len(scale.means) for scale in trained.scales] == [3, 3]
+
+
+@pytest.mark.parametrize("with_network", [True, False])
+def test_what_decides_alone_is_what_decides(model_of, trained, with_network):
+    model = trained if with_network else model_of(400, 12)[0]
+    values = model_of(400, 12, 3)[1].copy()
+    values[100] = np.nan
+    hours = np.arange(400) // 120 % 168
+    np.testing.assert_array_equal(decision_scores(model, values, hours), score_rows(model, values, hours).raw)

@@ -1,14 +1,19 @@
 import hashlib
 import json
+import os
+import random
 import shutil
+import signal
+import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from detectors import model_file, registry
+from detectors import model_file, registry, roles
 from detectors.anomaly import LiveScorer
-from detectors.registry import ModelError, Registry, load, read_manifest, save
+from detectors.registry import Manifest, ModelError, Registry, State, load, read_manifest, save
 
 
 def manifest(number):
@@ -57,7 +62,7 @@ def test_a_model_comes_back_bit_for_bit(tmp_path, trained, model_of, with_networ
     model = trained if with_network else model_of(200, 5)[0]
     model.context.season[3] = np.nan
     got, read = load(save(tmp_path, model, manifest(400)))
-    assert {**manifest(400), "sha256": read.sha256} == {key: getattr(read, key) for key in type(read).__annotations__}
+    assert asdict(read) == {**asdict(Manifest(**manifest(400), sha256=read.sha256))}
     assert got.signal_ids == model.signal_ids
     assert got.scales == model.scales
     assert got.quiet_scores.tobytes() == model.quiet_scores.tobytes()
@@ -240,7 +245,8 @@ def test_a_corrupt_champion_gives_way_to_the_version_before(models, trained, dam
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"../../elsewhere\n", b"none such\n", b"\0", b"x" * 5000])
 def test_a_pointer_that_points_nowhere_costs_only_itself(models, trained, content):
     bring_in(models, trained, 100)
-    models._pointer.write_bytes(content)
+    models._pointer._path.write_bytes(content)
+    assert models._pointer.read().champion in {"", content.decode(errors="replace").strip()}
     assert models.champion()[1].number == 100
 
 
@@ -284,7 +290,7 @@ def cut_off(monkeypatch):
             return stepped
 
         with monkeypatch.context() as patch:
-            for module in (registry, model_file):
+            for module in (registry, roles, model_file):
                 patch.setattr(module, "sync", stepping(model_file.sync))
             patch.setattr(registry.shutil, "rmtree", stepping(shutil.rmtree))
             try:
@@ -341,3 +347,139 @@ def test_a_full_disk_leaves_no_half_model(models, trained, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ModelError):
         load(models.incoming / f"{5:012d}")
+
+
+def states(models):
+    return {version.name.lstrip("0"): version.state.value for version in models.lineage()}
+
+
+def test_lineage_and_exclusions_come_back_and_nonsense_in_them_is_refused(tmp_path, trained):
+    told = {"parent": "000000000100", "trigger": "drift", "first_ms": 5, "last_ms": 9, "exclusions": {"alarmed": 12}}
+    folder = save(tmp_path, trained, {**manifest(400), **told, "metrics": {"suite": 0.5}})
+    read = read_manifest(folder)
+    assert {key: getattr(read, key) for key in told} == told
+    assert read.metrics == {"suite": 0.5}
+    for wrong in ({"metrics": ["a"]}, {"exclusions": {"alarmed": "many"}}, {"metrics": {"a": None}}):
+        with pytest.raises(ModelError):
+            read_manifest(save(tmp_path, trained, {**manifest(400), **wrong}))
+
+
+def test_who_is_what_after_promotions_and_a_rollback(models, trained):
+    for number in (100, 200, 300):
+        bring_in(models, trained, number)
+    models.promote(f"{100:012d}", 10)
+    models.promote(f"{200:012d}", 20, "better")
+    models.note(f"{300:012d}", State.SHADOW, 25)
+    assert states(models) == {"300": "shadow", "200": "champion", "100": "predecessor"}
+    assert models.predecessor()[1].number == 100
+    assert models.predecessor()[2] == 20
+    assert models.rollback(30, "too loud") == f"{100:012d}"
+    assert states(models) == {"300": "shadow", "200": "retired", "100": "champion"}
+    assert [one.reason for one in models.lineage()][1] == "too loud"
+    with pytest.raises(ModelError, match="no model before"):
+        models.rollback(40, "again")
+    models.promote(f"{300:012d}", 50)
+    (models.folder(f"{100:012d}") / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError):
+        models.rollback(60, "its predecessor is broken")
+    assert models.champion()[1].number == 300
+
+
+def test_pruning_spares_whom_something_needs(models, trained):
+    for number in range(1, 5):
+        bring_in(models, trained, number)
+        models.promote(f"{number:012d}")
+    models.pin(f"{1:012d}", pinned=True)
+    for number in range(5, 13):
+        bring_in(models, trained, number)
+    models.note(f"{5:012d}", State.SHADOW, 0)
+    models.prune()
+    assert [int(path.name) for path in models.versions()] == [12, 11, 10, 5, 4, 3, 1]
+    for needed in (4, 3, 1):
+        with pytest.raises(ModelError, match="stays"):
+            models.remove(f"{needed:012d}")
+    models.remove(f"{12:012d}")
+    models.pin(f"{1:012d}", pinned=False)
+    models.prune()
+    assert [int(path.name) for path in models.versions()] == [11, 10, 5, 4, 3, 1]
+    assert set(models._roles.read()) <= {path.name for path in models.versions()}
+    for act in (models.remove, models.folder):
+        with pytest.raises(ModelError, match="there is no model"):
+            act("../champion")
+
+
+def test_a_pointer_of_before_predecessors_were_kept_still_points(models, trained):
+    for number in (100, 200):
+        bring_in(models, trained, number)
+    models._pointer._path.write_text(f"{100:012d}\n")
+    assert models.champion()[1].number == 100
+    assert models.predecessor() == (None, None, 0)
+    models.promote(f"{200:012d}", 5)
+    assert states(models) == {"200": "champion", "100": "predecessor"}
+
+
+def test_a_challenger_that_never_won_is_the_last_to_stand_in(models, trained):
+    for number in (100, 200, 300):
+        bring_in(models, trained, number)
+        if number < 300:
+            models.promote(f"{number:012d}")
+    models.note(f"{300:012d}", State.SHADOW, 0)
+    shutil.rmtree(models.folder(f"{200:012d}"))
+    assert models.champion()[1].number == 100
+    shutil.rmtree(models.folder(f"{100:012d}"))
+    assert models.champion()[1].number == 300
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 5}', '{"a": {"state": "king", "since_ms": 0}}', "[" * 100_000])
+def test_roles_that_cannot_be_read_cost_only_themselves(models, trained, text):
+    bring_in(models, trained, 100)
+    models.promote(f"{100:012d}")
+    (models._accepted / "roles.json").write_text(text)
+    assert states(models) == {"100": "champion"}
+    models.pin(f"{100:012d}", pinned=True)
+    assert models.lineage()[0].pinned
+
+
+def test_kill_9_at_any_moment_of_retraining_and_promotion_leaves_one_champion(tmp_path, trained, scale, seed):
+    """200 kills at scale 25: a child that saves, a daemon that accepts, shadows, promotes, rolls back and prunes."""
+    models = Registry(tmp_path / "models")
+    models.prepare()
+    bring_in(models, trained, 1)
+    models.promote(f"{1:012d}", 1)
+    draw = random.Random(seed)
+    seen = set()
+    for _ in range(8 * scale):
+        process = os.fork()
+        if process == 0:
+            live(models, trained, max(int(path.name) for path in models.versions()) + 1)
+        time.sleep(draw.uniform(0.001, 0.3))
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        again = Registry(tmp_path / "models")
+        again.prepare()
+        model, serves, refused = again.champion()
+        assert model is not None
+        assert refused == []
+        held = [version for version in again.lineage() if version.state is State.CHAMPION]
+        assert [version.name for version in held] == [serves.name]
+        assert not [version for version in again.lineage() if version.problem]
+        assert list(again.incoming.iterdir()) == []
+        seen.add(serves.number)
+    assert len(seen) > 1
+
+
+def live(models, model, number):
+    """Retrain, promote and roll back until killed."""
+    try:
+        while True:
+            save(models.incoming, model, manifest(number))
+            models.accept(f"{number:012d}", State.SHADOW, number)
+            if number % 3 == 0:
+                models.note(f"{number:012d}", State.RETIRED, number, "not better")
+            else:
+                models.promote(f"{number:012d}", number)
+            if number % 5 == 0:
+                models.rollback(number, "too loud")
+            number += 1
+    finally:
+        os._exit(1)

@@ -1,0 +1,1 @@
+"""Which models there are, which serves, and how another takes its place."""

@@ -1,0 +1,396 @@
+"""How one model takes another's place: shadow, judgement, promotion, probation, rollback.
+
+Enters: models that the child has trained, every tick, and what operators order. Leaves: the model on duty, records of
+each change, and what is told of the models. Only here is the champion's pointer moved.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from daemon.child import Child
+from daemon.clock import Clock
+from daemon.config import Config
+from daemon.continuity import Passage
+from daemon.errors import WorkerError
+from daemon.history import History
+from daemon.metrics import Metrics
+from daemon.models.shadows import Moment, Shadows
+from daemon.models.state import Measured, ModelsState
+from daemon.offload import Offload
+from daemon.signals import SignalRegistry
+from daemon.state import StateDatabase
+from daemon.watch import AnomalyWatch, Verdict
+from detectors.anomaly import AnomalyModel
+from detectors.calibration import budget_threshold
+from detectors.findings import Finding, Strength
+from detectors.gate import SHADOW_SECONDS
+from detectors.probation import PROBATION_SECONDS, Probation, Reason
+from detectors.registry import Manifest, ModelError, Registry, State, Version
+from detectors.registry import load as load_model
+
+T = TypeVar("T")
+
+_log = structlog.get_logger()
+
+_NETWORK = "anomaly"
+_META = "anomaly.measured"
+_STORE_SECONDS = 10.0
+_JUDGE_SECONDS = 1800.0
+_MEASURE_MS = 86_400_000  # how often the champion is measured when it is not on probation
+
+Adopt = Callable[[AnomalyModel, Manifest, float | None], None]
+
+
+class Promotion:
+    """The models beside the one on duty. `adopt` puts a model on duty; `settled` is awaited when it is there."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        interval_seconds: float,
+        history: History,
+        state: StateDatabase,
+        models: Registry,
+        registry: SignalRegistry,
+        watch: AnomalyWatch,
+        child: Child,
+        offload: Offload,
+        metrics: Metrics,
+        clock: Clock,
+        adopt: Adopt,
+        settled: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._config = config
+        self._interval = interval_seconds
+        self._history = history
+        self._state = state
+        self._models = models
+        self._registry = registry
+        self._watch = watch
+        self._child = child
+        self._offload = offload
+        self._metrics = metrics
+        self._clock = clock
+        self._adopt = adopt
+        self._settled = settled
+        self._shadows = Shadows()
+        self._leave: Reason | None = None
+        self._notices: list[Finding] = []
+        self._measured = Measured()
+        self._measured_ms = 0
+        self._retention: float | None = None
+
+    @property
+    def state(self) -> ModelsState:
+        """What is told of the models."""
+        found = self._measured
+        lost = 0.0 if found.performance is None or found.baseline is None else found.baseline - found.performance
+        return ModelsState(
+            self._shadows.states,
+            found.performance,
+            found.baseline,
+            self._retention,
+            degraded=lost >= self._config.learning.degradation,
+        )
+
+    @property
+    def wants_rollback(self) -> bool:
+        """Whether the champion has to leave, now."""
+        return self._leave is not None
+
+    def restore(self) -> None:
+        """Let those score again that did when the process before ended; blocks, before the first tick."""
+        text = self._state.meta(_META)
+        try:
+            self._measured = Measured(**json.loads(text)) if text else Measured()
+        except (ValueError, TypeError) as error:
+            _log.warning("measures_of_the_model_not_read", reason=str(error))
+        now_ms = self._clock.now().time_ms
+        for version in self._models.lineage()[::-1]:
+            if version.state is State.CHAMPION:
+                self._retention = version.metrics.get("retention", self._retention)
+            if version.state is State.SHADOW and self._is_ours(version):
+                model, manifest = load_model(self._models.folder(version.name))
+                self._add(model, manifest)
+        before, told, since_ms = self._models.predecessor()
+        left_ms = since_ms + int(PROBATION_SECONDS * 1000) - now_ms
+        if before is not None and told is not None and 0 < left_ms <= PROBATION_SECONDS * 1000:
+            self._watch_over(told.name, before, self._measured.predecessor_threshold, since_ms)
+
+    def _is_ours(self, version: Version) -> bool:
+        return version.manifest is not None and version.manifest.interval_seconds == self._interval
+
+    def observe(self, verdict: Verdict, passage: Passage, now_ns: int) -> None:
+        """Let all score the newest row; called after every tick, between two others."""
+        model = self._watch.model
+        if model is None or not self._watch.lasting or verdict.own_work:
+            return
+        moment = Moment(
+            model=model,
+            raw=verdict.raw,
+            alarmed=verdict.alarmed,
+            rise=self._watch.in_force / self._watch.threshold if self._watch.threshold else 1.0,
+            hour=passage.hour,
+            gap=passage.gap,
+            now_ns=now_ns,
+        )
+        self._leave = self._shadows.observe(self._watch.window, moment, self._clock.now().time_ms) or self._leave
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what happened since the last tick, each once."""
+        told, self._notices = tuple(self._notices), []
+        return told
+
+    def note(self, alertname: str, words: str) -> None:
+        """Let the next sample carry a record."""
+        self._notices.append(Finding(alertname, "learning", _NETWORK, Strength.RAISED, words))
+
+    # --- who comes in
+
+    async def receive(self, name: str) -> tuple[str, str]:
+        """Take what the child has left in `incoming`: "shadow" or, where nothing lasting serves, "promoted"; and words.
+
+        Raises WorkerError where it is refused.
+        """
+        now_ms = self._clock.now().time_ms
+        first = not self._watch.lasting
+
+        def accept() -> tuple[AnomalyModel, Manifest]:
+            folder = self._models.accept(name, State.SHADOW, now_ms)
+            loaded = load_model(folder)
+            if first:
+                self._models.promote(name, now_ms, "the first")
+            return loaded
+
+        try:
+            model, manifest = await self._do(accept)
+        except (ModelError, OSError) as error:
+            self._metrics.model_failures.inc()
+            raise WorkerError(f"the trained model was refused: {error}") from error
+        if first:
+            self._adopt(model, manifest, None)
+            await self._start_anew(manifest.name, None)
+            self.note("ModelPromoted", f"{name} serves: it is the first of this host")
+            return "promoted", f"{name}: {manifest.samples} samples, {len(model.signal_ids)} signals"
+        out = self._add(model, manifest)
+        if out is not None:
+            await self._retire(out, "a newer challenger took its place")
+        _log.info("model_in_shadow", model=name, samples=manifest.samples)
+        return "shadow", f"{name}: {manifest.samples} samples, {len(model.signal_ids)} signals; in shadow for a day"
+
+    def _add(self, model: AnomalyModel, manifest: Manifest) -> str | None:
+        budget = self._config.anomaly.episodes_per_week
+        threshold = budget_threshold(model.quiet_scores, self._interval, budget, model.least_threshold)
+        return self._shadows.add(manifest.name, model, threshold, self._watch.window)
+
+    # --- who is judged
+
+    async def judge_due(self) -> str:
+        """Judge the challengers that have scored beside the champion for a day, and measure what serves; a job.
+
+        Raises PresagedError.
+        """
+        if not self._watch.lasting:
+            return "no model of the child serves yet"
+        for name, whole in list(self._shadows.challengers.items()):
+            if not whole:
+                await self._retire(name, "its score was no number")
+        ready = await self._do(self._ready)
+        predecessor = self._shadows.predecessor
+        now_ms = self._clock.now().time_ms
+        if not ready and predecessor is None and 0 <= now_ms - self._measured_ms < _MEASURE_MS:
+            return f"{len(self._shadows.challengers)} in shadow"
+        with self._watch.own_work():
+            result = await self._child.run(
+                "judge", await self._do(lambda: self._spec(ready)), deadline_seconds=_JUDGE_SECONDS
+            )
+        return await self._act(result, ready, now_ms)
+
+    def _ready(self) -> list[str]:
+        """Return the folders of challengers beside which the champion has served for a day of samples; blocks."""
+        last = self._history.last()
+        day = SHADOW_SECONDS / self._interval
+        out = []
+        for name in self._shadows.challengers:
+            folder = self._models.folder(name)
+            manifest = load_model(folder)[1]
+            if last is not None and last[0] - manifest.last_seq >= day:
+                out.append(str(folder))
+        return out
+
+    def _spec(self, ready: list[str]) -> Mapping[str, object]:
+        predecessor = self._shadows.predecessor
+        return {
+            "history": str(self._history.path),
+            "interval_seconds": self._interval,
+            "episodes_per_week": self._config.anomaly.episodes_per_week,
+            "most_samples": int(self._config.storage.retention.raw_days * 86_400 / self._interval),
+            "units": {
+                str(int(number)): spec.unit.value
+                for number, spec in zip(self._registry.ids, self._registry.specs, strict=True)
+            },
+            "champion": (str(self._models.folder(self._watch.name)), self._watch.threshold),
+            "predecessor": (str(self._models.folder(predecessor[0])), predecessor[2]) if predecessor else "",
+            "challengers": ready,
+            "memory_bytes": self._config.learning.memory_bytes,
+        }
+
+    async def _act(self, result: Mapping[str, object], asked: Sequence[str], now_ms: int) -> str:
+        """Do what follows from the judgement of the folders `asked`."""
+        verdicts = result.get("verdicts")
+        if not isinstance(verdicts, Mapping) or {Path(folder).name for folder in asked} - verdicts.keys():
+            raise WorkerError(f"the job judge said something that is not understood: {result}")
+        performance, before = _ratio(result.get("performance")), _ratio(result.get("predecessor"))
+        await self._note_performance(performance, now_ms)
+        if self._shadows.predecessor and performance is not None and before is not None:
+            self._leave = Probation.compare(performance, before) or self._leave
+            await self.settle()
+        passed = []
+        words = [f"performance {performance:.3f}" if performance is not None else "performance not known"]
+        for name in (Path(folder).name for folder in asked):
+            verdict = verdicts[name]
+            metrics = {str(key): float(value) for key, value in verdict["metrics"].items()}
+            if verdict["passes"]:
+                passed.append((metrics.get("recent", 0.0), name, metrics))
+            else:
+                reason = "; ".join(verdict["reasons"])
+                words.append(f"{name}: {reason}")
+                await self._retire(name, reason, metrics)
+        if not passed:
+            return "; ".join(words)
+        *others, (_, best, metrics) = sorted(passed, key=lambda one: one[:2])
+        for _, name, measured in others:
+            await self._retire(name, f"{best} was better still", measured)
+        reason = f"better on recent data: {metrics['recent']:.3f}, the champion {metrics['champion_recent']:.3f}"
+        self._shadows.remove(best)
+        held = await self._do(self._is_pinned)
+        await self._do(lambda: self._models.note(best, State.SHADOW, now_ms, reason, metrics))
+        if self._config.learning.approval == "hand" or held:
+            why = f"{self._watch.name} is pinned" if held else "it waits for approval"
+            await self._do(lambda: self._models.note(best, State.CHALLENGER, now_ms, f"passes: {reason}; {why}"))
+            _log.info("challenger_waits", model=best, reason=reason)
+            return "; ".join([*words, f"{best} passes, and waits"])
+        await self.promote(best, reason)
+        self._retention = metrics.get("retention", self._retention)
+        return "; ".join([*words, f"{best} serves: {reason}"])
+
+    def _is_pinned(self) -> bool:
+        return any(one.state is State.CHAMPION and one.pinned for one in self._models.lineage())
+
+    async def _note_performance(self, performance: float | None, now_ms: int) -> None:
+        self._measured_ms = now_ms
+        if performance is None:
+            return
+        known = self._measured
+        baseline = known.baseline if known.name == self._watch.name and known.baseline is not None else performance
+        await self._keep(Measured(self._watch.name, baseline, performance, known.predecessor_threshold))
+
+    async def _keep(self, measured: Measured) -> None:
+        self._measured = measured
+        await self._do(lambda: self._state.set_meta(_META, json.dumps(asdict(measured))))
+
+    async def _retire(self, name: str, reason: str, metrics: Mapping[str, float] | None = None) -> None:
+        self._shadows.remove(name)
+        now_ms = self._clock.now().time_ms
+
+        def work() -> None:
+            self._models.note(name, State.RETIRED, now_ms, reason, metrics)
+            self._models.prune()
+
+        await self._do(work)
+        _log.info("challenger_retired", model=name, reason=reason)
+
+    # --- who serves
+
+    async def promote(self, name: str, reason: str) -> None:
+        """Put the accepted model `name` on duty; the one before scores beside it for a day.
+
+        Raises ModelError, OSError.
+        """
+        now_ms = self._clock.now().time_ms
+        before, before_name, threshold = self._watch.model, self._watch.name, self._watch.threshold
+
+        def work() -> tuple[AnomalyModel, Manifest]:
+            loaded = load_model(self._models.folder(name))
+            if loaded[1].interval_seconds != self._interval:
+                raise ModelError(f"{name} was trained at another interval, {loaded[1].interval_seconds:g} s")
+            self._models.promote(name, now_ms, reason)
+            return loaded
+
+        model, manifest = await self._do(work)
+        self._shadows.remove(name)
+        self._shadows.end_probation()
+        self._leave = None
+        self._adopt(model, manifest, None)
+        if before is not None and before_name and before_name != name:
+            self._watch_over(before_name, before, threshold, now_ms)
+        await self._start_anew(name, threshold)
+        self.note("ModelPromoted", f"{name} serves after {before_name or 'none'}: {reason}")
+
+    async def _start_anew(self, name: str, predecessor_threshold: float | None) -> None:
+        self._measured_ms = 0  # the new one is measured at the next judgement
+        await self._keep(Measured(name, None, None, predecessor_threshold))
+        await self._settled()
+
+    def _watch_over(self, name: str, model: AnomalyModel, threshold: float | None, since_ms: int) -> None:
+        budget = self._config.anomaly.episodes_per_week
+        level = threshold or budget_threshold(model.quiet_scores, self._interval, budget, model.least_threshold)
+        until_ms = since_ms + int(PROBATION_SECONDS * 1000)
+        self._shadows.watch_over(name, model, level, until_ms, self._watch.window)
+
+    async def settle(self) -> None:
+        """Roll back where the champion has to leave. Raises PresagedError where the store does not answer."""
+        if self._leave is None:
+            return
+        reason, self._leave = self._leave, None
+        try:
+            await self.rollback(reason.value)
+        except (ModelError, OSError) as error:
+            _log.error("rollback_not_possible", reason=str(error), wanted=reason.value, effect="the champion stays")
+            self._metrics.model_failures.inc()
+
+    async def rollback(self, reason: str) -> str:
+        """Let the predecessor serve again; returns its name. Raises ModelError, OSError where there is none."""
+        now_ms = self._clock.now().time_ms
+        left, threshold = self._watch.name, self._measured.predecessor_threshold
+
+        def work() -> tuple[AnomalyModel, Manifest]:
+            return load_model(self._models.folder(self._models.rollback(now_ms, reason)))
+
+        model, manifest = await self._do(work)
+        self._shadows.end_probation()
+        self._leave = None
+        self._adopt(model, manifest, threshold)
+        await self._start_anew(manifest.name, None)
+        self._metrics.retrains.labels(_NETWORK, "rollback", "rolled_back").inc()
+        self.note("ModelRolledBack", f"{manifest.name} serves again after {left}: {reason}")
+        _log.warning("model_rolled_back", model=left, serves=manifest.name, reason=reason)
+        return manifest.name
+
+    # --- what operators ask and order
+
+    async def lineage(self) -> tuple[Version, ...]:
+        """Return all models, newest first."""
+        return await self._do(self._models.lineage)
+
+    async def pin(self, name: str, *, pinned: bool) -> None:
+        """Keep a model for good, and on duty where it serves; or no longer. Raises ModelError, OSError."""
+        await self._do(lambda: self._models.pin(name, pinned=pinned))
+
+    async def remove(self, name: str) -> None:
+        """Delete a model that nothing needs. Raises ModelError, OSError."""
+        await self._do(lambda: self._models.remove(name))
+        self._shadows.remove(name)
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        return await self._offload.run(work, deadline_seconds=_STORE_SECONDS, what="models")
+
+
+def _ratio(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

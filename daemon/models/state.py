@@ -1,0 +1,37 @@
+"""What is known of the models after a tick, in one immutable piece."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """One model that scores: its role, and, where it scores beside the champion, what it has raised so far."""
+
+    name: str
+    role: str
+    episodes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsState:
+    """The models that score now.
+
+    `performance`: the share of injected strengths that the champion notices in recent rows; `baseline`: what it was at
+    first; `retention`: what it notices in earlier rows, of what its predecessor did. None = not measured yet.
+    """
+
+    models: tuple[ModelState, ...] = ()
+    performance: float | None = None
+    baseline: float | None = None
+    retention: float | None = None
+    degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of one champion, as state.db keeps it."""
+
+    name: str = ""
+    baseline: float | None = None
+    performance: float | None = None
+    predecessor_threshold: float | None = field(default=None)
