@@ -220,6 +220,7 @@ class App:
             cache=self._loaded.cache_directory,
             clock=self._clock,
             sys=self._paths.sys,
+            drift=lambda: self._drift.state.score,
         )
         self._alerts = Alerts(
             config,
