@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PEERS := benchmarks/peers/inference.lock
+CONTINUAL := benchmarks/peers/continual.lock
 INSTALL := pip install -q --disable-pip-version-check --require-hashes
 COMPILE := .venv/lock/bin/uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links
@@ -26,10 +27,11 @@ check: .venv/ready  ## formatting, lint, types, import contracts, generated file
 	@echo "Checking generated files ..." && $(BIN)/presage config default | diff -u config.toml -
 	@sh systemd/verify.sh
 
-bench: .venv/ready .venv/peers/ready wheel  ## measurements beside others' programs, as JSON; about half an hour
+bench: .venv/ready .venv/peers/ready .venv/continual/ready wheel  ## measurements beside others' programs, as JSON; about half an hour
 	@for name in footprint wheel; do $(BIN)/python -m benchmarks.$$name --json || exit 1; done
 	@python=.venv/peers/bin/python; [ -e .venv/peers/ready ] || python=$(BIN)/python; \
 	  for name in inference training; do $$python -m benchmarks.$$name --json || exit 1; done
+	@$(BIN)/python -m benchmarks.continual --json
 
 soak: .venv/ready  ## the repeating tests at the full figures; takes about an hour
 	@PRESAGED_TEST_SCALE=$${PRESAGED_TEST_SCALE:-25} $(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
@@ -68,6 +70,9 @@ lock: .venv/ready  ## resolve the dependencies anew: names, versions and hashes
 	  --override .venv/lock/override $$(sed -nE 's/^([a-z0-9.-]+)==.*/--no-emit-package \1/p' requirements.lock | sort -u) \
 	  pyproject.toml | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/'; } >$(PEERS).new
 	@mv $(PEERS).new $(PEERS)
+	@{ sed -n '/^#/p' $(CONTINUAL); printf '%s\n' avalanche-lib scikit-learn torch==2.13.0 torchvision==0.28.0 | $(COMPILE) \
+	  --override .venv/lock/override - | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/'; } >$(CONTINUAL).new
+	@mv $(CONTINUAL).new $(CONTINUAL)
 
 config.local.toml:
 	@printf '# Your own values, laid over config.toml; git ignores this file.\n[storage]\ndirectory = "var"\n' >$@
@@ -94,3 +99,9 @@ config.local.toml:
 	@$(PYTHON) -m venv .venv/peers
 	@.venv/peers/bin/$(INSTALL) -r requirements.lock -r $(PEERS) && touch $@ || \
 	  echo "The peers do not install here (they are for Python 3.11 on x86_64): inference and training go without them" >&2
+
+.venv/continual/ready: $(CONTINUAL)
+	@echo "Setting up .venv/continual with Avalanche to measure against (once, about two minutes) ..."
+	@$(PYTHON) -m venv .venv/continual
+	@.venv/continual/bin/$(INSTALL) -r $(CONTINUAL) && touch $@ || \
+	  { rm -rf .venv/continual/bin/python; echo "Avalanche does not install here: continual goes without it" >&2; }

@@ -42,7 +42,7 @@ class Manifest:
     sha256: str
 
 
-def save(folder: Path, model: AnomalyModel, manifest: Mapping[str, float | str]) -> Path:
+def save(folder: Path, model: AnomalyModel, manifest: Mapping[str, object]) -> Path:
     """Write `model` as `folder`/NAME, complete or not at all; `manifest` has the keys of Manifest without the hash.
 
     Raises OSError when the disk refuses.
