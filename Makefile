@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PEERS := benchmarks/peers/inference.lock
 ALIBI := benchmarks/peers/drift.lock
+CONTINUAL := benchmarks/peers/continual.lock
 INSTALL := pip install -q --disable-pip-version-check --require-hashes
 COMPILE := .venv/lock/bin/uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links
@@ -27,11 +28,12 @@ check: .venv/ready  ## formatting, lint, types, import contracts, generated file
 	@echo "Checking generated files ..." && $(BIN)/presage config default | diff -u config.toml -
 	@sh systemd/verify.sh
 
-bench: .venv/ready .venv/peers/ready .venv/alibi/ready wheel  ## measurements beside others' programs, as JSON; about half an hour
+bench: .venv/ready .venv/peers/ready .venv/alibi/ready .venv/continual/ready wheel  ## measurements beside others' programs, as JSON; about half an hour
 	@for name in footprint wheel; do $(BIN)/python -m benchmarks.$$name --json || exit 1; done
 	@python=.venv/peers/bin/python; [ -e .venv/peers/ready ] || python=$(BIN)/python; \
 	  for name in inference training; do $$python -m benchmarks.$$name --json || exit 1; done
 	@$(BIN)/python -m benchmarks.drift --json
+	@$(BIN)/python -m benchmarks.continual --json
 
 soak: .venv/ready  ## the repeating tests at the full figures; takes about an hour
 	@PRESAGED_TEST_SCALE=$${PRESAGED_TEST_SCALE:-25} $(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
@@ -71,6 +73,9 @@ lock: .venv/ready  ## resolve the dependencies anew: names, versions and hashes
 	  pyproject.toml | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/'; } >$(PEERS).new
 	@mv $(PEERS).new $(PEERS)
 	@{ sed -n '/^#/p' $(ALIBI); echo alibi-detect | $(COMPILE) -; } >$(ALIBI).new && mv $(ALIBI).new $(ALIBI)
+	@{ sed -n '/^#/p' $(CONTINUAL); printf '%s\n' avalanche-lib scikit-learn torch==2.13.0 torchvision==0.28.0 | $(COMPILE) \
+	  --override .venv/lock/override - | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/'; } >$(CONTINUAL).new
+	@mv $(CONTINUAL).new $(CONTINUAL)
 
 config.local.toml:
 	@printf '# Your own values, laid over config.toml; git ignores this file.\n[storage]\ndirectory = "var"\n' >$@
@@ -103,3 +108,9 @@ config.local.toml:
 	@$(PYTHON) -m venv .venv/alibi
 	@.venv/alibi/bin/$(INSTALL) -r $(ALIBI) && touch $@ || \
 	  { rm -r .venv/alibi; echo "alibi-detect does not install here (Python 3.11 on x86_64): drift goes without it" >&2; }
+
+.venv/continual/ready: $(CONTINUAL)
+	@echo "Setting up .venv/continual with Avalanche to measure against (once, about two minutes) ..."
+	@$(PYTHON) -m venv .venv/continual
+	@.venv/continual/bin/$(INSTALL) -r $(CONTINUAL) && touch $@ || \
+	  { rm -rf .venv/continual/bin/python; echo "Avalanche does not install here: continual goes without it" >&2; }

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ _METRICS = {"vus_pr": "ratio", "recall": "ratio", "fa_per_day": "1/day", "hit100
 _TRAINING_SHARE = 0.15  # of a series that comes in one piece
 _INTERVALS = {"asd": 300.0, "jumpstarter": 300.0, "nab": 300.0}  # seconds; a file may say its own
 _MINUTE = 60.0
-_FLOOR = 1e-3  # of the largest value seen: these data have no units whose floors could be known
+FLOOR = 1e-3  # of the largest value seen: these data have no units whose floors could be known
 _BUDGET = 7.0  # episodes a week
 _EASE = 1e-6  # a rate of 0 is no division by it
 _STEP_SECONDS = 43_200.0  # the daemon's, between two settings of the threshold
@@ -109,7 +110,7 @@ def baselines(series: Series) -> dict[str, Prediction]:
 def replay(series: Series, seed: int, backend: kernels.Backend, without: tuple[str, ...] = ()) -> dict[str, Prediction]:
     """Learn from the training and score the test as the daemon does; the parts beside what decides."""
     largest = np.abs(series.train).max(axis=0).astype(np.float64)
-    floor = _FLOOR * np.where(largest > 0, largest, 1.0)
+    floor = FLOOR * np.where(largest > 0, largest, 1.0)
     count, hours = len(series.train), series.hours
     network = count >= _NETWORK_AFTER
     model = fit_model(
@@ -185,7 +186,7 @@ def main() -> None:
 def _judged(scorer: Path, data: Path, out: Path) -> list[Row]:
     """Have every variant scored, beside max|z| over five rows."""
     folders = {DECIDES: out} | {path.name: path for path in sorted(out.iterdir()) if path.is_dir()}
-    found = {name: _score(scorer, data, folder) for name, folder in folders.items()}
+    found = {name: score(scorer, data, folder) for name, folder in folders.items()}
     rows = []
     for name, figures in found.items():
         for metric, unit in _METRICS.items():
@@ -197,10 +198,11 @@ def _judged(scorer: Path, data: Path, out: Path) -> list[Row]:
     return rows
 
 
-def _score(scorer: Path, data: Path, folder: Path) -> Mapping[str, float | None]:
+def score(scorer: Path, data: Path, folder: Path) -> Mapping[str, Any]:
+    """Have the predictions in `folder` scored; returns what the program says of ours."""
     command = [sys.executable, str(scorer), "anomaly", "--data", str(data), "--pred", str(folder)]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    figures: Mapping[str, float | None] = json.loads(text.splitlines()[-1])["presaged"]
+    figures: Mapping[str, Any] = json.loads(text.splitlines()[-1])["presaged"]
     return figures
 
 

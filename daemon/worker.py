@@ -11,6 +11,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +23,12 @@ from daemon.errors import PresagedError, WorkerError
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, Rows
 from daemon.models.judging import judge_models
 from daemon.risk.refinement import refine_network
-from detectors import kernels, registry
+from detectors import continual, kernels, registry
 from detectors.anomaly import MINIMUM_ROWS, fit_model
 from detectors.features import FLOORS
 from detectors.findings import Unit
 from detectors.learner import Progress, TrainingError
+from detectors.model_file import ModelError
 
 Spec = Mapping[str, object]
 
@@ -57,6 +60,10 @@ def train(spec: Spec, progress: Progress = _report) -> dict[str, object]:
     floor = np.array([FLOORS[Unit(units[str(signal)])] for signal in ids])
     number = int(rows.seq[-1])
     backend = _backend(spec)
+    # the same rows are learnable whatever is in them: so each tells its number
+    numbered = replace(rows, values=rows.seq[:, None].astype(np.float64))  # float32 holds no number above 16 million
+    stamps = np.nan_to_num(learnable(numbered)[0][:, 0], nan=-1).astype(np.int64)
+    known, dropped = _known(spec, rows, stamps)
     model = fit_model(
         values,
         hours,
@@ -66,9 +73,12 @@ def train(spec: Spec, progress: Progress = _report) -> dict[str, object]:
         seed=number,
         progress=progress,
         backend=backend,
+        learn=partial(continual.learn, known=known),
+        stamps=stamps,
     )
     name = f"{number:012d}"
-    registry.save(
+    learned = model.learned
+    folder = registry.save(
         Path(str(spec["incoming"])),
         model,
         {
@@ -84,10 +94,28 @@ def train(spec: Spec, progress: Progress = _report) -> dict[str, object]:
             "first_ms": int(rows.time_ms[0]),
             "last_ms": int(rows.time_ms[-1]),
             "exclusions": exclusions(rows),
-            "metrics": {},
+            "metrics": {} if learned is None else {**learned.figures, "replay_dropped": float(dropped)},
         },
     )
+    if learned is not None:
+        continual.save(folder, learned.knowledge)
     return {"name": name, "samples": len(rows.seq), "signals": len(ids)}
+
+
+def _known(spec: Spec, rows: Rows, stamps: NDArray[np.int64]) -> tuple[continual.Knowledge | None, int]:
+    """Return what the champion knows, None where nothing usable is kept, without rows that are learnable no more.
+
+    A row can be: an operator called its time an incident after it was learned from. Also returns how many those were.
+    """
+    champion = str(spec.get("champion", ""))
+    if not champion:
+        return None, 0
+    try:
+        known = continual.load(Path(champion))
+    except ModelError as error:
+        _say(text=f"learned anew, for nothing is kept to go on from: {error}")
+        return None, 0
+    return known, known.memory.forget(int(rows.seq[0]), int(rows.seq[-1]), stamps)
 
 
 def _backend(spec: Spec) -> kernels.Backend:

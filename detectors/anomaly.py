@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import learner
-from detectors.architectures import ANOMALY
+from detectors import continual, learner
 from detectors.features import (
     FEATURES,
     INPUTS,
@@ -68,7 +67,8 @@ class AnomalyModel:
 
     `scales`: of the aggregate, and of the network's logit once there is one. `quiet_scores`: what rows of
     the reference score when their half has not been learned from; the first threshold comes from them.
-    `tails` (S,): the surprise that each signal reaches in quiet time, once in a hundred rows.
+    `tails` (S,): the surprise that each signal reaches in quiet time, once in a hundred rows. `learned`: how the
+    network came about and what is kept for the next one; None without a network, and in a model read from its file.
     """
 
     signal_ids: tuple[int, ...]
@@ -77,6 +77,7 @@ class AnomalyModel:
     scales: tuple[Scale, ...]
     quiet_scores: Float32
     tails: Float32
+    learned: continual.Learned | None = None
 
     @property
     def least_threshold(self) -> float:
@@ -115,11 +116,14 @@ def fit_model(
     progress: learner.Progress = lambda _share, _text: None,
     backend: Backend = NUMPY,
     without: Collection[str] = (),
+    learn: continual.Learn = continual.learn,
+    stamps: Hours | None = None,
 ) -> AnomalyModel:
     """Learn from `values` (T, S), T >= 60, a NaN row at each gap, `hours` (T,) and scale floors (S,).
 
     Each half is scored in the context of the other (cross-fitting): scores of rows that were learned
-    from are too low to set a threshold or train a network by. `backend` trains the network.
+    from are too low to set a threshold or train a network by. `backend` trains the network, and
+    `learn` says how. `stamps` (T,), rising, number the rows: some may have been learned from before.
     """
     if len(values) < MINIMUM_ROWS:
         raise ValueError(f"{len(values)} samples are too few to learn from: {MINIMUM_ROWS} are needed")
@@ -140,15 +144,18 @@ def fit_model(
     damped = (judged / context.noise.T).astype(np.float32)
     tails = np.quantile(signal_surprise(damped), TAIL, axis=0).astype(np.float32)
     inputs = _quiet_inputs(halves, context.noise)
-    network = None
+    learned = None
     if with_network:
         rows = np.flatnonzero(present)
         rows = rows[:: max(1, -(-len(rows) // learner.ROWS))]
-        network = learner.train(inputs[rows], context.moving, ANOMALY, seed, progress, backend=backend)
+        when = np.arange(len(values)) if stamps is None else stamps
+        when = np.concatenate([when[SPAN:half], when[half + SPAN :]])[rows]
+        learned = learn(inputs[rows], when, context.moving, seed=seed, progress=progress, backend=backend)
+    network = None if learned is None else learned.network
     raw = _raw(inputs, network)
     scales = tuple(_scale(column, present) for column in raw.T)
     scores = _decision(_parts(scales, _relative(scales, raw), ~present))
-    return AnomalyModel(tuple(signal_ids), context, network, scales, scores[present][-_KEPT_SCORES:], tails)
+    return AnomalyModel(tuple(signal_ids), context, network, scales, scores[present][-_KEPT_SCORES:], tails, learned)
 
 
 def score_rows(model: AnomalyModel, values: Float32, hours: Hours) -> RowScores:

@@ -55,12 +55,13 @@ def forward_norm(norm: Norm, pre: Floats, *, by_batch: bool) -> tuple[Floats, Fl
     return norm.scale * deviation + norm.shift, deviation, spread
 
 
-def backward_norm(norm: Norm, gradient: Floats, trace: Trace, out: Norm | None) -> Floats:
+def backward_norm(norm: Norm, gradient: Floats, trace: Trace, out: Norm | None, *, squared: bool = False) -> Floats:
     """Fill `out` with the gradients of scale and shift; return d loss / d pre (B, O)."""
     assert trace.deviation is not None and trace.spread is not None  # noqa: S101, PT018 - forward_norm made both
     if out is not None:
-        out.scale[:] = (gradient * trace.deviation).sum(axis=0)
-        out.shift[:] = gradient.sum(axis=0)
+        scale, shift = gradient * trace.deviation, gradient  # (B, O), row by row
+        out.scale[:] = (scale * scale if squared else scale).sum(axis=0)
+        out.shift[:] = (shift * shift if squared else shift).sum(axis=0)
     inner = gradient * norm.scale  # (B, O)
     if trace.by_batch:  # mean and variance move with the batch
         inner = inner - inner.mean(axis=0) - trace.deviation * (inner * trace.deviation).mean(axis=0)
@@ -105,11 +106,14 @@ def backward(
     *,
     from_logits: bool,
     lowest: int = 0,
+    squared: bool = False,
 ) -> Floats:
     """Fill `out` with d loss / d parameters of the layers from `lowest` up; return the gradient reached.
 
     `gradient` (B, O) is by the network's outputs, or by its logits with `from_logits`. Without `out`
-    no parameter's gradient is computed, and d loss / d inputs (B, I) is what returns.
+    no parameter's gradient is computed, and d loss / d inputs (B, I) is what returns. With `squared`, `out`
+    gets the sum over rows of each row's own gradient squared: of a row, that of a weight is one product, so
+    its square is the product of two squares, and one matrix product sums them exactly.
     """
     for index in reversed(range(lowest, architecture.layers)):
         layer, trace = layers[index], traces[index]
@@ -117,10 +121,11 @@ def backward(
         if not (from_logits and index == architecture.layers - 1):
             through = BACKWARD[architecture.activations[index]](through, trace.pre, trace.activated)  # (B, O)
         if layer.norm is not None:
-            through = backward_norm(layer.norm, through, trace, out[index].norm if out else None)  # (B, O)
+            through = backward_norm(layer.norm, through, trace, out[index].norm if out else None, squared=squared)
         if out is not None:
-            np.matmul(through.T, trace.inputs, out=out[index].weights)  # (O, I)
-            through.sum(axis=0, out=out[index].biases)  # (O,)
+            slopes, inputs = (through**2, trace.inputs**2) if squared else (through, trace.inputs)  # (B, O), (B, I)
+            np.matmul(slopes.T, inputs, out=out[index].weights)  # (O, I)
+            slopes.sum(axis=0, out=out[index].biases)  # (O,)
         if index > lowest or out is None:
             below = through @ layer.weights  # (B, I)
             gradient = below + gradient if architecture.residuals[index] else below

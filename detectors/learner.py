@@ -14,6 +14,7 @@ import numpy as np
 
 from detectors.activations import FORWARD
 from detectors.architectures import CATALOGUE
+from detectors.consolidation import Elastic
 from detectors.features import FEATURES, TOP_SIGNALS
 from detectors.kernels import NUMPY, Backend
 from detectors.network import Float32, Network
@@ -25,6 +26,7 @@ Progress = Callable[[float, str], None]
 _LEAST_STEPS = 300  # a short history is gone through more often: six steps train nothing
 ROWS = 20_000  # what a training wants at most, evenly spaced over the history
 _RESTARTS = 3
+_REPLAYED = 0.5  # share of the weight that rows of earlier regimes have together, however few are kept
 _DENSITY = 0.25  # share of a unit's inputs that start connected: units that differ learn apart
 _WIDTH = len(FEATURES)
 _STRENGTH = np.float32(6.0)  # log surprise of the strongest negatives: about 400 scales
@@ -65,18 +67,21 @@ def train(
     progress: Progress,
     *,
     backend: Backend = NUMPY,
+    replayed: Float32 | None = None,
 ) -> Network:
     """Train on `normals` (T, 256), T <= 20,000, of a host with `signals` signals; a dead network is started anew.
 
-    Raises TrainingError when no start gives a network that tells the two apart.
+    `replayed` (M, 256) are quiet rows of earlier regimes, learned from beside them. Raises TrainingError when no start
+    gives a network that tells the two apart.
     """
     entry = CATALOGUE["anomaly"]
     architecture = replace(entry.architecture, sizes=tuple(sizes))
     for start in range(_RESTARTS):
         rng = np.random.default_rng([seed, start])
         network = Network(architecture, _initial(architecture, normals, rng), backend=backend)
+        settings = replace(entry.training, seed=seed + start)
         try:
-            _fit(network, replace(entry.training, seed=seed + start), normals, signals, rng=rng, progress=progress)
+            _fit(network, settings, normals, signals, rng=rng, progress=progress, replayed=replayed)
         except DivergenceError as error:
             progress(0.0, f"start {start + 1}: {error}: again")
             continue
@@ -86,6 +91,27 @@ def train(
             return network
         progress(0.0, f"start {start + 1} gave a dead network: again")
     raise TrainingError(f"{_RESTARTS} starts gave no network that tells quiet rows from raised ones")
+
+
+def train_on(
+    elastic: Elastic,
+    normals: Float32,
+    signals: int,
+    seed: int,
+    progress: Progress,
+    *,
+    backend: Backend = NUMPY,
+    replayed: Float32 | None = None,
+) -> Network:
+    """Go on from the network that `elastic` holds, as `train` otherwise. Raises TrainingError where it diverges."""
+    entry = CATALOGUE["anomaly"]
+    network = Network(entry.architecture, elastic.anchor, backend=backend)
+    rng, settings = np.random.default_rng([seed, _RESTARTS]), replace(entry.training, seed=seed)
+    try:
+        _fit(network, settings, normals, signals, rng=rng, progress=progress, replayed=replayed, elastic=elastic)
+    except DivergenceError as error:
+        raise TrainingError(str(error)) from error
+    return network
 
 
 def _initial(architecture: Architecture, rows: Float32, rng: "np.random.Generator") -> Float32:
@@ -106,16 +132,31 @@ def _initial(architecture: Architecture, rows: Float32, rng: "np.random.Generato
 
 
 def _fit(
-    network: Network, settings: Settings, rows: Float32, signals: int, *, rng: "np.random.Generator", progress: Progress
+    network: Network,
+    settings: Settings,
+    rows: Float32,
+    signals: int,
+    *,
+    rng: "np.random.Generator",
+    progress: Progress,
+    replayed: Float32 | None = None,
+    elastic: Elastic | None = None,
 ) -> None:
     """Train against negatives that are drawn anew for every epoch. Raises DivergenceError."""
+    weights = None
+    if replayed is not None and len(replayed):
+        each = _REPLAYED / (1 - _REPLAYED) * len(rows) / len(replayed)
+        by_row = np.repeat(np.array([1, each], np.float32), [len(rows), len(replayed)])
+        by_row /= by_row.mean()
+        weights = np.concatenate([by_row, by_row])[:, None]  # (2 T, 1): of quiet rows, and of those raised from them
+        rows = np.concatenate([rows, replayed])
     steps = -(-2 * len(rows) // settings.batch)
     settings = replace(settings, epochs=max(settings.epochs, -(-_LEAST_STEPS // steps)))
-    trainer = Trainer(network, settings)
+    trainer = Trainer(network, settings, elastic=elastic)
     for epoch in range(1, settings.epochs + 1):
         bad, targets = negatives(rows, signals, rng)
         inputs = np.concatenate([rows, bad])
         wanted = np.concatenate([np.zeros(len(rows), np.float32), targets])[:, None]
-        loss = trainer.epoch(inputs, wanted)
+        loss = trainer.epoch(inputs, wanted, weights)
         progress(epoch / settings.epochs, f"epoch {epoch} of {settings.epochs}, loss {loss:.4f}")
     trainer.store()

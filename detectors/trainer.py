@@ -6,18 +6,19 @@ training as a `DivergenceError`, never as a network.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.activations import Floats
 from detectors.backpropagation import Training, backward, forward
-from detectors.fused import fused
+from detectors.consolidation import Elastic, Episodes, project
+from detectors.fused import Fused, fused
 from detectors.losses import Loss, LossName
 from detectors.network import Float32, Network, as_float32
 from detectors.optimizers import Adam, Optimizer, clip_norm
-from detectors.parameters import Layer, layers_of, weights_of
+from detectors.parameters import Architecture, Layer, layers_of, weights_of
 from detectors.schedules import Schedule
 
 _BLOWN_UP = 1e4  # times the loss before the first step, or 1 where that was below
@@ -85,11 +86,20 @@ class Record:
 class Trainer:
     """Takes epochs on a block of its own; `store` hands the block to the network.
 
-    `learning` says of each layer whether it learns; the others keep every bit. Raises ValueError for
+    `learning` says of each layer whether it learns; the others keep every bit. `elastic` pulls the parameters to
+    where they were, and no step raises the loss of `episodes`: what was learned before is kept. Raises ValueError for
     a loss that the network's output does not fit.
     """
 
-    def __init__(self, network: Network, settings: Settings, learning: Sequence[bool] | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        settings: Settings,
+        learning: Sequence[bool] | None = None,
+        *,
+        elastic: Elastic | None = None,
+        episodes: Episodes | None = None,
+    ) -> None:
         architecture = network.architecture
         self.network = network
         self.settings = settings
@@ -107,8 +117,11 @@ class Trainer:
         self._gradients = layers_of(architecture, self._gradient)
         chosen = [index for index, learns in enumerate(self._learning) if learns]
         self._state = settings.optimizer.start(self.block, weights_of(architecture, chosen))
+        self._elastic = elastic if elastic is None else _where_it_learns(elastic, architecture, self._learning)
+        self._episodes = episodes
+        self._drawing = np.random.default_rng([settings.seed, 4])
         self._fused = None
-        if all(self._learning) and settings.clip is None:
+        if all(self._learning) and settings.clip is None and episodes is None:
             self._fused = fused(network, settings.loss, settings.optimizer, settings.batch, self._state)
         self._first_loss = 0.0
 
@@ -146,10 +159,7 @@ class Trainer:
         """Take the batches of one epoch, in `order` (T,); return the mean loss, not finite when they diverge."""
         if self._fused is not None and (weights is None or (weights.shape[1] == 1 and weights.min() >= 0)):
             by_row = None if weights is None else np.ascontiguousarray(weights[:, 0])
-            self._fused.state.step = self._state.steps
-            mean = self._fused.epoch(self.block, inputs, targets, order, rate=rate, weights=by_row)
-            self._state.steps = self._fused.state.step
-            return mean
+            return self._fused_pass(self._fused, inputs, targets, order, rate=rate, weights=by_row)
         total = 0.0
         for start in range(0, len(order), self.settings.batch):
             rows = order[start : start + self.settings.batch]
@@ -159,31 +169,86 @@ class Trainer:
                 return loss
         return total / len(order)
 
+    def _fused_pass(
+        self,
+        kernel: Fused,
+        inputs: Float32,
+        targets: Float32,
+        order: Labels,
+        *,
+        rate: float,
+        weights: Float32 | None,
+    ) -> float:
+        """Do the same in the kernel: the whole epoch in one call, or a batch each where what was learned pulls."""
+        kernel.state.step = self._state.steps
+        at_once = len(order) if self._elastic is None else self.settings.batch
+        total = 0.0
+        for start in range(0, len(order), at_once):
+            rows = order[start : start + at_once]
+            total += kernel.epoch(self.block, inputs, targets, rows, rate=rate, weights=weights) * len(rows)
+            if self._elastic is not None:
+                self._elastic.pull(self.block, rate)
+            if not np.isfinite(total):
+                break
+        self._state.steps = kernel.state.step
+        return total / len(order)
+
     def _step(self, inputs: Float32, targets: Float32, weights: Float32 | None, rate: float) -> float:
         """Take one step on a batch (B, I); return its loss."""
         settings, architecture = self.settings, self._architecture
-        traces = forward(architecture, self._layers, inputs, self._training)
-        last = traces[-1]
-        predicted = last.pre if self._from_logits else last.activated  # (B, O)
-        loss = settings.loss.forward(predicted, targets, weights)
-        slope = settings.loss.backward(predicted, targets, weights)  # (B, O)
-        lowest = self._learning.index(True)
-        backward(
-            architecture, self._layers, traces, slope, self._gradients, from_logits=self._from_logits, lowest=lowest
-        )
+        earlier = [] if self._episodes is None else self._earlier_gradients(self._episodes)
+        loss = self._differentiate(inputs, targets, weights)
         for layer, gradient, learns in zip(self._layers, self._gradients, self._learning, strict=True):
             if not learns:
                 _clear(gradient)
             elif architecture.l2:
                 gradient.weights[:] += np.float32(architecture.l2) * layer.weights
+        if earlier:
+            project(self._gradient, np.stack(earlier))
         if settings.clip is not None:
             clip_norm(self._gradient, settings.clip)
         settings.optimizer.step(self._state, self.block, self._gradient, rate)
+        if self._elastic is not None:
+            self._elastic.pull(self.block, rate)
         if architecture.non_negative:
             for layer, learns in zip(self._layers, self._learning, strict=True):
                 if learns:
                     _project(layer)
         return loss
+
+    def _differentiate(self, inputs: Float32, targets: Float32, weights: Float32 | None) -> float:
+        """Leave the gradient of a batch (B, I) in `_gradients`; return its loss."""
+        traces = forward(self._architecture, self._layers, inputs, self._training)
+        last = traces[-1]
+        predicted = last.pre if self._from_logits else last.activated  # (B, O)
+        slope = self.settings.loss.backward(predicted, targets, weights)  # (B, O)
+        backward(
+            self._architecture, self._layers, traces, slope, self._gradients,
+            from_logits=self._from_logits, lowest=self._learning.index(True),
+        )  # fmt: skip
+        return self.settings.loss.forward(predicted, targets, weights)
+
+    def _earlier_gradients(self, episodes: Episodes) -> list[Float32]:
+        """Return the gradient (P,) of each group of episodes, 0 where nothing learns."""
+        found = []
+        for inputs, targets in episodes.draw(self._drawing):
+            self._differentiate(inputs, targets, None)
+            for gradient, learns in zip(self._gradients, self._learning, strict=True):
+                if not learns:
+                    _clear(gradient)
+            found.append(self._gradient.copy())
+        return found
+
+
+def _where_it_learns(elastic: Elastic, architecture: Architecture, learning: Sequence[bool]) -> Elastic:
+    """Return `elastic` without a hold on layers that do not learn: those keep every bit."""
+    if all(learning):
+        return elastic
+    held = elastic.importance.copy()
+    for layer, learns in zip(layers_of(architecture, held), learning, strict=True):
+        if not learns:
+            _clear(layer)
+    return replace(elastic, importance=held)
 
 
 def _clear(gradient: Layer) -> None:
@@ -211,16 +276,18 @@ def train(
     class_weights: Sequence[float] | None = None,
     validation: tuple[Floats, Floats | Labels] | None = None,
     learning: Sequence[bool] | None = None,
+    elastic: Elastic | None = None,
+    episodes: Episodes | None = None,
     progress: Callable[[Epoch], None] | None = None,
 ) -> Record:
     """Train `network` on `inputs` (T, I) and leave the best parameters in it.
 
     `targets` (T, O) may be soft; for cross-entropy (T,) integers are classes. `weights` (T,) are of
     rows, `class_weights` (O,) of classes: the row's class with cross-entropy, the positive side of each
-    output with BCE. The best epoch is the one with the lowest validation loss (`validation`, or the share
-    that the settings hold out); without validation and patience the last one. `progress` is called after
-    every epoch. Raises ValueError for shapes and numbers that do not fit, and DivergenceError; the
-    network then holds the best parameters so far, or those it came with.
+    output with BCE. `elastic` and `episodes` keep what was learned before. The best epoch is the one with the
+    lowest validation loss (`validation`, or the share that the settings hold out); without validation and
+    patience the last one. `progress` is called after every epoch. Raises ValueError for shapes and numbers that do not
+    fit, and DivergenceError; the network then holds the best parameters so far, or those it came with.
     """
     rows, wanted = _rows(network, inputs), _wanted(network, settings.loss, targets)
     if len(rows) != len(wanted) or not len(rows):
@@ -235,7 +302,7 @@ def train(
         judged = rows[held], wanted[held]
         if len(held):
             rows, wanted, factors = rows[kept], wanted[kept], None if factors is None else factors[kept]
-    trainer = Trainer(network, settings, learning)
+    trainer = Trainer(network, settings, learning, elastic=elastic, episodes=episodes)
     watches = bool(len(judged[0])) or settings.patience is not None
     best, lowest, kept_block = 0, np.inf, network.parameters
     epochs: list[Epoch] = []

@@ -1,4 +1,5 @@
 import json
+import sqlite3
 import subprocess
 import sys
 
@@ -7,9 +8,10 @@ import pytest
 
 from daemon.clock import Instant
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, Rows, StoredSample
-from daemon.worker import learnable
-from detectors import kernels
+from daemon.worker import learnable, train
+from detectors import continual, kernels, learner
 from detectors.anomaly import score_rows
+from detectors.model_file import MANIFEST
 from detectors.registry import load
 
 T0 = 1_772_344_800_000
@@ -106,6 +108,42 @@ def test_a_training_from_a_real_history(spec_of, tmp_path, quiet_host):
     scores = score_rows(model, quiet_host(60, 6, 4), np.full(60, 5))
     assert np.isfinite(scores.raw).all()
     assert np.isfinite(scores.network).all()
+
+
+def in_process(spec, told):
+    return train(spec, lambda _share, text: told.append(text))
+
+
+def test_a_training_goes_on_from_the_champion_and_says_so(spec_of, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(learner, "_LEAST_STEPS", 60)
+    spec, told = spec_of(400), []
+    first = tmp_path / "incoming" / in_process(spec, told)["name"]
+    kept = first.rename(tmp_path / "champion")
+    known = continual.load(kept)
+    assert json.loads((kept / MANIFEST).read_text())["metrics"]["relearned"] == 1
+    again = tmp_path / "incoming" / in_process({**spec, "champion": str(kept)}, told)["name"]
+    figures = json.loads((again / MANIFEST).read_text())["metrics"]
+    assert (figures["relearned"], figures["retention"], figures["replay_dropped"]) == (0, 1, 0)
+    assert figures["replay_rows"] == len(known.memory.rows()[0]) > 300
+    assert any("kept" in text for text in told)
+    np.testing.assert_array_equal(load(again)[0].network.parameters, load(kept)[0].network.parameters)
+    (kept / "memory" / MANIFEST).write_text("{")
+    in_process({**spec, "champion": str(kept)}, told)
+    assert "nothing is kept to go on from" in capsys.readouterr().out
+    assert json.loads((again / MANIFEST).read_text())["metrics"]["relearned"] == 1
+
+
+def test_what_became_an_incident_after_it_was_learned_leaves_the_memory(spec_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(learner, "_LEAST_STEPS", 60)
+    spec = spec_of(400)
+    kept = (tmp_path / "incoming" / in_process(spec, [])["name"]).rename(tmp_path / "champion")
+    with sqlite3.connect(spec["history"]) as database:
+        database.execute("UPDATE samples SET flags = flags | ? WHERE seq BETWEEN 101 AND 150", (FLAG_ALARMED,))
+    database.close()
+    again = tmp_path / "incoming" / in_process({**spec, "champion": str(kept)}, [])["name"]
+    assert json.loads((again / MANIFEST).read_text())["metrics"]["replay_dropped"] == 50
+    stamps = np.concatenate([regime.stamps for regime in continual.load(again).memory.regimes])
+    assert not set(range(101, 151)) & set(stamps.tolist())
 
 
 def test_a_signal_that_is_not_known_any_more_is_left_out(spec_of, tmp_path):
