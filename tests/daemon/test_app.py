@@ -387,3 +387,7 @@ async def test_what_the_status_says_is_what_the_snapshot_holds(app_of, clock):
     assert status["anomaly"]["raw_score"] is not None
     assert status["collectors"][0]["name"] == "quiet"
     assert app._words().startswith("70 samples, score 0.")
+    assert app._tell_drift().missing == "not checked yet"
+    assert (await app._drift.check()).startswith("a whole day is needed")
+    assert app._tell_drift().state == "too little data"
+    assert len(app._learned().signals["anomaly"]) == 12

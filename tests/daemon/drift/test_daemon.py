@@ -1,26 +1,9 @@
-"""Drift in the whole daemon: the route, the metrics, and a record that nobody is sent."""
-
-import json
-from pathlib import Path
+"""Drift goes through the tick and the pipeline: into the snapshot, and into a record that nobody is sent."""
 
 import pytest
 
 from daemon.drift.state import DriftState, NetworkDrift, SignalDrift
 from detectors.drift import DriftLevel
-
-FAST = str(Path(__file__).parents[1] / "fast_daemon.py")
-
-
-def test_a_real_daemon_says_that_it_is_not_known_yet(daemons):
-    daemon = daemons(program=(FAST,))
-    daemon.start()
-    daemon.wait(lambda status: status["samples"] > 0)
-    told = json.loads(daemon.get("/api/v1/drift"))
-    assert told["state"] == "too little data"
-    assert told["missing"] == "not checked yet"
-    assert (told["warning"], told["critical"]) == (0.1, 0.2)
-    assert "presaged_drift" not in daemon.get("/metrics")
-    assert daemon.end()[0] == 0
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ def test_a_real_daemon_says_what_is_missing_and_then_how_likely_and_goes_on_afte
     assert first["missing"].startswith(("no sample yet", "not enough evidence: "))
     assert first["within_1h"] is None
     assert "presaged_failure_probability_ratio" not in daemon.get("/metrics")
+    assert json.loads(daemon.get("/api/v1/drift"))["state"] == "too little data"
     daemon.wait(lambda status: (status["risk"] or {}).get("within_1h") is not None)
     told = json.loads(daemon.get("/api/v1/risk"))
     assert 0 <= told["within_1h"]["probability"] <= told["within_24h"]["probability"] <= 1
