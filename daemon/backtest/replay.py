@@ -328,6 +328,8 @@ class _Replay:
     async def _do(self, job: str) -> None:
         try:
             learning = self._learning
+            if job == "judge" and not learning.promotion.state.models:
+                return  # nobody asks a replay how well its champion does
             runs = {"train": learning.retraining.train_again, "judge": learning.promotion.judge_due}
             await runs.get(job, learning.reset_threshold)()
         except PresagedError:  # as the scheduler does: the next run may succeed

@@ -4,6 +4,7 @@ Enters: models that the child has trained, every tick, and what operators order.
 each change, and what is told of the models. Only here is the champion's pointer moved.
 """
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -30,7 +31,7 @@ from detectors.calibration import budget_threshold
 from detectors.findings import Finding, Strength
 from detectors.gate import SHADOW_SECONDS
 from detectors.probation import PROBATION_SECONDS, Probation, Reason
-from detectors.registry import Manifest, ModelError, Registry, State, Version
+from detectors.registry import Manifest, ModelError, Registry, State, Version, read_manifest
 from detectors.registry import load as load_model
 
 T = TypeVar("T")
@@ -111,17 +112,24 @@ class Promotion:
             self._measured = Measured(**json.loads(text)) if text else Measured()
         except (ValueError, TypeError) as error:
             _log.warning("measures_of_the_model_not_read", reason=str(error))
-        now_ms = self._clock.now().time_ms
         for version in self._models.lineage()[::-1]:
             if version.state is State.CHAMPION:
                 self._retention = version.metrics.get("retention", self._retention)
             if version.state is State.SHADOW and self._is_ours(version):
-                model, manifest = load_model(self._models.folder(version.name))
-                self._add(model, manifest)
+                self._restore_shadow(version.name)
         before, told, since_ms = self._models.predecessor()
-        left_ms = since_ms + int(PROBATION_SECONDS * 1000) - now_ms
-        if before is not None and told is not None and 0 < left_ms <= PROBATION_SECONDS * 1000:
+        if before is None or told is None or told.interval_seconds != self._interval:
+            return
+        if 0 <= self._clock.now().time_ms - since_ms < PROBATION_SECONDS * 1000:
             self._watch_over(told.name, before, self._measured.predecessor_threshold, since_ms)
+
+    def _restore_shadow(self, name: str) -> None:
+        try:
+            self._add(*load_model(self._models.folder(name)))
+        except ModelError as error:
+            self._metrics.model_failures.inc()
+            _log.error("model_refused", reason=str(error), effect="it is no challenger any more")
+            self._models.note(name, State.RETIRED, self._clock.now().time_ms, "it is broken")
 
     def _is_ours(self, version: Version) -> bool:
         return version.manifest is not None and version.manifest.interval_seconds == self._interval
@@ -201,7 +209,10 @@ class Promotion:
         for name, whole in list(self._shadows.challengers.items()):
             if not whole:
                 await self._retire(name, "its score was no number")
-        ready = await self._do(self._ready)
+        ready, broken = await self._do(self._ready)
+        for name, reason in broken.items():
+            self._metrics.model_failures.inc()
+            await self._retire(name, reason)
         predecessor = self._shadows.predecessor
         now_ms = self._clock.now().time_ms
         if not ready and predecessor is None and 0 <= now_ms - self._measured_ms < _MEASURE_MS:
@@ -212,17 +223,21 @@ class Promotion:
             )
         return await self._act(result, ready, now_ms)
 
-    def _ready(self) -> list[str]:
-        """Return the folders of challengers beside which the champion has served for a day of samples; blocks."""
+    def _ready(self) -> tuple[list[str], dict[str, str]]:
+        """Return the folders of challengers that have scored for a day, and why others never will; blocks."""
         last = self._history.last()
         day = SHADOW_SECONDS / self._interval
-        out = []
+        out, broken = [], {}
         for name in self._shadows.challengers:
-            folder = self._models.folder(name)
-            manifest = load_model(folder)[1]
+            try:
+                folder = self._models.folder(name)
+                manifest = read_manifest(folder)
+            except ModelError as error:
+                broken[name] = str(error)
+                continue
             if last is not None and last[0] - manifest.last_seq >= day:
                 out.append(str(folder))
-        return out
+        return out, broken
 
     def _spec(self, ready: list[str]) -> Mapping[str, object]:
         predecessor = self._shadows.predecessor
@@ -300,7 +315,8 @@ class Promotion:
         now_ms = self._clock.now().time_ms
 
         def work() -> None:
-            self._models.note(name, State.RETIRED, now_ms, reason, metrics)
+            with contextlib.suppress(ModelError):  # its folder is gone
+                self._models.note(name, State.RETIRED, now_ms, reason, metrics)
             self._models.prune()
 
         await self._do(work)

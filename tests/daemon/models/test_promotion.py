@@ -205,6 +205,26 @@ async def test_probation_and_shadows_go_on_after_a_restart(hosts, quiet_collecto
     assert [one.role for one in (await third.take()).models.models] == ["shadow"]
 
 
+async def test_a_broken_challenger_costs_only_itself(hosts, quiet_collector, host, monkeypatch):
+    await bring(host, 200)
+    await bring(host, 300)
+    for number in (200, 300):
+        file = host.models.folder(name(number)) / "model.safetensors"
+        whole = file.read_bytes()
+        file.write_bytes(b"")
+    again = await hosts(quiet_collector(8), config=CONFIG)
+    assert again.watch.number == 100
+    assert states(again) == {"300": "retired", "200": "retired", "100": "champion"}
+    assert again.count("presaged_model_failures_total") == 2
+    file.write_bytes(whole)
+    await bring(again, 400)
+    (again.models.folder(name(400)) / "manifest.json").unlink()  # while it scores
+    judged(again, monkeypatch)
+    await again.learning.promotion.judge_due()
+    assert states(again)["400"] == "retired"
+    assert again.watch.number == 100
+
+
 async def test_a_score_that_is_no_number_brings_the_predecessor_back_at_once(host):
     await bring(host, 200)
     await host.learning.promotion.promote(name(200), "a test says so")
