@@ -7,6 +7,7 @@ same faults, so two models are compared on the same ones. No network is ever tra
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from detectors.features import SPAN
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Hours = NDArray[np.int64]
-Random = np.random.Generator
+Random: TypeAlias = "np.random.Generator"  # imported by who draws: the daemon does not
 
 FAULTS = 100
 STRENGTHS = (1.5, 3.0, 6.0, 12.0, 24.0)  # of a signal's own spread
