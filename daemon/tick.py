@@ -21,7 +21,16 @@ from daemon.clock import Clock, Instant
 from daemon.continuity import Continuity, Passage
 from daemon.errors import DeadlineExceeded, Overloaded, PresagedError
 from daemon.evidence import Evidence
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, StoredSample
+from daemon.history import (
+    FLAG_ALARMED,
+    FLAG_DOUBTFUL,
+    FLAG_EXPECTED,
+    FLAG_GAP,
+    FLAG_OWN_WORK,
+    FLAG_SPARED,
+    History,
+    StoredSample,
+)
 from daemon.metrics import Metrics
 from daemon.offload import Offload
 from daemon.risk.state import RiskState
@@ -30,6 +39,7 @@ from daemon.routines import Routines
 from daemon.sampler import Round, Rounds
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
+from daemon.verdicts.effects import NOTHING, Standing
 from daemon.watch import AnomalyWatch, Verdict
 from detectors.findings import Finding, Strength
 
@@ -40,7 +50,10 @@ _ROUND_SECONDS = 60.0
 
 
 class Tick:
-    """Takes samples. Everything it touches is handed in; `publish` is given each new snapshot."""
+    """Takes samples. Everything it touches is handed in; `publish` is given each new snapshot.
+
+    `said`: what operators' verdicts are at a moment, UTC milliseconds.
+    """
 
     def __init__(
         self,
@@ -61,6 +74,7 @@ class Tick:
         beat: Callable[[int], None] = lambda _monotonic_ns: None,
         capacity: CapacityWatch | None = None,
         risk: RiskWatch | None = None,
+        said: Callable[[int], Standing] = lambda _time_ms: NOTHING,
     ) -> None:
         self._interval = interval_seconds
         self._clock = clock
@@ -78,6 +92,7 @@ class Tick:
         self._beat = beat
         self._capacity = capacity
         self._risk = risk
+        self._said = said
         self._drill_words = ""
         self._continuity = Continuity(interval_seconds)
         self._wake = asyncio.Event()
@@ -157,7 +172,14 @@ class Tick:
         round_ = replace(round_, findings=(*round_.findings, *routine.overdue, *exhaustion))
         values = self._registry.fill(round_.measured)
         with self._metrics.inference_seconds.labels("anomaly").time():
-            verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns, expected=routine.expected)
+            verdict = self._watch.observe(
+                self._registry,
+                values,
+                passage,
+                now.monotonic_ns,
+                expected=routine.expected,
+                said=self._said(now.time_ms),
+            )
         stored = await self._store(now, passage, verdict, values)
         risk = RiskState()
         if self._risk is not None:
@@ -236,6 +258,8 @@ class Tick:
             | FLAG_DOUBTFUL * passage.doubtful
             | FLAG_ALARMED * verdict.alarmed
             | FLAG_OWN_WORK * verdict.own_work
+            | FLAG_SPARED * verdict.spared
+            | FLAG_EXPECTED * verdict.expected
         )
         sample = StoredSample(
             self.seq + 1,

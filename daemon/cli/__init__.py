@@ -20,6 +20,7 @@ from daemon.cli import (
     doctor,
     explain,
     failures,
+    feedback,
     forecast,
     imports,
     risk,
@@ -157,9 +158,11 @@ app.command(
     "feedback",
     epilog=_examples(
         ("presage feedback 9XK2PQ false", "nothing was the matter"),
-        ("presage feedback 9XK2PQ --undo", "what was said before counts again"),
+        ("presage feedback 9XK2PQ expected --every day", "no alarm at this hour, as long as it is like this"),
+        ("presage feedback 9XK2PQ undo", "what was said before counts again"),
+        ("presage feedback", "what verdicts change now"),
     ),
-)(alerts.feedback)
+)(feedback.feedback)
 app.command("drill", epilog=_examples(("presage drill", "takes two samples")))(sinks.drill)
 
 app.command(

@@ -23,11 +23,21 @@ from daemon.alert_store import OffloadedState
 from daemon.collectors.base import Noticed
 from daemon.config import Config
 from daemon.continuity import Continuity
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, Rows
+from daemon.history import (
+    FLAG_ALARMED,
+    FLAG_DOUBTFUL,
+    FLAG_EXPECTED,
+    FLAG_GAP,
+    FLAG_OWN_WORK,
+    FLAG_SPARED,
+    FLAGS_UNLIKE,
+    Rows,
+)
 from daemon.offload import Offload
 from daemon.routines import Routines
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
+from daemon.verdicts.effects import standing
 from daemon.watch import WINDOW_ROWS, AnomalyWatch, floors_of
 from detectors import anomaly
 from detectors.ahead import AheadScorer
@@ -76,6 +86,7 @@ class Replay:
         )
         nothing = np.full(server.rows, np.nan)
         self.outcome = Outcome(nothing, nothing.copy(), np.zeros(server.rows, bool), np.zeros(server.rows, np.int64))
+        self.effects = []  # of operators' verdicts
         self.row = self._last_row = 0
 
     async def run(self):
@@ -132,7 +143,7 @@ class Replay:
             if self._flags[before] & FLAG_GAP:
                 self.watch.window.push_gap(int(self.server.hours[before]))
             self.watch.window.push(self.registry.ids, self.server.values[before], int(self.server.hours[before]))
-            if self._flags[before] & FLAG_ALARMED:
+            if self._flags[before] & FLAGS_UNLIKE:
                 self.watch.window.mark_alarmed()
             if self._flags[before] & FLAG_OWN_WORK:
                 self.watch.window.blank()
@@ -147,13 +158,20 @@ class Replay:
         passage = self._continuity.step(now)
         routine = self._routines.observe(self._noticed.get(row, ()), now)
         verdict = self.watch.observe(
-            self.registry, server.values[row], passage, now.monotonic_ns, expected=routine.expected
+            self.registry,
+            server.values[row],
+            passage,
+            now.monotonic_ns,
+            expected=routine.expected,
+            said=standing(self.effects, now.time_ms),
         )
         self._flags[row] = (
             FLAG_GAP * passage.gap
             | FLAG_DOUBTFUL * passage.doubtful
             | FLAG_ALARMED * verdict.alarmed
             | FLAG_OWN_WORK * verdict.own_work
+            | FLAG_SPARED * verdict.spared
+            | FLAG_EXPECTED * verdict.expected
         )
         self._models[row] = self.watch.number
         out = self.outcome
@@ -213,7 +231,8 @@ class Replay:
     def _scores(self, row):
         """The scores that history would hand to a job."""
         mine = np.flatnonzero(
-            (self._models[: row + 1] == self.watch.number) & (self._flags[: row + 1] & FLAG_OWN_WORK == 0)
+            (self._models[: row + 1] == self.watch.number)
+            & (self._flags[: row + 1] & (FLAG_OWN_WORK | FLAG_EXPECTED) == 0)
         )
         scores = self.outcome.raw[mine]
         return scores[np.isfinite(scores)][-int(28 * 86_400 / INTERVAL) :]
