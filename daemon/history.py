@@ -65,7 +65,7 @@ FLAG_OWN_WORK = 8  # the daemon itself was learning or notifying: says little of
 FLAG_SPARED = 16  # above the threshold, but not above where verdicts have raised it: no alarm, not to be learned from
 FLAG_EXPECTED = 32  # what an operator called expected: no alarm, not to be learned from, sets no threshold
 FLAG_INCIDENT = 64  # inside what an operator called real: never to be learned from
-FLAGS_UNLIKE = FLAG_ALARMED | FLAG_SPARED | FLAG_EXPECTED  # left out of what is learned, unless they are the rule
+FLAGS_UNUSUAL = FLAG_ALARMED | FLAG_SPARED | FLAG_EXPECTED  # not to be learned from, unless they are the rule
 
 _BEFORE_ALL = -(2**62)
 _SPARE_BYTES = 256 * 1024 * 1024  # left to others when the file is copied
@@ -541,6 +541,17 @@ class History:
         """Fold the log into the database file and close it."""
         with self._lock:
             self._database.close()
+
+
+def left_out(flags: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which samples are not to be learned from, by their `flags` (T,): unusual ones, and real incidents.
+
+    When more than half is unusual, that is how the host is now, and it is learned; a real incident never is.
+    """
+    out = np.asarray((flags & FLAGS_UNUSUAL) != 0)
+    if out.any() and out.mean() > 0.5:  # noqa: PLR2004 - half
+        out[:] = False
+    return np.asarray(out | ((flags & FLAG_INCIDENT) != 0))
 
 
 def encode(values: Float32) -> bytes:

@@ -18,7 +18,7 @@ from daemon.child import Child
 from daemon.config import Config
 from daemon.continuity import UNKNOWN_HOUR
 from daemon.errors import PresagedError, StateError, WorkerError
-from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_INCIDENT, FLAG_OWN_WORK, FLAGS_UNLIKE, History
+from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_INCIDENT, FLAG_OWN_WORK, FLAGS_UNUSUAL, History
 from daemon.metrics import Metrics
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
@@ -140,7 +140,7 @@ class Learning:
             if rows.flags[row] & FLAG_GAP:
                 self._watch.window.push_gap(hour)
             self._watch.window.push(ids, rows.values[row], hour)
-            if rows.flags[row] & (FLAGS_UNLIKE | FLAG_INCIDENT):
+            if rows.flags[row] & (FLAGS_UNUSUAL | FLAG_INCIDENT):
                 self._watch.window.mark_alarmed()
             if rows.flags[row] & FLAG_OWN_WORK:
                 self._watch.window.blank()

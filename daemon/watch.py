@@ -18,7 +18,7 @@ from daemon.continuity import Passage
 from daemon.impact import Reading, harm, tells_of_harm
 from daemon.signals import SignalRegistry, SignalSpec
 from daemon.snapshot import AnomalyState
-from daemon.verdicts.effects import NOTHING, Standing
+from daemon.verdicts.effects import NOTHING, Effect, Standing
 from daemon.window import RingWindow
 from detectors.anomaly import MINIMUM_ROWS, SCORE_SPAN, AnomalyModel, LiveScorer, RowScores, fit_model
 from detectors.calibration import (
@@ -32,7 +32,7 @@ from detectors.calibration import (
 )
 from detectors.direction import Directions
 from detectors.explain import expected_range, network_shares, ranking
-from detectors.features import FLOORS, TOP_SIGNALS, WINDOW, network_inputs
+from detectors.features import FLOORS, SPAN, TOP_SIGNALS, WINDOW, network_inputs
 from detectors.findings import Contributor, Finding, Strength, Unit
 from detectors.kernels import NUMPY, Backend
 
@@ -41,6 +41,7 @@ _TOP = 5
 _EXPECTED_RISE = 1.35  # while a job runs that always ran at this hour: what is more than its usual stir is news still
 _UNLIKE_RATIO = 0.5  # of the threshold
 _DAY_SECONDS = 86_400.0
+_LOOKS_BACK = SPAN + SCORE_SPAN  # samples: of features, and of the means of what they score
 _FIRST = 2  # samples of a new history: they show its own beginning
 
 
@@ -116,6 +117,8 @@ class AnomalyWatch:
         self._working, self._worked = 0, False
         self._rise = 1.0
         self._said = NOTHING
+        self._expected: Effect | None = None
+        self._expected_at = 0  # the count of samples at which it was there
         self._name = ""
         self._trained_ms: int | None = None
         self.window = RingWindow(WINDOW_ROWS)
@@ -295,7 +298,7 @@ class AnomalyWatch:
                 for spec, (column, _), network_share in zip(specs, top, shares, strict=True)
             )
         harmed = self._harm(registry, window[-1], passage.hour) if above else ""
-        foretold = above and self._said.expects(contributors, raw / self.in_force, felt=bool(harmed))
+        foretold = self._is_expected(contributors, raw / self.in_force, felt=bool(harmed)) if above else False
         alarmed = above and not foretold
         if alarmed:
             self._count_episode(now_ns)
@@ -305,6 +308,19 @@ class AnomalyWatch:
         state = self._state(score, contributions, shares)
         findings = self._findings(raw, state, contributors, alarmed=alarmed, harmed=harmed if alarmed else "")
         return Verdict(raw, self.in_force, alarmed, state, findings, spared=unusual and not above, expected=foretold)
+
+    def _is_expected(self, contributors: tuple[Contributor, ...], strength: float, *, felt: bool) -> bool:
+        """Tell whether an operator has called this expected, or it is what the score still shows of such a thing.
+
+        When it ends, the score looks back on it for a while, and other signals are the most surprising ones.
+        """
+        found = self._said.expected(contributors, strength, felt=felt)
+        if found is not None:
+            self._expected, self._expected_at = found, self.seen
+            return True
+        last = self._expected
+        lately = self.seen - self._expected_at <= _LOOKS_BACK and last in self._said.exclusions
+        return lately and last is not None and last.bears(strength, felt=felt)
 
     def _harm(self, registry: SignalRegistry, row: NDArray[np.float32], hour: int) -> str:
         """Say what of the present `row` (S,) of the model's signals hurts, "" = nothing."""

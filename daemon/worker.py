@@ -18,7 +18,7 @@ import psutil
 from numpy.typing import NDArray
 
 from daemon.errors import PresagedError, WorkerError
-from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_INCIDENT, FLAG_OWN_WORK, FLAGS_UNLIKE, History, Rows
+from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, Rows, left_out
 from daemon.risk.refinement import refine_network
 from detectors import kernels, registry
 from detectors.anomaly import MINIMUM_ROWS, fit_model
@@ -94,16 +94,12 @@ def _backend(spec: Spec) -> kernels.Backend:
 def learnable(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return values (T, S) and hours (T,) to learn from: a NaN row at each gap and for each sample of own work.
 
-    Alarmed runs are left out as a gap, and so is what only an operator's verdict kept from an alarm. When they are more
-    than half, that is how the host is now, and they stay; what an operator called a real incident never does.
+    Runs of what `left_out` names are left out as a gap.
     """
-    alarmed = (rows.flags & FLAGS_UNLIKE) != 0
-    if alarmed.mean() > 0.5:  # noqa: PLR2004 - half
-        alarmed[:] = False
-    alarmed |= (rows.flags & FLAG_INCIDENT) != 0
+    out = left_out(rows.flags)
     hours = np.where((rows.flags & FLAG_DOUBTFUL) != 0, -1, rows.hours)
-    cut = ((rows.flags & FLAG_GAP) != 0) | np.r_[False, alarmed[:-1]]
-    keep = np.flatnonzero(~alarmed)
+    cut = ((rows.flags & FLAG_GAP) != 0) | np.r_[False, out[:-1]]
+    keep = np.flatnonzero(~out)
     gaps = np.flatnonzero(cut[keep] & (np.arange(len(keep)) > 0))
     values = rows.values[keep]
     values[(rows.flags[keep] & FLAG_OWN_WORK) != 0] = np.nan

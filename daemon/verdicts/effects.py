@@ -23,7 +23,7 @@ ALL_STEPS = 1.1
 STEP_DAYS = 28
 EXCLUSION_DAYS = {Recurrence.NONE: 28, Recurrence.DAY: 91, Recurrence.WEEK: 182}
 MOST_EXCLUSIONS = 50
-STRONGER = 1.25  # times its score over the threshold: what is stronger than that is news, however alike
+STRONGER = 1.5  # times its score over the threshold: what is stronger than that is news, however alike
 RECOVERY_MS = 1_800_000  # after an incident a host is not at once as it was
 _ABOUT_MS = 3_600_000  # so long before and after its hour something that comes again is expected
 _DAY_MS = 86_400_000
@@ -63,13 +63,9 @@ class Effect:
         lasts_ms = max(0, (self.end_ms or self.first_ms) - self.first_ms) + 2 * _ABOUT_MS
         return (_local(time_ms) - _local(self.first_ms) + _ABOUT_MS) % turn_ms <= lasts_ms
 
-    def expects(self, pattern: Mapping[str, float], strength: float, *, felt: bool) -> bool:
-        """Tell whether an anomaly of this `pattern` is what was expected, and no stronger."""
-        return (
-            (self.felt or not felt)
-            and strength <= STRONGER * self.strength
-            and cosine(pattern, self.pattern) >= LIKENESS
-        )
+    def bears(self, strength: float, *, felt: bool) -> bool:
+        """Tell whether an anomaly is no stronger than what was expected, and hurts no more."""
+        return (self.felt or not felt) and strength <= STRONGER * self.strength
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +75,13 @@ class Standing:
     factor: float = 1.0
     exclusions: tuple[Effect, ...] = ()
 
-    def expects(self, contributors: Sequence[Contributor], strength: float, *, felt: bool) -> bool:
-        """Tell whether an anomaly is of a kind that is expected; `strength` is its score over the threshold."""
+    def expected(self, contributors: Sequence[Contributor], strength: float, *, felt: bool) -> Effect | None:
+        """Return the exclusion that an anomaly falls under, None where it is news; `strength`: score over threshold."""
         if not self.exclusions:
-            return False
+            return None
         pattern = unit_vector(contributors)
-        return any(one.expects(pattern, strength, felt=felt) for one in self.exclusions)
+        found = (one for one in self.exclusions if one.bears(strength, felt=felt))
+        return next((one for one in found if cosine(pattern, one.pattern) >= LIKENESS), None)
 
 
 NOTHING = Standing()
@@ -168,7 +165,7 @@ def to_json(effect: Effect) -> str:
     )
 
 
-def from_json(verdict: str, occurrence: str, kind: str, text: str) -> Effect:
+def effect_from_json(verdict: str, occurrence: str, kind: str, text: str) -> Effect:
     """Return the effect that `to_json` wrote. Raises ValueError where it is something else."""
     try:
         row = json.loads(text)

@@ -3,15 +3,15 @@
 Enters: verdicts and their effects, as one row. Leaves: the same after a crash. What was taken back stays, marked.
 """
 
-import json
 import sqlite3
 from dataclasses import dataclass, replace
 
-from alerting.occurrence import State
+from alerting.errors import AlertingError
+from alerting.occurrence import State, from_json
 from alerting.verdict import Recurrence, Verdict, VerdictKind
 from daemon.durable import DurableDatabase
 from daemon.errors import StateError
-from daemon.verdicts.effects import Effect, from_json, to_json
+from daemon.verdicts.effects import Effect, effect_from_json, effect_of, to_json
 
 EFFECTS = """
     ALTER TABLE verdicts ADD COLUMN every TEXT NOT NULL DEFAULT '';
@@ -77,23 +77,22 @@ class VerdictTable(DurableDatabase):
             _MOST_EFFECTS,
         )
         try:
-            return [
-                Judged(_verdict(*row[:8]), _since_ended(from_json(row[0], row[1], row[2], row[8]), row[9]))
-                for row in reversed(rows)
-            ]
-        except ValueError as error:
+            return [_judged(_verdict(*row[:8]), row[8], row[9]) for row in reversed(rows)]
+        except (AlertingError, ValueError) as error:
             raise StateError(f"{self._path}: {error}") from error
 
 
-def _since_ended(effect: Effect, payload: str | None) -> Effect:
-    """Return `effect` with the end of its alert, which may have been open when it was judged."""
-    if effect.end_ms is not None:
-        return effect
-    if payload is None:  # nobody knows when it ended, and it must not go on for ever
-        return replace(effect, end_ms=effect.first_ms)
-    alert = json.loads(payload)
-    over = alert["state"] != State.FIRING
-    return replace(effect, end_ms=alert["resolved_ms"] or effect.first_ms) if over else effect
+def _judged(verdict: Verdict, effect: str, alert: str | None) -> Judged:
+    """Return a verdict with its effect; an alert that was open when it was judged counts as it was at its end."""
+    kept = effect_from_json(verdict.id, verdict.occurrence, verdict.kind.value, effect)
+    if kept.end_ms is not None:
+        return Judged(verdict, kept)
+    if alert is None:  # nobody knows when it ended, and it must not go on for ever
+        return Judged(verdict, replace(kept, end_ms=kept.first_ms))
+    now = from_json(alert)
+    if now.state is State.FIRING:
+        return Judged(verdict, kept)
+    return Judged(verdict, effect_of(verdict, now) or replace(kept, end_ms=now.resolved_ms))
 
 
 def _verdict(  # noqa: PLR0917 - the columns

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,11 +130,11 @@ async def test_expected_excludes_its_pattern_and_lists_it(office, clock):
     (said,) = answer.changed
     assert said == (
         "anomalies of disk.busy, load, net and 1 more raise no alarm every day at about 06:00 until 2026-05-31"
-        " 07:07 UTC, unless one is 1.25 times as strong, hurts or has another pattern"
+        " 07:07 UTC, unless one is 1.5 times as strong, hurts or has another pattern"
     )
     assert answer.verdict.every == "day"
     now = office.verdicts.at(clock.time_ms + 86_400_000 - 3_600_000)
-    assert now.expects(unusual().contributors, 1.0, felt=False)
+    assert now.expected(unusual().contributors, 1.0, felt=False)
     listed = office.desk.verdicts()
     assert [(v.occurrence, v.verdict, v.every, v.effect) for v in listed.verdicts] == [
         (one.id, "expected", "day", said)
@@ -192,6 +193,17 @@ async def test_an_incident_that_goes_on_is_marked_to_its_end(office, clock):
     await office.verdicts.follow(clock.time_ms)
     (effect,) = office.verdicts.effects
     assert effect.end_ms == (await office.desk._find(one.id)).resolved_ms
+
+
+async def test_an_alert_that_is_judged_while_it_grows_counts_as_it_was_at_its_worst(office, clock):
+    (one,) = await office.fire(unusual())
+    await office.desk.feedback(one.id, EXPECTED, "ann", "")
+    assert not office.verdicts.at(clock.time_ms).expected(surprised(other=1.0), 1.0, felt=False)
+    await office.tick(replace(unusual(other=9.0), score=0.99))
+    await office.end()
+    await office.verdicts.follow(clock.time_ms)
+    assert office.verdicts.at(clock.time_ms).expected(surprised(other=1.0), 20.0, felt=False)
+    assert (await office.again()).verdicts.at(clock.time_ms).expected(surprised(other=1.0), 20.0, felt=False)
 
 
 @pytest.mark.parametrize(

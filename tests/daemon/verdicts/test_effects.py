@@ -18,9 +18,9 @@ from daemon.verdicts.effects import (
     STEP,
     STRONGER,
     Effect,
+    effect_from_json,
     effect_of,
     factor,
-    from_json,
     incidents,
     standing,
     to_json,
@@ -125,7 +125,10 @@ def test_without_known_signals_nothing_is_expected():
 
 
 def expects(effects, now_ms=NOW_MS, *, strength=1.5, felt=False, **surprise):
-    return standing(effects, now_ms).expects(surprised(**surprise or {"disk": 4.1, "load": 3.1}), strength, felt=felt)
+    return (
+        standing(effects, now_ms).expected(surprised(**surprise or {"disk": 4.1, "load": 3.1}), strength, felt=felt)
+        is not None
+    )
 
 
 def test_what_is_alike_is_expected_and_what_is_not_is_news():
@@ -214,10 +217,10 @@ def test_what_is_stored_is_what_is_read(kind, every, surprise, score):
     about = alert(contributors=surprised(**surprise), score=score)
     effect = said(kind, about, every=every)
     if effect is not None:
-        assert from_json(effect.verdict, effect.occurrence, kind.value, to_json(effect)) == effect
+        assert effect_from_json(effect.verdict, effect.occurrence, kind.value, to_json(effect)) == effect
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"first_ms": "x"}', to_json(step(1, 0, 1))[:-1]])
 def test_what_is_none_is_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011 - of JSON or ours
-        from_json("v", "a", "false", text)
+        effect_from_json("v", "a", "false", text)
