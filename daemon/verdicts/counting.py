@@ -124,7 +124,7 @@ class Verdicts:
     async def _mark(self, time_ms: int) -> int:
         """Mark in the history what real incidents have shown; return how many samples that changes."""
         spans = [(first, min(end, time_ms + 1)) for first, end in incidents(self.effects, time_ms)]
-        if spans == self._marked or (self._marked is None and not self._judged):
+        if spans == self._marked:  # never so after a start: a crash may have come between a word and its marks
             return 0
         changed = await self._offload.run(
             lambda: self._history.mark_incidents(spans), deadline_seconds=_MARK_SECONDS, what="history.db"

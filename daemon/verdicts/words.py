@@ -4,6 +4,7 @@ Enters: effects before and after, the moment, the bare threshold. Leaves: senten
 """
 
 import math
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 
@@ -61,7 +62,7 @@ def told(judged: Judged, time_ms: int) -> str:
 def nothing(verdict: Verdict, alert: Occurrence, *, crowded: bool) -> str:
     """Return why a verdict changes nothing, and what does."""
     rule = RULES.get(alert.alertname)
-    about = f" --resource '{one_line(alert.resource)}'" if alert.resource else ""
+    about = f" --resource {shlex.quote(one_line(alert.resource))}" if alert.resource else ""
     quiet = f"`presage silence add --alert {alert.alertname}{about} --for 2h` keeps it quiet"
     if crowded:
         return (

@@ -267,6 +267,19 @@ async def test_a_mark_that_fails_costs_nothing_and_comes_later(office, clock, mo
     assert len(marked(office)) == 10
 
 
+async def test_a_crash_between_an_undo_and_its_marks_heals(office, clock, monkeypatch):
+    record(office, clock.time_ms + 1000, 10)
+    one = await over(office)
+    await office.desk.feedback(one.id, REAL, "ann", "")
+    with monkeypatch.context() as patch:
+        patch.setattr(office.history, "mark_incidents", lambda _spans: 0)
+        await office.desk.undo(one.id, "ann")
+    assert len(marked(office)) == 10
+    office = await office.again()
+    await office.verdicts.follow(clock.time_ms)
+    assert marked(office) == []
+
+
 async def test_an_alert_that_is_not_kept_any_more_does_not_stay_an_incident(office, clock):
     one = await full(office)
     await office.desk.feedback(one.id, REAL, "ann", "")
