@@ -158,8 +158,8 @@ app.command(
     "feedback",
     epilog=_examples(
         ("presage feedback 9XK2PQ false", "nothing was the matter"),
-        ("presage feedback 9XK2PQ expected --every day", "no alarm at this hour, as long as it is like this"),
-        ("presage feedback 9XK2PQ undo", "what was said before counts again"),
+        ("presage feedback 9XK2PQ expected --every day", "again at this hour"),
+        ("presage feedback 9XK2PQ undo", "the word before counts again"),
         ("presage feedback", "what verdicts change now"),
     ),
 )(feedback.feedback)

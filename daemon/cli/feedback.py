@@ -38,10 +38,10 @@ class Every(StrEnum):
 
 def feedback(
     *,
-    alert: Annotated[
-        str, typer.Argument(metavar="[ALERT]", help='End of its id, 4 letters or more, or "latest".')
-    ] = "",
-    verdict: Annotated[Word | None, typer.Argument(help="What it was, or take the newest word back.")] = None,
+    alert: Annotated[str, typer.Argument(metavar="ALERT", help='End of its id, 4 letters or more, or "latest".')] = "",
+    verdict: Annotated[
+        Word | None, typer.Argument(metavar="VERDICT", help="What it was; undo takes the newest word back.")
+    ] = None,
     every: Annotated[Every | None, typer.Option(help="Expected again at this hour.")] = None,
     config: ConfigOption = None,
     comment: Annotated[str, typer.Option(metavar="TEXT", help="Why, in one line.")] = "",
