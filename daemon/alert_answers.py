@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from alerting.occurrence import finite
 from alerting.policy import RULES
 from alerting.render import by_role, one_line, rfc3339
-from alerting.verdict import VerdictKind
+from alerting.verdict import Recurrence, VerdictKind
 from daemon.api import AlertAnswer, Answer, ChangeAnswer, alert_answer, change_answer, one_line_text
 
 if TYPE_CHECKING:
@@ -88,13 +88,19 @@ class DeliveryAnswer(Answer):
 
 
 class VerdictAnswer(Answer):
-    """What somebody said of an alert; one that was undone does not count."""
+    """What somebody said of an alert; one that was undone does not count.
+
+    `every`: what was expected comes again each "day" or "week", "" = at any hour. `effect` says what it changes,
+    "" where that is nothing or another verdict counts.
+    """
 
     verdict: str
     author: str
     comment: str
     at: str
     undone_at: str | None
+    every: str = ""
+    effect: str = ""
 
 
 class SilenceAnswer(Answer):
@@ -139,10 +145,25 @@ class AlertDetail(AlertAnswer):
 
 
 class FeedbackAnswer(Answer):
-    """The verdict on an alert that counts now, null without one."""
+    """The verdict on an alert that counts now, null without one; `changed` says what is other than before."""
 
     occurrence: str
     verdict: VerdictAnswer | None
+    changed: list[str]
+
+
+class JudgedAnswer(VerdictAnswer):
+    """A verdict that changes something now; `until` is when that ends by itself, null = with the samples."""
+
+    occurrence: str
+    until: str | None
+
+
+class VerdictsAnswer(Answer):
+    """`GET /api/v1/verdicts`: what verdicts change now, the oldest first; `threshold`: what they make of it."""
+
+    threshold: str
+    verdicts: list[JudgedAnswer]
 
 
 class SilencesAnswer(Answer):
@@ -198,6 +219,13 @@ class FeedbackRequest(AskedBy):
 
     verdict: VerdictKind
     comment: Comment = ""
+    every: Recurrence = Recurrence.NONE
+
+    @model_validator(mode="after")
+    def _only_what_is_expected_comes_again(self) -> "FeedbackRequest":
+        if self.every and self.verdict is not VerdictKind.EXPECTED:
+            raise ValueError("every goes with the verdict expected only")
+        return self
 
 
 class SilenceRequest(AskedBy):
@@ -230,9 +258,13 @@ def alert_detail(
     *,
     deliveries: "Iterable[Delivery]",
     verdicts: "Iterable[Verdict]",
+    effects: Mapping[str, str],
     silences: "Iterable[Silence]",
 ) -> AlertDetail:
-    """Return all about an alert; of `deliveries`, the notifications of its group, those that tell of it are shown."""
+    """Return all about an alert; of `deliveries`, the notifications of its group, those that tell of it are shown.
+
+    `effects`: what verdicts change, in words, by their id.
+    """
     acknowledged, rule = occurrence.acknowledged, RULES.get(occurrence.alertname)
     change, precedent = occurrence.change, occurrence.precedent
     takers, victims = by_role(occurrence.culprits)
@@ -276,19 +308,21 @@ def alert_detail(
         ),
         owed=occurrence.owed,
         deliveries=[told for delivery in deliveries if (told := _delivery(delivery, occurrence.id)) is not None],
-        verdicts=[verdict_answer(verdict) for verdict in verdicts],
+        verdicts=[verdict_answer(verdict, effects.get(verdict.id, "")) for verdict in verdicts],
         silences=[silence_answer(silence) for silence in silences],
     )
 
 
-def verdict_answer(verdict: "Verdict") -> VerdictAnswer:
-    """Return a verdict as the interface tells it."""
+def verdict_answer(verdict: "Verdict", effect: str) -> VerdictAnswer:
+    """Return a verdict as the interface tells it, with what it changes."""
     return VerdictAnswer(
         verdict=verdict.kind.value,
         author=verdict.author,
         comment=verdict.comment,
         at=rfc3339(verdict.time_ms),
         undone_at=None if verdict.undone_ms is None else rfc3339(verdict.undone_ms),
+        every=verdict.every.value,
+        effect=effect,
     )
 
 

@@ -53,6 +53,7 @@ class AlertRoutes:
             web.get(_FEEDBACK, self._show_page),
             web.post(_FEEDBACK, self._take_feedback),
             web.delete(_FEEDBACK, self._undo_feedback),
+            web.get("/api/v1/verdicts", self._list_verdicts),
             web.get("/api/v1/silences", self._list_silences),
             web.post("/api/v1/silences", self._add_silence),
             web.delete("/api/v1/silences/{id}", self._expire_silence),
@@ -106,7 +107,9 @@ class AlertRoutes:
         if "signature" in request.query:
             return await self._act_by_link(request)
         asked = await _body(request, FeedbackRequest)
-        return await _answer(self._desk.feedback(request.match_info["id"], asked.verdict, asked.author, asked.comment))
+        return await _answer(
+            self._desk.feedback(request.match_info["id"], asked.verdict, asked.author, asked.comment, asked.every)
+        )
 
     async def _act_by_link(self, request: web.Request) -> web.Response:
         if refusal := self._refusal_of_page(request):
@@ -120,15 +123,17 @@ class AlertRoutes:
             return _page(link_page.refused(self._desk.host, "a link takes the form of its own page only"), 400)
         name = _field(fields, "name", link_page.MAX_NAME) or "somebody"
         author = f"{name} (by a link)"  # nobody has seen who it is
+        changed: list[str] = []
         try:
             if action == "ack":
                 await self._desk.acknowledge(number, author)
             else:
-                await self._desk.feedback(number, VerdictKind(action), author, _field(fields, "comment", MAX_COMMENT))
+                comment = _field(fields, "comment", MAX_COMMENT)
+                changed = (await self._desk.feedback(number, VerdictKind(action), author, comment)).changed
             alert = await self._desk.alert(number)
         except PresagedError as error:
             return _page(link_page.refused(self._desk.host, str(error)), _status_of(error))
-        return _page(link_page.done(self._desk.host, alert, action))
+        return _page(link_page.done(self._desk.host, alert, action, changed))
 
     def _refusal_of_page(self, request: web.Request) -> str:
         refusal = self.link_refusal(request)
@@ -137,6 +142,9 @@ class AlertRoutes:
     async def _undo_feedback(self, request: web.Request) -> web.Response:
         asked = await _body_or_none(request)
         return await _answer(self._desk.undo(request.match_info["id"], asked.author))
+
+    async def _list_verdicts(self, _request: web.Request) -> web.Response:
+        return _json(self._desk.verdicts())
 
     async def _list_silences(self, _request: web.Request) -> web.Response:
         return _json(self._desk.silences())

@@ -26,6 +26,7 @@ from daemon.desk import Desk
 from daemon.offload import Offload
 from daemon.preflight import Prepared
 from daemon.state import StateDatabase
+from daemon.verdicts.counting import Verdicts
 
 _log = structlog.get_logger()
 
@@ -46,6 +47,7 @@ class Alerts:
         started: Instant,
         link_key: bytes,
         drill: Callable[[str], None],
+        verdicts: Verdicts,
     ) -> None:
         self._clock = clock
         self._authority = config.alerting.authority
@@ -87,6 +89,7 @@ class Alerts:
             new_id=new_id,
             signer=signer,
             drill=drill,
+            verdicts=verdicts,
         )
 
     def reconfigure(self, config: Config) -> None:

@@ -124,7 +124,7 @@ class RiskInBrief(Answer):
 
 
 class StatusAnswer(Answer):
-    """`GET /api/v1/status`."""
+    """`GET /api/v1/status`. `verdicts` says in words what operators' verdicts change now."""
 
     version: str
     backend: str
@@ -143,6 +143,7 @@ class StatusAnswer(Answer):
     job: JobAnswer | None
     capacity: list[CapacityAnswer] = []
     risk: RiskInBrief | None = None
+    verdicts: list[str] = []
     state_directory: str
     config_files: list[str]
 

@@ -86,6 +86,7 @@ from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
 from daemon.state import StateDatabase
 from daemon.tick import Tick
+from daemon.verdicts.counting import Verdicts
 from daemon.wake import PressureTriggers
 from daemon.watch import AnomalyWatch
 from detectors import failure
@@ -222,6 +223,9 @@ class App:
             sys=self._paths.sys,
             drift=lambda: self._drift.state.score,
         )
+        self._verdicts = Verdicts(
+            table=self._state, history=self._history, offload=self._offload, threshold=lambda: self._watch.threshold
+        )
         self._alerts = Alerts(
             config,
             self._prepared,
@@ -233,6 +237,7 @@ class App:
             started=started,
             link_key=stores.link_key,
             drill=lambda words: self._tick.drill(words),  # noqa: PLW0108 - the tick is made after it
+            verdicts=self._verdicts,
         )
         self._pipeline = self._alerts.pipeline
         self._errors = ErrorCounts(lambda: self._failures.journal.problem)
@@ -326,6 +331,7 @@ class App:
             risk=self._risk,
             drift=self._drift,
             models=self._learning.promotion,
+            said=self._verdicts.at,
         )
         self._failures = self._watch_failures(config)
         self._scheduler = Scheduler(
@@ -391,6 +397,7 @@ class App:
             _log.warning("risk_without_its_past", reason=str(error))
 
     def _restore_evidence(self) -> None:
+        self._verdicts.restore()
         self._changes.restore(self._paths.proc)
         self._drift.restore()
         self._precedents.learn(reversed(self._state.recent_occurrences(_PRECEDENTS)))
@@ -459,6 +466,7 @@ class App:
             self._learning.note_imported()
             return self._history.roll_up(), self._forecasts.note_imported()
 
+        await self._verdicts.follow(self._clock.now().time_ms)
         rows, imported = await self._offload.run(work, deadline_seconds=100.0, what="history.db")
         if imported:
             self._forecasts.make_again()
@@ -656,6 +664,7 @@ class App:
             capacity=capacity_answers(snapshot) if snapshot else [],
             risk=risk_in_brief(snapshot.risk) if snapshot else None,
             job=JobAnswer(name=progress[0], share=progress[1], text=progress[2]) if progress else None,
+            verdicts=self._alerts.desk.verdicts_in_brief(),
             state_directory=str(self._loaded.state_directory),
             config_files=[str(file) for file in self._loaded.files],
         )

@@ -21,20 +21,22 @@ from alerting.occurrence import Occurrence, State
 from alerting.outbox import Outbox
 from alerting.pipeline import MOST_SILENCES, Pipeline
 from alerting.policy import GRAVEST, RULES
-from alerting.render import one_line
+from alerting.render import one_line, rfc3339
 from alerting.silence import Match, Silence
 from alerting.sinks.base import Notification
 from alerting.ulid import UlidSource
-from alerting.verdict import Verdict, VerdictKind
+from alerting.verdict import Recurrence, Verdict, VerdictKind
 from daemon.alert_answers import (
     LONGEST_SILENCE_SECONDS,
     AlertDetail,
     AlertsAnswer,
     FeedbackAnswer,
+    JudgedAnswer,
     SilenceAnswer,
     SilenceRequest,
     SilencesAnswer,
     SinkTestAnswer,
+    VerdictsAnswer,
     alert_detail,
     silence_answer,
     verdict_answer,
@@ -44,6 +46,8 @@ from daemon.clock import Clock
 from daemon.errors import Conflict, DeskError, NotFound, StateError
 from daemon.offload import Offload
 from daemon.state import StateDatabase
+from daemon.verdicts.counting import Verdicts
+from daemon.verdicts.words import in_brief, raised_by, told
 
 T = TypeVar("T")
 
@@ -75,6 +79,7 @@ class Desk:
         new_id: UlidSource,
         signer: LinkSigner,
         drill: Callable[[str], None],
+        verdicts: Verdicts,
     ) -> None:
         self._host = host
         self._state = state
@@ -85,6 +90,7 @@ class Desk:
         self._new_id = new_id
         self._signer = signer
         self._drill = drill
+        self._verdicts = verdicts
         self._judging = asyncio.Lock()
 
     @property
@@ -115,6 +121,7 @@ class Desk:
             self._pipeline.muted,
             deliveries=deliveries,
             verdicts=await self._ask(lambda: self._state.verdicts(one.id)),
+            effects={judged.verdict.id: told(judged, now_ms) for judged in self._verdicts.judged},
             silences=[
                 silence for silence in self._pipeline.silences if silence.is_active(now_ms) and silence.match.takes(one)
             ],
@@ -133,31 +140,67 @@ class Desk:
         _log.info("alert_acknowledged", occurrence=taken.id, author=author)
         return self._answer(taken)
 
-    async def feedback(self, name: str, kind: VerdictKind, author: str, comment: str) -> FeedbackAnswer:
-        """Keep what `author` says of an alert; the same again, with nothing between, is kept once."""
+    async def feedback(
+        self,
+        name: str,
+        kind: VerdictKind,
+        author: str,
+        comment: str,
+        every: Recurrence = Recurrence.NONE,
+    ) -> FeedbackAnswer:
+        """Keep what `author` says of an alert, and do what it means; the same again, with nothing between, is nothing.
+
+        `every`: what was expected comes again each day or week at about this hour.
+        """
         one = await self._find(name)
         if one.state is State.PENDING:
             raise Conflict(f"{_named(one)} has not fired yet: there is nothing to judge")
+        changed: tuple[str, ...] = ("nothing changes: the same was said already",)
         async with self._judging:  # two at once must not both find that it was not said yet
             verdict = await self._counting(one.id)
-            if verdict is None or (verdict.kind, verdict.author, verdict.comment) != (kind, author, comment):
+            said = (kind, author, comment, every)
+            if verdict is None or (verdict.kind, verdict.author, verdict.comment, verdict.every) != said:
                 time_ms = self._clock.now().time_ms
-                verdict = Verdict(self._new_id(time_ms), one.id, kind, author, comment, time_ms)
-                given = verdict
-                await self._ask(lambda: self._state.record_verdict(given))
-                _log.info("verdict_given", occurrence=one.id, verdict=kind.value, author=author)
-        return FeedbackAnswer(occurrence=one.id, verdict=verdict_answer(verdict))
+                verdict = Verdict(self._new_id(time_ms), one.id, kind, author, comment, time_ms, every=every)
+                changed = await self._verdicts.give(verdict, one)
+                _log.info("verdict_given", occurrence=one.id, verdict=kind.value, author=author, changed=changed)
+        return self._judged(one, verdict, changed)
 
     async def undo(self, name: str, author: str) -> FeedbackAnswer:
-        """Take back the newest verdict on an alert; the one before counts again."""
+        """Take back the newest verdict on an alert, and what it changed; the one before counts again."""
         one = await self._find(name)
         time_ms = self._clock.now().time_ms
         async with self._judging:
-            if not await self._ask(lambda: self._state.undo_verdict(one.id, time_ms)):
+            changed = await self._verdicts.undo(one.id, time_ms)
+            if changed is None:
                 raise Conflict(f"{_named(one)} has no verdict that could be taken back")
-            _log.info("verdict_undone", occurrence=one.id, author=author)
+            _log.info("verdict_undone", occurrence=one.id, author=author, changed=changed)
             verdict = await self._counting(one.id)
-        return FeedbackAnswer(occurrence=one.id, verdict=None if verdict is None else verdict_answer(verdict))
+        return self._judged(one, verdict, changed)
+
+    def verdicts(self) -> VerdictsAnswer:
+        """Return what verdicts change at this moment."""
+        now_ms = self._clock.now().time_ms
+        return VerdictsAnswer(
+            threshold=raised_by(self._verdicts.effects, now_ms),
+            verdicts=[
+                JudgedAnswer(
+                    occurrence=one.verdict.occurrence,
+                    **verdict_answer(one.verdict, told(one, now_ms)).model_dump(),
+                    until=None if one.effect.until_ms is None else rfc3339(one.effect.until_ms),
+                )
+                for one in self._verdicts.in_force(now_ms)
+            ],
+        )
+
+    def verdicts_in_brief(self) -> list[str]:
+        """Return in words what verdicts change at this moment; of exclusions and incidents, how many there are."""
+        return list(in_brief(self._verdicts.effects, self._clock.now().time_ms))
+
+    def _judged(self, one: Occurrence, verdict: Verdict | None, changed: tuple[str, ...]) -> FeedbackAnswer:
+        effects = {judged.verdict.id: told(judged, self._clock.now().time_ms) for judged in self._verdicts.judged}
+        answer = None if verdict is None else verdict_answer(verdict, effects.get(verdict.id, ""))
+        return FeedbackAnswer(occurrence=one.id, verdict=answer, changed=list(changed))
 
     def link_refusal(self, occurrence: str, action: str, expires: str, signature: str) -> str:
         """Return why a link is not to be followed, "" when it is genuine and not expired."""

@@ -62,6 +62,11 @@ FLAG_GAP = 1  # time before this sample is unseen: nothing may look across
 FLAG_DOUBTFUL = 2  # the clock jumped in this hour: no rhythm may be learned from it
 FLAG_ALARMED = 4  # inside an episode or incident: not to be learned from
 FLAG_OWN_WORK = 8  # the daemon itself was learning or notifying: says little of the host
+FLAG_SPARED = 16  # above the threshold, but not above where verdicts have raised it: no alarm, not to be learned from
+FLAG_EXPECTED = 32  # what an operator called expected: no alarm, not to be learned from, sets no threshold
+FLAG_INCIDENT = 64  # inside what an operator called real: never to be learned from
+FLAGS_UNUSUAL = FLAG_ALARMED | FLAG_SPARED | FLAG_EXPECTED  # not to be learned from, unless they are the rule
+FLAGS_LEFT_OUT = FLAGS_UNUSUAL | FLAG_INCIDENT
 
 _BEFORE_ALL = -(2**62)
 _SPARE_BYTES = 256 * 1024 * 1024  # left to others when the file is copied
@@ -380,14 +385,29 @@ class History:
         return self._schema_ids[schema]
 
     def scores(self, model: int, count: int) -> NDArray[np.float64]:
-        """Return the newest `count` raw scores that `model` gave, oldest first; none of own work."""
+        """Return the newest `count` raw scores that `model` gave, oldest first; none of own work, none expected."""
         with self._lock:
             rows = self._database.execute(
                 "SELECT raw_score FROM samples WHERE model = ? AND raw_score IS NOT NULL AND flags & ? = 0 "
                 "ORDER BY seq DESC LIMIT ?",
-                (model, FLAG_OWN_WORK, count),
+                (model, FLAG_OWN_WORK | FLAG_EXPECTED, count),
             ).fetchall()
         return np.array([score for (score,) in reversed(rows)], np.float64)
+
+    def mark_incidents(self, spans: Sequence[tuple[int, int]]) -> int:
+        """Mark the samples with first <= time < end of any of `spans`, and no others; returns how many changed."""
+        with self._transaction() as database:
+            rows = np.array(database.execute("SELECT seq, time_ms, flags FROM samples").fetchall(), np.int64)
+            seq, time_ms, flags = rows.reshape(-1, 3).T
+            inside = np.zeros(len(seq), np.bool_)
+            for first, end in spans:
+                inside |= (time_ms >= first) & (time_ms < end)
+            other = np.flatnonzero(inside != ((flags & FLAG_INCIDENT) != 0))
+            database.executemany(
+                "UPDATE samples SET flags = ? WHERE seq = ?",
+                [(int(flags[row] ^ FLAG_INCIDENT), int(seq[row])) for row in other],
+            )
+        return len(other)
 
     def roll_up(self) -> int:
         """Fold finished buckets of every tier; returns how many rows were written.
@@ -522,6 +542,17 @@ class History:
         """Fold the log into the database file and close it."""
         with self._lock:
             self._database.close()
+
+
+def left_out(flags: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which samples are not to be learned from, by their `flags` (T,): unusual ones, and real incidents.
+
+    When more than half is unusual, that is how the host is now, and it is learned; a real incident never is.
+    """
+    out = np.asarray((flags & FLAGS_UNUSUAL) != 0)
+    if out.any() and out.mean() > 0.5:  # noqa: PLR2004 - half
+        out[:] = False
+    return np.asarray(out | ((flags & FLAG_INCIDENT) != 0))
 
 
 def encode(values: Float32) -> bytes:

@@ -20,7 +20,7 @@ from daemon.clock import Clock, SystemClock
 from daemon.config import Config
 from daemon.continuity import UNKNOWN_HOUR
 from daemon.errors import PresagedError, StateError
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History
+from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, FLAGS_LEFT_OUT, History
 from daemon.metrics import Metrics
 from daemon.models.promotion import Promotion
 from daemon.models.retraining import Means, Retraining
@@ -188,7 +188,7 @@ class Learning:
             if rows.flags[row] & FLAG_GAP:
                 self._watch.window.push_gap(hour)
             self._watch.window.push(ids, rows.values[row], hour)
-            if rows.flags[row] & FLAG_ALARMED:
+            if rows.flags[row] & FLAGS_LEFT_OUT:
                 self._watch.window.mark_alarmed()
             if rows.flags[row] & FLAG_OWN_WORK:
                 self._watch.window.blank()

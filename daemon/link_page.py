@@ -4,7 +4,7 @@ Enters: an alert and what the link is for. Leaves: a page that asks, or one that
 Every word that comes from elsewhere is escaped; the page loads nothing and may be framed by nobody.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from types import MappingProxyType
 
@@ -32,9 +32,12 @@ _ACTIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "I take it in hand",
             "notes that you look after this alert: it is not told again, and nobody else is called for it.",
         ),
-        "real": ("It was real", "notes that this alert was right: something was wrong."),
-        "false": ("It was false", "notes that this alert was wrong: nothing was the matter."),
-        "expected": ("It was expected", "notes that this was expected, like a backup or a deployment."),
+        "real": ("It was real", "notes that this alert was right: what was sampled meanwhile is never learned from."),
+        "false": ("It was false", "notes that this alert was wrong: anomalies must be a little stronger from now on."),
+        "expected": (
+            "It was expected",
+            "notes that this was expected, like a backup: an anomaly like it raises no alarm for a while.",
+        ),
     }
 )
 
@@ -78,8 +81,8 @@ def asking(host: str, alert: AlertDetail, action: str) -> str:
     )
 
 
-def done(host: str, alert: AlertDetail, action: str) -> str:
-    """Return the page that says what was done, and how to undo it."""
+def done(host: str, alert: AlertDetail, action: str, changed: Sequence[str]) -> str:
+    """Return the page that says what was done, what is `changed` by it, and how to undo it."""
     if action == "ack":
         said = f"It is in the hands of {escape(alert.acknowledged_by or '')}."
         undo = "That stays until the alert is over; there is nothing to undo."
@@ -89,7 +92,8 @@ def done(host: str, alert: AlertDetail, action: str) -> str:
             f"To take that back, run <code>presage feedback {escape(alert.occurrence)} --undo</code> on"
             f" {escape(host)}, or follow another link of the notification."
         )
-    return _page(host, "Done", f"{_alert(alert)}<p><strong>{said}</strong></p><p>{undo}</p>")
+    effects = "".join(f"<p>{escape(one[:1].upper() + one[1:])}.</p>" for one in changed)
+    return _page(host, "Done", f"{_alert(alert)}<p><strong>{said}</strong></p>{effects}<p>{undo}</p>")
 
 
 def refused(host: str, reason: str) -> str:

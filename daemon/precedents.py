@@ -31,17 +31,17 @@ class Precedents:
     def learn(self, occurrences: Iterable[Occurrence]) -> None:
         """Take in occurrences, the oldest first; those that are not resolved anomalies are passed over."""
         for one in occurrences:
-            vector = _unit_vector(one.contributors)
+            vector = unit_vector(one.contributors)
             if one.alertname == "Anomaly" and one.state is State.RESOLVED and one.resolved_ms is not None and vector:
                 lasted = (one.resolved_ms - one.started_ms) / 1000
                 self._past.append(_Past(Precedent(one.id, one.started_ms, lasted, 1.0), vector))
 
     def most_like(self, contributors: Sequence[Contributor]) -> Precedent | None:
         """Return the past occurrence with the greatest cosine, of equal ones the latest; None below 0.8."""
-        vector = _unit_vector(contributors)
+        vector = unit_vector(contributors)
         best: tuple[float, _Past] | None = None
         for past in self._past:
-            likeness = sum(value * past.direction.get(signal, 0.0) for signal, value in vector.items())
+            likeness = cosine(vector, past.direction)
             if likeness >= LIKENESS and (best is None or likeness >= best[0]):
                 best = likeness, past
         if best is None:
@@ -50,7 +50,13 @@ class Precedents:
         return Precedent(found.occurrence, found.started_ms, found.lasted_seconds, min(best[0], 1.0))
 
 
-def _unit_vector(contributors: Sequence[Contributor]) -> dict[str, float]:
+def unit_vector(contributors: Sequence[Contributor]) -> dict[str, float]:
+    """Return the surprise by signal as a vector of length 1; {} where nothing is known to surprise."""
     known = {part.signal: part.surprise for part in contributors if isfinite(part.surprise) and part.surprise > 0}
     length = sqrt(sum(value * value for value in known.values()))
     return {signal: value / length for signal, value in known.items()} if length else {}
+
+
+def cosine(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    """Return how alike two unit vectors by signal are, 0 to 1."""
+    return sum(value * other.get(signal, 0.0) for signal, value in one.items())

@@ -13,10 +13,10 @@ from alerting.errors import AlertingError
 from alerting.occurrence import Occurrence, State, from_json, to_json
 from alerting.outbox import ItemState, OutboxItem
 from alerting.silence import Match, Silence
-from alerting.verdict import Verdict, VerdictKind
 from daemon.errors import StateError
 from daemon.failures.table import FAILURES, FailureTable
 from daemon.signals import Kind, SignalSpec
+from daemon.verdicts.table import EFFECTS, VerdictTable
 from detectors.findings import Change, ChangeKind, Unit
 
 # Numbered by their place, from 1. A released script is never edited: the next change is a new one.
@@ -121,6 +121,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE backtested (id TEXT PRIMARY KEY, payload TEXT NOT NULL);  -- alerts of a replay, to be judged
     """,
     FAILURES,
+    EFFECTS,
 )
 
 MOST_PENDING = 2_000  # notifications that wait for a sink; a page that fires is above it
@@ -164,7 +165,7 @@ class Delivery:
     payload: str
 
 
-class StateDatabase(FailureTable):
+class StateDatabase(FailureTable, VerdictTable):
     """The tables of `state.db`. Every method blocks, and raises StateError in one readable line."""
 
     def __init__(self, path: Path) -> None:
@@ -372,7 +373,7 @@ class StateDatabase(FailureTable):
         )
         return [Delivery(*row) for row in rows]
 
-    # Silences and verdicts
+    # Silences
 
     def record_silence(self, silence: Silence) -> None:
         """Keep a silence, in the place of one with the same id."""
@@ -393,41 +394,6 @@ class StateDatabase(FailureTable):
             "SELECT id, match, starts_ms, ends_ms, author, comment FROM silences WHERE ends_ms > ? ORDER BY id", time_ms
         )
         return [Silence(number, Match(**json.loads(match)), *rest) for number, match, *rest in rows]
-
-    def record_verdict(self, verdict: Verdict) -> None:
-        """Keep a verdict; the same again changes nothing."""
-        self._write(
-            lambda db: db.execute(
-                "INSERT INTO verdicts (id, occurrence, kind, author, comment, time_ms) VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (id) DO NOTHING",
-                (
-                    verdict.id, verdict.occurrence, verdict.kind.value, _text(verdict.author), _text(verdict.comment),
-                    verdict.time_ms,
-                ),
-            )
-        )  # fmt: skip
-
-    def undo_verdict(self, occurrence: str, time_ms: int) -> bool:
-        """Take back the newest verdict on an occurrence; tell whether there was one."""
-        return self._write(
-            lambda db: (
-                db.execute(
-                    "UPDATE verdicts SET undone_ms = ? WHERE ordinal = (SELECT max(ordinal) FROM verdicts"
-                    " WHERE occurrence = ? AND undone_ms IS NULL)",
-                    (time_ms, occurrence),
-                ).rowcount
-                > 0
-            )
-        )
-
-    def verdicts(self, occurrence: str) -> list[Verdict]:
-        """Return every verdict on an occurrence, the oldest first, those that were undone too."""
-        rows = self._read(
-            "SELECT id, occurrence, kind, author, comment, time_ms, undone_ms FROM verdicts WHERE occurrence = ?"
-            " ORDER BY ordinal",
-            occurrence,
-        )
-        return [Verdict(number, one, VerdictKind(kind), *rest) for number, one, kind, *rest in rows]
 
     # Changes
 

@@ -23,7 +23,16 @@ from daemon.drift.state import DriftState
 from daemon.drift.watch import DriftWatch
 from daemon.errors import DeadlineExceeded, Overloaded, PresagedError
 from daemon.evidence import Evidence
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, StoredSample
+from daemon.history import (
+    FLAG_ALARMED,
+    FLAG_DOUBTFUL,
+    FLAG_EXPECTED,
+    FLAG_GAP,
+    FLAG_OWN_WORK,
+    FLAG_SPARED,
+    History,
+    StoredSample,
+)
 from daemon.metrics import Metrics
 from daemon.models.promotion import Promotion
 from daemon.models.state import ModelsState
@@ -34,6 +43,7 @@ from daemon.routines import Routines
 from daemon.sampler import Round, Rounds
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
+from daemon.verdicts.effects import NOTHING, Standing
 from daemon.watch import AnomalyWatch, Verdict
 from detectors.findings import Finding, Strength
 
@@ -44,7 +54,10 @@ _ROUND_SECONDS = 60.0
 
 
 class Tick:
-    """Takes samples. Everything it touches is handed in; `publish` is given each new snapshot."""
+    """Takes samples. Everything it touches is handed in; `publish` is given each new snapshot.
+
+    `said`: what operators' verdicts are at a moment, UTC milliseconds.
+    """
 
     def __init__(
         self,
@@ -67,6 +80,7 @@ class Tick:
         risk: RiskWatch | None = None,
         drift: DriftWatch | None = None,
         models: Promotion | None = None,
+        said: Callable[[int], Standing] = lambda _time_ms: NOTHING,
     ) -> None:
         self._interval = interval_seconds
         self._clock = clock
@@ -86,6 +100,7 @@ class Tick:
         self._risk = risk
         self._drift = drift
         self._models = models
+        self._said = said
         self._drill_words = ""
         self._continuity = Continuity(interval_seconds)
         self._wake = asyncio.Event()
@@ -165,7 +180,14 @@ class Tick:
         round_ = replace(round_, findings=(*round_.findings, *routine.overdue, *exhaustion))
         values = self._registry.fill(round_.measured)
         with self._metrics.inference_seconds.labels("anomaly").time():
-            verdict = self._watch.observe(self._registry, values, passage, now.monotonic_ns, expected=routine.expected)
+            verdict = self._watch.observe(
+                self._registry,
+                values,
+                passage,
+                now.monotonic_ns,
+                expected=routine.expected,
+                said=self._said(now.time_ms),
+            )
         if self._models is not None:
             self._models.observe(verdict, passage, now.monotonic_ns)
         stored = await self._store(now, passage, verdict, values)
@@ -251,6 +273,8 @@ class Tick:
             | FLAG_DOUBTFUL * passage.doubtful
             | FLAG_ALARMED * verdict.alarmed
             | FLAG_OWN_WORK * verdict.own_work
+            | FLAG_SPARED * verdict.spared
+            | FLAG_EXPECTED * verdict.expected
         )
         sample = StoredSample(
             self.seq + 1,

@@ -18,6 +18,7 @@ from daemon.continuity import Passage
 from daemon.impact import Reading, harm, tells_of_harm
 from daemon.signals import SignalRegistry, SignalSpec
 from daemon.snapshot import AnomalyState
+from daemon.verdicts.effects import NOTHING, Effect, Standing
 from daemon.window import RingWindow
 from detectors.anomaly import MINIMUM_ROWS, SCORE_SPAN, AnomalyModel, LiveScorer, RowScores, fit_model
 from detectors.calibration import (
@@ -31,7 +32,7 @@ from detectors.calibration import (
 )
 from detectors.direction import Directions
 from detectors.explain import expected_range, network_shares, ranking
-from detectors.features import FLOORS, TOP_SIGNALS, WINDOW, network_inputs
+from detectors.features import FLOORS, SPAN, TOP_SIGNALS, WINDOW, network_inputs
 from detectors.findings import Contributor, Finding, Strength, Unit
 from detectors.kernels import NUMPY, Backend
 
@@ -40,6 +41,7 @@ _TOP = 5
 _EXPECTED_RISE = 1.35  # while a job runs that always ran at this hour: what is more than its usual stir is news still
 _UNLIKE_RATIO = 0.5  # of the threshold
 _DAY_SECONDS = 86_400.0
+_LOOKS_BACK = SPAN + SCORE_SPAN  # samples: of features, and of the means of what they score
 _FIRST = 2  # samples of a new history: they show its own beginning
 
 
@@ -50,7 +52,10 @@ def floors_of(specs: tuple[SignalSpec, ...]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the detector says of one sample: for the database, for alerting, for people."""
+    """What the detector says of one sample: for the database, for alerting, for people.
+
+    `spared` and `expected`: unusual, and an operator's verdict kept it from being an alarm.
+    """
 
     raw: float | None
     threshold: float | None
@@ -58,6 +63,8 @@ class Verdict:
     state: AnomalyState
     findings: tuple[Finding, ...]
     own_work: bool = False
+    spared: bool = False
+    expected: bool = False
 
 
 class Scorer(Protocol):
@@ -109,6 +116,9 @@ class AnomalyWatch:
         self._lasting = False
         self._working, self._worked = 0, False
         self._rise = 1.0
+        self._said = NOTHING
+        self._expected: Effect | None = None
+        self._expected_at = 0  # the count of samples at which it was there
         self._name = ""
         self._trained_ms: int | None = None
         self.window = RingWindow(WINDOW_ROWS)
@@ -125,7 +135,7 @@ class AnomalyWatch:
     @property
     def in_force(self) -> float:
         """The threshold that judges the present sample."""
-        return self.threshold * self._rise
+        return self.threshold * self._rise * self._said.factor
 
     @property
     def lasting(self) -> bool:
@@ -235,13 +245,17 @@ class AnomalyWatch:
         now_ns: int,
         *,
         expected: bool = False,
+        said: Standing = NOTHING,
     ) -> Verdict:
         """Take in the row `values` (S,) of `registry.ids` and judge it.
 
         `expected`: a job runs that always ran at this hour; only what is well above the threshold raises an alarm
-        then. A sample of own work may keep one up but raise none, and what follows does not look back on it.
+        then. `said`: what operators' verdicts are now. They move alarms, never what is learned: what they keep from
+        an alarm teaches the next model as little as an alarm would. A sample of own work may keep an alarm up but
+        raise none, and what follows does not look back on it.
         """
         self._rise = _EXPECTED_RISE if expected else 1.0
+        self._said = said
         own_work, self._worked = self._working > 0 or self._worked or self.seen < _FIRST, False
         verdict = self._judge(registry, values, passage, now_ns, own_work=own_work)
         if own_work:
@@ -275,13 +289,9 @@ class AnomalyWatch:
             return Verdict(None, None, alarmed=False, state=self._state(None), findings=())
         top = ranking(score.attribution[0], _TOP)
         specs = [registry.spec_of(model.signal_ids[column]) for column, _ in top]
-        alarmed = raw > self.in_force and not own_work
-        if alarmed:
-            self._count_episode(now_ns)
-            self.window.mark_alarmed()
-        shares = self._network_shares([column for column, _ in top], score.surprise[0], alarmed=alarmed)
-        contributions = tuple((spec.name, share) for spec, (_, share) in zip(specs, top, strict=True))
-        state = self._state(score, contributions, shares)
+        unusual = raw > self.threshold * self._rise and not own_work
+        above = raw > self.in_force and not own_work
+        shares = self._network_shares([column for column, _ in top], score.surprise[0], alarmed=above)
         contributors: tuple[Contributor, ...] = ()
         if raw > RELEASE_RATIO * self.in_force:
             directions = Directions(model.context, window, self._live.features[0])
@@ -297,9 +307,30 @@ class AnomalyWatch:
                 )
                 for spec, (column, _), network_share in zip(specs, top, shares, strict=True)
             )
-        harmed = self._harm(registry, window[-1], passage.hour) if alarmed else ""
-        findings = self._findings(raw, state, contributors, alarmed=alarmed, harmed=harmed)
-        return Verdict(raw, self.in_force, alarmed, state, findings)
+        harmed = self._harm(registry, window[-1], passage.hour) if above else ""
+        foretold = self._is_expected(contributors, raw / self.in_force, felt=bool(harmed)) if above else False
+        alarmed = above and not foretold
+        if alarmed:
+            self._count_episode(now_ns)
+        if unusual:
+            self.window.mark_alarmed()
+        contributions = tuple((spec.name, share) for spec, (_, share) in zip(specs, top, strict=True))
+        state = self._state(score, contributions, shares)
+        findings = self._findings(raw, state, contributors, alarmed=alarmed, harmed=harmed if alarmed else "")
+        return Verdict(raw, self.in_force, alarmed, state, findings, spared=unusual and not above, expected=foretold)
+
+    def _is_expected(self, contributors: tuple[Contributor, ...], strength: float, *, felt: bool) -> bool:
+        """Tell whether an operator has called this expected, or it is what the score still shows of such a thing.
+
+        When it ends, the score looks back on it for a while, and other signals are the most surprising ones.
+        """
+        found = self._said.expected(contributors, strength, felt=felt)
+        if found is not None:
+            self._expected, self._expected_at = found, self.seen
+            return True
+        last = self._expected
+        lately = self.seen - self._expected_at <= _LOOKS_BACK and last in self._said.exclusions
+        return lately and last is not None and last.bears(strength, felt=felt)
 
     def _harm(self, registry: SignalRegistry, row: NDArray[np.float32], hour: int) -> str:
         """Say what of the present `row` (S,) of the model's signals hurts, "" = nothing."""

@@ -20,7 +20,18 @@ import psutil
 from numpy.typing import NDArray
 
 from daemon.errors import PresagedError, WorkerError
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, Rows
+from daemon.history import (
+    FLAG_ALARMED,
+    FLAG_DOUBTFUL,
+    FLAG_EXPECTED,
+    FLAG_GAP,
+    FLAG_INCIDENT,
+    FLAG_OWN_WORK,
+    FLAG_SPARED,
+    History,
+    Rows,
+    left_out,
+)
 from daemon.models.judging import judge_models
 from daemon.risk.refinement import refine_network
 from detectors import continual, kernels, registry
@@ -31,6 +42,9 @@ from detectors.learner import Progress, TrainingError
 from detectors.model_file import ModelError
 
 Spec = Mapping[str, object]
+
+# Why a sample is left out, the gravest first: each is counted once.
+_LEFT_OUT = {"incident": FLAG_INCIDENT, "alarmed": FLAG_ALARMED, "spared": FLAG_SPARED, "expected": FLAG_EXPECTED}
 
 
 def compile_kernels(spec: Spec) -> dict[str, object]:
@@ -129,14 +143,12 @@ def _backend(spec: Spec) -> kernels.Backend:
 def learnable(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return values (T, S) and hours (T,) to learn from: a NaN row at each gap and for each sample of own work.
 
-    Alarmed runs are left out as a gap. When more than half is alarmed, that is how the host is now, and it stays.
+    Runs of what `left_out` names are left out as a gap.
     """
-    alarmed = (rows.flags & FLAG_ALARMED) != 0
-    if alarmed.mean() > 0.5:  # noqa: PLR2004 - half
-        alarmed[:] = False
+    out = left_out(rows.flags)
     hours = np.where((rows.flags & FLAG_DOUBTFUL) != 0, -1, rows.hours)
-    cut = ((rows.flags & FLAG_GAP) != 0) | np.r_[False, alarmed[:-1]]
-    keep = np.flatnonzero(~alarmed)
+    cut = ((rows.flags & FLAG_GAP) != 0) | np.r_[False, out[:-1]]
+    keep = np.flatnonzero(~out)
     gaps = np.flatnonzero(cut[keep] & (np.arange(len(keep)) > 0))
     values = rows.values[keep]
     values[(rows.flags[keep] & FLAG_OWN_WORK) != 0] = np.nan
@@ -147,12 +159,15 @@ def learnable(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 def exclusions(rows: Rows) -> dict[str, int]:
     """Return how many samples `learnable` leaves out, by reason; gaps are counted, not what would have been in them."""
-    alarmed = (rows.flags & FLAG_ALARMED) != 0
-    if alarmed.mean() > 0.5:  # noqa: PLR2004 - half, as in `learnable`
-        alarmed[:] = False
-    own_work = ((rows.flags & FLAG_OWN_WORK) != 0) & ~alarmed
+    left = left_out(rows.flags)
+    own_work = ((rows.flags & FLAG_OWN_WORK) != 0) & ~left
+    by_reason = {}
+    for name, flag in _LEFT_OUT.items():
+        here = left & ((rows.flags & flag) != 0)
+        by_reason[name] = int(here.sum())
+        left &= ~here
     return {
-        "alarmed": int(alarmed.sum()),
+        **by_reason,
         "own_work": int(own_work.sum()),
         "doubtful_hours": int(((rows.flags & FLAG_DOUBTFUL) != 0).sum()),
         "gaps": int(((rows.flags & FLAG_GAP) != 0).sum()),

@@ -269,7 +269,7 @@ def _firsts(told: Iterable[Told]) -> list[Told]:
 
 
 def _skipped(backtest: Backtest, clock: NDArray[np.int64], simple: Dummies) -> Iterator[Skipped]:
-    """Yield what was not judged: time without a model, time without samples, simple methods without their signals."""
+    """Yield what was not judged: time without a model or samples, methods without their signals; and verdicts."""
     scored = np.flatnonzero(np.isfinite(backtest.raw))
     first = int(scored[0]) if len(scored) else len(clock)
     if first:
@@ -286,6 +286,9 @@ def _skipped(backtest: Backtest, clock: NDArray[np.int64], simple: Dummies) -> I
         yield Skipped(f"{many}, {duration(float(gaps.sum()) / 1000)} in all", "nothing was sampled then")
     for name, reason in simple.skipped:
         yield Skipped(name, reason)
+    if backtest.verdicts:
+        many = "a verdict" if len(backtest.verdicts) == 1 else f"{len(backtest.verdicts)} verdicts"
+        yield Skipped(f"what {many} changed", "a backtest begins as a new daemon does, of which nothing was said yet")
 
 
 def _unmatched(first: Iterable[Told], second: Iterable[Told]) -> tuple[list[Told], list[Told]]:

@@ -21,6 +21,7 @@ from daemon.cli import (
     drift,
     explain,
     failures,
+    feedback,
     forecast,
     imports,
     models,
@@ -167,9 +168,11 @@ app.command(
     "feedback",
     epilog=_examples(
         ("presage feedback 9XK2PQ false", "nothing was the matter"),
-        ("presage feedback 9XK2PQ --undo", "what was said before counts again"),
+        ("presage feedback 9XK2PQ expected --every day", "again at this hour"),
+        ("presage feedback 9XK2PQ undo", "the word before counts again"),
+        ("presage feedback", "what verdicts change now"),
     ),
-)(alerts.feedback)
+)(feedback.feedback)
 app.command("drill", epilog=_examples(("presage drill", "takes two samples")))(sinks.drill)
 
 app.command(

@@ -1,7 +1,7 @@
-"""`presage alerts`, `ack` and `feedback`: what fires and what did, who has it in hand, and whether it was right.
+"""`presage alerts` and `ack`: what fires and what did, and who has it in hand.
 
-Enters: the daemon's answer, and an operator's word. Leaves: a listing of 80 columns, JSON, or one line that says what
-is kept. Which alert is meant is told by the end of its id, or "latest".
+Enters: the daemon's answer. Leaves: a listing of 80 columns, JSON, or one line that says what is kept. Which alert is
+meant is told by the end of its id, or "latest".
 """
 
 import getpass
@@ -15,7 +15,6 @@ import typer
 from rich.text import Text
 
 from alerting.policy import GRAVEST
-from alerting.verdict import VerdictKind
 from daemon.alert_answers import MAX_AUTHOR, AlertsAnswer
 from daemon.api import AlertAnswer
 from daemon.cli import client
@@ -83,27 +82,6 @@ def acknowledge(alert: AlertArgument, config: ConfigOption = None) -> None:
     taken = client.acknowledge(load(config), alert, author)
     who = "yours" if taken.acknowledged_by == author else f"in the hands of {taken.acknowledged_by} already"
     sys.stdout.write(printable(f"{_named(taken)} is {who}") + "\n")
-
-
-def feedback(
-    alert: AlertArgument,
-    verdict: Annotated[VerdictKind | None, typer.Argument(help="What it was.")] = None,
-    config: ConfigOption = None,
-    comment: Annotated[str, typer.Option(metavar="TEXT", help="Why, in one line.")] = "",
-    undo: Annotated[bool, typer.Option("--undo", help="Take the newest verdict back.")] = False,
-) -> None:
-    """Say whether an alert was real, false, or expected: somebody's own work."""
-    if (verdict is None) != undo:
-        raise typer.BadParameter("give real, false or expected, or else --undo", param_hint="'VERDICT'")
-    loaded, author = load(config), login_name()
-    if verdict is None:
-        now = client.undo_feedback(loaded, alert, author)
-        left = f"what counts is {now.verdict.verdict}, by {now.verdict.author}" if now.verdict else "none counts"
-        sys.stdout.write(printable(f"{now.occurrence[-SHORT:]}: the verdict is taken back; {left}") + "\n")
-        return
-    kept = client.give_feedback(loaded, alert, verdict.value, author, comment)
-    short = kept.occurrence[-SHORT:]
-    sys.stdout.write(f"{short} is kept as {verdict.value}; `presage feedback {short} --undo` takes it back\n")
 
 
 def login_name() -> str:

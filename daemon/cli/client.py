@@ -27,6 +27,7 @@ from daemon.alert_answers import (
     SilenceAnswer,
     SilencesAnswer,
     SinkTestAnswer,
+    VerdictsAnswer,
 )
 from daemon.api import AlertAnswer, ChangeAnswer, ChangesAnswer, StatusAnswer
 from daemon.config import Loaded, split_address
@@ -107,15 +108,20 @@ def acknowledge(loaded: Loaded, alert: str, author: str) -> AlertAnswer:
     return _ask(loaded, f"/api/v1/alerts/{_part(alert)}/ack", AlertAnswer, "POST", {"author": author})[0]
 
 
-def give_feedback(loaded: Loaded, alert: str, verdict: str, author: str, comment: str) -> FeedbackAnswer:
+def give_feedback(loaded: Loaded, alert: str, verdict: str, author: str, *, comment: str, every: str) -> FeedbackAnswer:
     """Say what an alert was. Raises DaemonError."""
-    sent = {"verdict": verdict, "author": author, "comment": comment}
+    sent = {"verdict": verdict, "author": author, "comment": comment, "every": every}
     return _ask(loaded, f"/api/v1/alerts/{_part(alert)}/feedback", FeedbackAnswer, "POST", sent)[0]
 
 
 def undo_feedback(loaded: Loaded, alert: str, author: str) -> FeedbackAnswer:
     """Take back the newest verdict on an alert. Raises DaemonError."""
     return _ask(loaded, f"/api/v1/alerts/{_part(alert)}/feedback", FeedbackAnswer, "DELETE", {"author": author})[0]
+
+
+def fetch_verdicts(loaded: Loaded) -> tuple[VerdictsAnswer, bytes]:
+    """Return what verdicts change now, and the same as the JSON. Raises DaemonError."""
+    return _ask(loaded, "/api/v1/verdicts", VerdictsAnswer)
 
 
 def fetch_silences(loaded: Loaded) -> tuple[SilencesAnswer, bytes]:

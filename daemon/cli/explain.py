@@ -82,6 +82,8 @@ def rows(alert: AlertDetail, now: datetime) -> Iterator[Row]:
         said = f"{verdict.verdict}, by {verdict.author}, {when(verdict.at)}"
         said += f": {verdict.comment}" if verdict.comment else ""
         yield "verdict", Text(printable(said + (" (taken back)" if verdict.undone_at else "")))
+        if verdict.effect:
+            yield "", Text(printable(verdict.effect), "cyan")
     for silence in alert.silences:
         said = f"{silence.id[-SHORT:]} by {silence.author} until {when(silence.ends_at)}"
         yield "silence", Text(printable(said + (f": {silence.comment}" if silence.comment else "")))

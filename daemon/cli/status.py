@@ -67,6 +67,8 @@ def rows(status: StatusAnswer, now: datetime, *, plain: bool) -> Iterator[Row]:
     if status.risk is not None:
         yield "risk", _risk(status.risk)
     yield from _alerts(status.alerts)
+    for number, said in enumerate(status.verdicts):
+        yield "" if number else "verdicts", Text(printable(said), "cyan")
     yield from _collectors(status)
     for sink in status.sinks:
         yield "sink", Text(f"{sink.name}: {counts(sink)}", "yellow" if sink.dead or sink.dropped else "")

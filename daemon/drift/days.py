@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, History, Rows
+from daemon.history import FLAG_DOUBTFUL, FLAGS_LEFT_OUT, History, Rows
 from detectors.dependence import Dependence
 from detectors.drift import HOURS, Reference, make_reference
 from detectors.model_file import ModelError, read_arrays, read_record, write
@@ -82,7 +82,7 @@ def read(history: History, ids: Sequence[int], span: Span) -> Kept:
     for day in range(span.days):
         first = span.first_ms + day * DAY_MS
         rows = history.recorded(first, first + DAY_MS).rows
-        good = (rows.flags & (FLAG_ALARMED | FLAG_DOUBTFUL)) == 0
+        good = (rows.flags & (FLAGS_LEFT_OUT | FLAG_DOUBTFUL)) == 0
         slots = (rows.time_ms - span.first_ms) * span.a_day // DAY_MS
         grid[slots[good][::-1]] = columns(rows, wanted)[good][::-1]  # the first of a slot stays
     enough = np.flatnonzero((~np.isnan(grid)).sum(axis=0) >= span.a_day)

@@ -7,7 +7,7 @@ days. Capacity and failure answer forecasts and probabilities that are judged by
 import numpy as np
 
 from daemon.drift.days import DAY_MS, hours_of
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, History
+from daemon.history import FLAG_DOUBTFUL, FLAGS_LEFT_OUT, History
 from detectors.drift import HOURS, compare, make_reference
 from detectors.kernels import Backend
 
@@ -33,7 +33,7 @@ def scores_drifted(history: History, backend: Backend, model: int, a_day: int, n
     if days < _LEAST_DAYS:
         return None
     scores = np.array([row[1] for row in found], np.float32)
-    usual = (np.array([row[2] for row in found], np.int64) & (FLAG_ALARMED | FLAG_DOUBTFUL)) == 0
+    usual = (np.array([row[2] for row in found], np.int64) & (FLAGS_LEFT_OUT | FLAG_DOUBTFUL)) == 0
     first_ms = int(times[0])
     known = usual & (times >= first_ms) & (times < first_ms + days * DAY_MS)
     grid = np.full((days * a_day, 1), np.nan, np.float32)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from daemon.errors import WorkerError
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, Rows
+from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, FLAGS_LEFT_OUT, History, Rows
 from detectors import registry
 from detectors.anomaly import AnomalyModel
 from detectors.features import FLOORS
@@ -97,7 +97,7 @@ def stretch(rows: Rows, columns: Sequence[int], first: int, end: int) -> Stretch
     values = rows.values[first:end][:, columns]
     values[(flags & FLAG_OWN_WORK) != 0] = np.nan
     hours = np.where((flags & FLAG_DOUBTFUL) != 0, -1, rows.hours[first:end])
-    alarmed = (flags & FLAG_ALARMED) != 0
+    alarmed = (flags & FLAGS_LEFT_OUT) != 0
     gaps = np.flatnonzero((flags & FLAG_GAP) != 0)
     if len(gaps):
         values = np.insert(values, gaps, np.nan, axis=0)

@@ -38,6 +38,7 @@ from daemon.sampler import Sampler
 from daemon.signals import Kind, SignalRegistry, SignalSpec
 from daemon.state import StateDatabase
 from daemon.tick import Tick
+from daemon.verdicts.counting import Verdicts
 from daemon.watch import AnomalyWatch
 from detectors.findings import Unit
 from detectors.registry import Registry
@@ -150,6 +151,9 @@ class Host:
             precedents=self.precedents,
             offload=self.offload,
         )
+        self.verdicts = Verdicts(
+            table=self.state, history=self.history, offload=self.offload, threshold=lambda: self.watch.threshold
+        )
         self.tick = Tick(
             interval_seconds=self.interval,
             clock=self.clock,
@@ -166,6 +170,7 @@ class Host:
             jumped=lambda: self.jumps.append(self.clock.now().monotonic_ns),
             capacity=self.capacity,
             models=self.learning.promotion,
+            said=self.verdicts.at,
         )
         return self
 
@@ -173,6 +178,7 @@ class Host:
         self.open()
         await self.pipeline.restore(self.clock.now())
         self.changes.restore(self.proc)
+        self.verdicts.restore()
         self.precedents.learn(reversed(self.state.recent_occurrences(500)))
         self.learning.restore()
         last = self.history.last()

@@ -13,7 +13,20 @@ from hypothesis.extra import numpy as arrays
 
 from daemon.clock import Instant
 from daemon.errors import StateError
-from daemon.history import FLAG_GAP, STATISTICS, TIERS_SECONDS, History, StoredSample, decode, encode
+from daemon.history import (
+    FLAG_ALARMED,
+    FLAG_EXPECTED,
+    FLAG_GAP,
+    FLAG_INCIDENT,
+    FLAG_OWN_WORK,
+    FLAG_SPARED,
+    STATISTICS,
+    TIERS_SECONDS,
+    History,
+    StoredSample,
+    decode,
+    encode,
+)
 
 T0 = 1_772_323_200_000  # midnight UTC
 NO_IDS = np.zeros(0, np.int64)
@@ -114,6 +127,31 @@ def test_scores_are_those_of_one_model(history):
     for seq in range(1, 9):
         history.append(sample(seq, T0, [1], model=seq % 2, raw=None if seq == 5 else float(seq), flags=seq))
     assert history.scores(1, 2).tolist() == [3, 7]
+
+
+def test_what_is_expected_sets_no_threshold(history):
+    for seq, flags in enumerate([0, FLAG_EXPECTED, FLAG_SPARED, FLAG_INCIDENT, FLAG_ALARMED, FLAG_OWN_WORK], 1):
+        history.append(sample(seq, T0, [1], model=1, raw=float(seq), flags=flags))
+    assert history.scores(1, 10).tolist() == [1, 3, 4, 5]
+
+
+def test_incidents_are_marked_exactly_and_the_other_flags_stay(history):
+    for seq in range(1, 11):
+        history.append(sample(seq, T0 + seq * 1000, [1], flags=FLAG_ALARMED * (seq % 2)))
+    times = T0 + 1000 * np.arange(1, 11)
+    for spans, changed in (
+        ([(T0 + 3000, T0 + 5000), (T0 + 4000, T0 + 6000)], 3),
+        ([(T0 + 4000, T0 + 7000)], 2),
+        ([(T0 + 4000, T0 + 7000)], 0),
+        ([(0, 1)], 3),
+    ):
+        assert history.mark_incidents(spans) == changed
+        rows = history.last_rows(100)
+        inside = np.zeros(10, bool)
+        for first, end in spans:
+            inside |= (times >= first) & (times < end)
+        np.testing.assert_array_equal((rows.flags & FLAG_INCIDENT) != 0, inside)
+        assert (rows.flags & ~FLAG_INCIDENT).tolist() == [FLAG_ALARMED * (seq % 2) for seq in range(1, 11)]
 
 
 def test_another_interval_begins_a_new_lineage(path):

@@ -5,15 +5,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from alerting.verdict import VerdictKind
 from daemon.api import anomaly_answer
 from daemon.config import Anomaly
 from daemon.continuity import Continuity, Passage
+from daemon.precedents import unit_vector
 from daemon.signals import Kind, SignalRegistry, SignalSpec
+from daemon.verdicts.effects import NOTHING, Effect, Standing
 from daemon.watch import AnomalyWatch, floors_of
 from detectors import learner
-from detectors.anomaly import fit_model
+from detectors.anomaly import SCORE_SPAN, fit_model
 from detectors.calibration import count_episodes
-from detectors.features import FLOORS
+from detectors.features import FLOORS, SPAN
 from detectors.findings import Strength, Unit
 
 STEADY = Passage(gap=False, jump_seconds=0, suspended_seconds=0, doubtful=False, hour=5)
@@ -43,13 +46,14 @@ class Driver:
         self.registry = registry
         self.watch = AnomalyWatch(Anomaly(**settings), 30.0)
         self.now_ns = 0
+        self.said = NOTHING
         self.learned_at = []
 
     def feed(self, values, passage=STEADY, *, learn=True):
         verdicts = []
         for row in values:
             self.now_ns += 30 * 10**9
-            verdicts.append(self.watch.observe(self.registry, row, passage, self.now_ns))
+            verdicts.append(self.watch.observe(self.registry, row, passage, self.now_ns, said=self.said))
             if learn and self.watch.wants_to_learn():
                 self.learned_at.append(self.watch.seen)
                 self.watch.adopt(self.watch.lesson(self.registry)(), -self.watch.seen, "", None)
@@ -164,6 +168,78 @@ def test_what_is_unusual_is_found_named_and_not_learned_from(driver, rows):
     values, _ = driver.watch.window.reference(driver.registry.ids)
     assert np.nanmax(values) < 2  # not one loud row is in what will be learned from
     assert np.isnan(values[-1]).all()
+
+
+# What operators have said
+
+
+def expected_of(verdict, strength=None):
+    """An exclusion of what `verdict` found."""
+    pattern = unit_vector(verdict.findings[0].contributors)
+    strength = verdict.raw / verdict.threshold if strength is None else strength
+    return Standing(
+        exclusions=(Effect("v", "a", VerdictKind.EXPECTED, 0, 1, 2**60, pattern=pattern, strength=strength),)
+    )
+
+
+def loud(rows, columns, count=4):
+    out = rows[300 : 300 + count].copy()
+    out[:, columns] += 3.0
+    return out
+
+
+def test_false_raises_the_threshold_and_what_it_spares_is_not_learned_from(driver, rows):
+    driver.feed(rows[:300])
+    (verdict,) = driver.feed(loud(rows, [3, 4], 1), learn=False)
+    assert verdict.alarmed
+    driver.feed(rows[301:340])
+    driver.watch.threshold = verdict.raw / 1.05
+    driver.said = Standing(factor=1.1)
+    (spared,) = driver.feed(loud(rows, [3, 4], 1), learn=False)
+    assert driver.watch.threshold < spared.raw < spared.threshold == driver.watch.in_force
+    assert (spared.alarmed, spared.spared, spared.expected) == (False, True, False)
+    assert {one.strength for one in spared.findings} == {Strength.HOLDING}
+    assert np.nanmax(driver.watch.window.reference(driver.registry.ids)[0]) < 2
+    driver.feed(rows[301:340], learn=False)
+    driver.said = NOTHING
+    (again,) = driver.feed(loud(rows, [3, 4], 1), learn=False)
+    assert (again.alarmed, again.spared) == (True, False)
+
+
+def test_what_is_expected_raises_nothing_counts_nothing_and_is_not_learned_from(driver, rows):
+    driver.feed(rows[:300])
+    verdict = driver.feed(loud(rows, [3, 4]))[-1]
+    driver.feed(rows[304:400])
+    episodes = driver.watch.episodes
+    driver.said = expected_of(verdict)
+    found = driver.feed(loud(rows, [3, 4]))
+    assert [(one.alarmed, one.expected, one.spared) for one in found] == [(False, True, False)] * 4
+    assert {finding.strength for one in found for finding in one.findings} == {Strength.HOLDING}
+    assert driver.watch.episodes == episodes
+    assert np.nanmax(driver.watch.window.reference(driver.registry.ids)[0]) < 2
+
+
+def test_another_pattern_and_what_is_much_stronger_are_news(driver, rows):
+    driver.feed(rows[:300])
+    verdict = driver.feed(loud(rows, [3, 4]))[-1]
+    driver.feed(rows[304:400])
+    driver.said = expected_of(verdict)
+    assert driver.feed(loud(rows, [7, 8, 9]))[-1].alarmed
+    driver.feed(rows[304:400])
+    driver.said = expected_of(verdict, 0.1)
+    assert all(one.alarmed for one in driver.feed(loud(rows, [3, 4])))
+
+
+def test_what_the_score_still_shows_of_it_is_expected_too_but_not_for_long(driver, rows):
+    driver.feed(rows[:300])
+    verdict = driver.feed(loud(rows, [3, 4], 10))[-1]
+    driver.feed(rows[310:400])
+    driver.said = expected_of(verdict, math.inf)
+    driver.feed(loud(rows, [3, 4], 10))
+    after = driver.feed(loud(rows, [7, 8, 9], 40), learn=False)
+    heard = [number for number, one in enumerate(after) if one.alarmed]
+    assert heard[0] == SPAN + SCORE_SPAN
+    assert all(one.expected or one.alarmed for one in after)
 
 
 def test_between_release_and_threshold_an_alert_is_held(driver, rows):

@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 from daemon.clock import Instant
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, History, Rows, StoredSample
+from daemon.history import (
+    FLAG_ALARMED,
+    FLAG_DOUBTFUL,
+    FLAG_EXPECTED,
+    FLAG_GAP,
+    FLAG_INCIDENT,
+    FLAG_OWN_WORK,
+    FLAG_SPARED,
+    History,
+    Rows,
+    StoredSample,
+)
 from daemon.worker import learnable, train
 from detectors import continual, kernels, learner
 from detectors.anomaly import score_rows
@@ -40,6 +51,20 @@ def test_alarmed_runs_are_left_out_as_one_gap():
 def test_when_most_is_alarmed_it_stays():
     values, _ = learnable(rows_with([0, FLAG_ALARMED, FLAG_ALARMED, FLAG_ALARMED, 0]))
     np.testing.assert_array_equal(values[:, 0], [0, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("flag", [FLAG_SPARED, FLAG_EXPECTED, FLAG_INCIDENT])
+def test_what_verdicts_kept_from_an_alarm_and_real_incidents_are_left_out(flag):
+    values, _ = learnable(rows_with([0, 0, flag, flag, 0, FLAG_ALARMED, 0]))
+    np.testing.assert_array_equal(values[:, 0], [0, 1, np.nan, 4, np.nan, 6])
+
+
+def test_when_most_is_unusual_it_stays_but_what_was_a_real_incident_never():
+    unusual = [0, FLAG_ALARMED, FLAG_SPARED, FLAG_EXPECTED, FLAG_ALARMED | FLAG_INCIDENT]
+    values, _ = learnable(rows_with(unusual))
+    np.testing.assert_array_equal(values[:, 0], [0, 1, 2, 3])
+    values, _ = learnable(rows_with([0, FLAG_INCIDENT, FLAG_INCIDENT, FLAG_INCIDENT]))
+    np.testing.assert_array_equal(values[:, 0], [0])
 
 
 def test_own_work_is_never_learned_from():

@@ -22,10 +22,12 @@ from alerting.ulid import UlidSource
 from daemon.alert_store import OffloadedState
 from daemon.api import ChangesAnswer, HostAnswer, StatusAnswer, alert_answer, sink_answers
 from daemon.desk import Desk
+from daemon.history import History
 from daemon.metrics import Metrics
 from daemon.offload import Offload
 from daemon.server import Server, bind
 from daemon.state import StateDatabase
+from daemon.verdicts.counting import Verdicts
 from detectors.findings import Finding, Strength
 
 TOKEN = "the-token"
@@ -77,6 +79,7 @@ class Office:
     notify: str = "always"
     drills: list = field(default_factory=list)
     server: Server | None = None
+    threshold: float = 2.0  # of anomalies
 
     async def open(self):
         self.offload = Offload()
@@ -90,6 +93,11 @@ class Office:
         self.signer = LinkSigner(b"key", EXTERNAL)
         self.pipeline = Pipeline("web1", settings, book=book, store=store, outbox=self.outbox, new_id=self.new_id)
         await self.pipeline.restore(self.clock.now())
+        self.history = History(self.directory / "history.db")
+        self.verdicts = Verdicts(
+            table=self.state, history=self.history, offload=self.offload, threshold=lambda: self.threshold
+        )
+        self.verdicts.restore()
         self.desk = Desk(
             host="web1",
             state=self.state,
@@ -100,6 +108,7 @@ class Office:
             new_id=self.new_id,
             signer=self.signer,
             drill=self.drills.append,
+            verdicts=self.verdicts,
         )
         self.delivering = asyncio.create_task(self.outbox.run())
         return self
@@ -130,6 +139,7 @@ class Office:
             update={
                 "alerts": [alert_answer(one, self.pipeline.muted) for one in self.pipeline.active],
                 "sinks": sink_answers(self.pipeline.counts),
+                "verdicts": self.desk.verdicts_in_brief(),
             }
         )
 
@@ -172,6 +182,7 @@ class Office:
         with contextlib.suppress(asyncio.CancelledError):
             await self.delivering
         self.offload.close()
+        self.history.close()
         self.state.close()
 
 

@@ -18,16 +18,27 @@ from alerting.outbox import Outbox
 from alerting.pipeline import Pipeline, PipelineSettings
 from alerting.policy import PolicySettings
 from alerting.ulid import UlidSource
+from alerting.verdict import Verdict
 from daemon import worker
 from daemon.alert_store import OffloadedState
 from daemon.collectors.base import Noticed
 from daemon.config import Config
 from daemon.continuity import Continuity
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, Rows
+from daemon.history import (
+    FLAG_ALARMED,
+    FLAG_DOUBTFUL,
+    FLAG_EXPECTED,
+    FLAG_GAP,
+    FLAG_OWN_WORK,
+    FLAG_SPARED,
+    FLAGS_UNUSUAL,
+    Rows,
+)
 from daemon.offload import Offload
 from daemon.routines import Routines
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
+from daemon.verdicts.effects import effect_of, standing
 from daemon.watch import WINDOW_ROWS, AnomalyWatch, floors_of
 from detectors import anomaly
 from detectors.ahead import AheadScorer
@@ -76,6 +87,8 @@ class Replay:
         )
         nothing = np.full(server.rows, np.nan)
         self.outcome = Outcome(nothing, nothing.copy(), np.zeros(server.rows, bool), np.zeros(server.rows, np.int64))
+        self.says = lambda _alert: None  # what an operator says of an alert when it is over
+        self.effects = []  # of these verdicts
         self.row = self._last_row = 0
 
     async def run(self):
@@ -106,6 +119,7 @@ class Replay:
             findings, now = self._observe(row)
             transitions = await pipeline.observe(findings, now, learned=self.watch.learned, changing=False)
             self.outcome.fired += [one.occurrence for one in transitions if one.event is Event.FIRING]
+            self.effects += [effect for one in transitions if (effect := self._said(one, now.time_ms))]
             self._learn(row)
             for name, job in (("threshold", self._follow), ("train", self._train_again)):
                 if row >= next_run[name]:
@@ -132,7 +146,7 @@ class Replay:
             if self._flags[before] & FLAG_GAP:
                 self.watch.window.push_gap(int(self.server.hours[before]))
             self.watch.window.push(self.registry.ids, self.server.values[before], int(self.server.hours[before]))
-            if self._flags[before] & FLAG_ALARMED:
+            if self._flags[before] & FLAGS_UNUSUAL:
                 self.watch.window.mark_alarmed()
             if self._flags[before] & FLAG_OWN_WORK:
                 self.watch.window.blank()
@@ -147,13 +161,20 @@ class Replay:
         passage = self._continuity.step(now)
         routine = self._routines.observe(self._noticed.get(row, ()), now)
         verdict = self.watch.observe(
-            self.registry, server.values[row], passage, now.monotonic_ns, expected=routine.expected
+            self.registry,
+            server.values[row],
+            passage,
+            now.monotonic_ns,
+            expected=routine.expected,
+            said=standing(self.effects, now.time_ms),
         )
         self._flags[row] = (
             FLAG_GAP * passage.gap
             | FLAG_DOUBTFUL * passage.doubtful
             | FLAG_ALARMED * verdict.alarmed
             | FLAG_OWN_WORK * verdict.own_work
+            | FLAG_SPARED * verdict.spared
+            | FLAG_EXPECTED * verdict.expected
         )
         self._models[row] = self.watch.number
         out = self.outcome
@@ -161,6 +182,12 @@ class Replay:
             out.raw[row], out.threshold[row] = verdict.raw, verdict.threshold
         out.alarmed[row], out.episodes[row] = verdict.alarmed, self.watch.episodes
         return (*routine.overdue, *verdict.findings), now
+
+    def _said(self, transition, time_ms):
+        """What the verdict on an alert that has just ended changes, None without one."""
+        one = transition.occurrence
+        kind = self.says(one) if transition.event is Event.RESOLVED else None
+        return kind and effect_of(Verdict(f"v-{one.id}", one.id, kind, "ann", "", time_ms), one)
 
     def _of_units(self):
         """What the unit collector sees of the jobs: not those that are over within a sample, nor restarts."""
@@ -213,7 +240,8 @@ class Replay:
     def _scores(self, row):
         """The scores that history would hand to a job."""
         mine = np.flatnonzero(
-            (self._models[: row + 1] == self.watch.number) & (self._flags[: row + 1] & FLAG_OWN_WORK == 0)
+            (self._models[: row + 1] == self.watch.number)
+            & (self._flags[: row + 1] & (FLAG_OWN_WORK | FLAG_EXPECTED) == 0)
         )
         scores = self.outcome.raw[mine]
         return scores[np.isfinite(scores)][-int(28 * 86_400 / INTERVAL) :]

@@ -171,7 +171,7 @@ class Server:
 
     def _flap(self, first, days):
         """The service crashes every 10 to 40 minutes and takes 2 to 5 to come up again: the work of a deployment."""
-        rng, at, end = self.rng("flap"), first * DAY, (first + days) * DAY
+        rng, at, end = self.rng("flap"), round(first * DAY), round((first + days) * DAY)
         while at < end:
             down = int(rng.uniform(120, 300) / INTERVAL)
             self.cut[at : min(at + down, end)] = True

@@ -142,6 +142,7 @@ def test_what_was_judged_is_said_and_counted_once_an_alert(scene):
     report = make_report(replace(host.backtest(), verdicts=verdicts))
     text = printed(report)
     assert "verdicts   2 alerts told and judged: 1 real, 1 false; 50% were real" in text
+    assert "skipped    what 3 verdicts changed: a backtest begins as a new daemon does" in text
     assert text.count("judged real") == 2  # beside its beginning and beside its end
     document = to_json(report)
     assert [one["verdict"] for one in document["notifications"]] == ["real", "real", "false", "false", None, None]

@@ -12,7 +12,6 @@ import pytest
 from office import TOKEN, Office, Team, read_only
 
 from alerting.policy import KEPT_WORDS, Kept
-from alerting.verdict import VerdictKind
 from daemon.alert_answers import AlertsAnswer
 from daemon.api import AlertAnswer
 from daemon.cli import alerts as module
@@ -111,31 +110,10 @@ async def test_who_came_first_keeps_an_alert(desk):
     assert (await desk.ask("ack", "latest")).stdout.endswith(" is in the hands of somebody else already\n")
 
 
-async def test_a_verdict_is_given_and_taken_back(desk):
-    (one,) = await desk.fire(read_only("/srv"))
-    short = one.id[-6:]
-    said = await desk.ask("feedback", "latest", "false", "--comment", "cron \u03a9")
-    assert (said.returncode, said.stderr) == (0, "")
-    assert said.stdout == f"{short} is kept as false; `presage feedback {short} --undo` takes it back\n"
-    (verdict,) = desk.state.verdicts(one.id)
-    assert (verdict.kind, verdict.author, verdict.comment) == (VerdictKind.FALSE, module.login_name(), "cron \u03a9")
-    await desk.ask("feedback", "latest", "real")
-    said = await desk.ask("feedback", short, "--undo")
-    assert said.stdout == f"{short}: the verdict is taken back; what counts is false, by {module.login_name()}\n"
-    assert (await desk.ask("feedback", short, "--undo")).stdout.endswith("; none counts\n")
-    said = await desk.ask("feedback", short, "--undo")
-    assert (said.returncode, said.stdout, said.stderr.count("\n")) == (1, "", 1)
-    assert "has no verdict that could be taken back" in said.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("feedback", "latest"), 2, "give real, false or expected, or else --undo"),
-        (("feedback", "latest", "real", "--undo"), 2, "give real, false or expected, or else --undo"),
-        (("feedback", "latest", "maybe"), 2, "'maybe' is not one of"),
-        (("feedback", "latest", "real", "--comment", "a\nb"), 1, "refused: comment: the text must be one line"),
-        (("feedback", "ZZZZZZ", "real"), 1, "presage: no alert has an id ending in ZZZZZZ; see `presage alerts --all`"),
+        (("ack", "ZZZZZZ"), 1, "presage: no alert has an id ending in ZZZZZZ; see `presage alerts --all`"),
         (("ack", ""), 1, 'presage: "'),
         (("ack", "../silences"), 1, 'presage: "../silences" is no alert'),
         (("ack", ".."), 1, "is no alert"),
@@ -154,7 +132,8 @@ async def test_what_cannot_be_is_one_sentence(desk, arguments, code, message):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("alerts",), ("explain", "latest"), ("ack", "latest"), ("feedback", "x", "real")]
+    "arguments",
+    [("alerts",), ("explain", "latest"), ("ack", "latest"), ("feedback", "x", "real"), ("feedback",)],
 )
 def test_without_a_daemon_there_is_one_line(presage, config, arguments):
     said = presage(*arguments, "--config", config)

@@ -1,0 +1,108 @@
+"""`presage feedback`: an operator's word on an alert, what it changes, and what all such words change now.
+
+Enters: an alert and a word. Leaves: what is other than before, a line each; without an alert, a listing or JSON.
+"""
+
+import json
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from alerting.verdict import Recurrence, VerdictKind
+from daemon.alert_answers import FeedbackAnswer, JudgedAnswer
+from daemon.cli import client
+from daemon.cli.alerts import SHORT, login_name
+from daemon.cli.configuration import ConfigOption
+from daemon.cli.status import when
+from daemon.cli.terminal import print_json, printable
+from daemon.config import Loaded, load
+
+
+class Word(StrEnum):
+    """What can be said of an alert."""
+
+    REAL = "real"
+    FALSE = "false"
+    EXPECTED = "expected"
+    UNDO = "undo"
+
+
+class Every(StrEnum):
+    """How often what is expected comes again."""
+
+    DAY = "day"
+    WEEK = "week"
+
+
+def feedback(
+    *,
+    alert: Annotated[str, typer.Argument(metavar="ALERT", help='End of its id, 4 letters or more, or "latest".')] = "",
+    verdict: Annotated[
+        Word | None, typer.Argument(metavar="VERDICT", help="What it was; undo takes the newest word back.")
+    ] = None,
+    every: Annotated[Every | None, typer.Option(help="Expected again at this hour.")] = None,
+    config: ConfigOption = None,
+    comment: Annotated[str, typer.Option(metavar="TEXT", help="Why, in one line.")] = "",
+    undo: Annotated[bool, typer.Option("--undo", help="The same as undo.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")] = False,
+) -> None:
+    """Say whether an alert was real, false, or expected; without an alert, list what such words change now.
+
+    false: anomalies must be a little stronger, for 28 days. expected: what is like it raises no alarm for a while.
+    real: its samples are never learned from.
+    """
+    if not alert:
+        _show(load(config), as_json=as_json)
+        return
+    if undo:
+        if verdict is not None:
+            raise typer.BadParameter("give real, false or expected, or else --undo", param_hint="'VERDICT'")
+        verdict = Word.UNDO
+    if verdict is None:
+        raise typer.BadParameter("give real, false or expected, or else undo", param_hint="'VERDICT'")
+    if every is not None and verdict is not Word.EXPECTED:
+        raise typer.BadParameter("goes with expected only", param_hint="'--every'")
+    loaded, author = load(config), login_name()
+    if verdict is Word.UNDO:
+        answer = client.undo_feedback(loaded, alert, author)
+    else:
+        again = (every or Recurrence.NONE).value
+        answer = client.give_feedback(loaded, alert, verdict.value, author, comment=comment, every=again)
+    if as_json:
+        print_json(answer.model_dump(mode="json"))
+        return
+    said = _taken_back(answer) if verdict is Word.UNDO else _kept(answer, VerdictKind(verdict.value))
+    for line in (said, *answer.changed):
+        sys.stdout.write(printable(line) + "\n")
+
+
+def _kept(answer: FeedbackAnswer, verdict: VerdictKind) -> str:
+    short = answer.occurrence[-SHORT:]
+    return f"{short} is kept as {verdict.value}; `presage feedback {short} undo` takes it back"
+
+
+def _taken_back(answer: FeedbackAnswer) -> str:
+    counts = answer.verdict
+    left = f"what counts is {counts.verdict}, by {counts.author}" if counts else "none counts"
+    return f"{answer.occurrence[-SHORT:]}: the verdict is taken back; {left}"
+
+
+def _show(loaded: Loaded, *, as_json: bool) -> None:
+    answer, body = client.fetch_verdicts(loaded)
+    if as_json:
+        print_json(json.loads(body))
+        return
+    for judged in answer.verdicts:
+        sys.stdout.write(printable(_line(judged)) + "\n")
+    if answer.threshold:
+        sys.stdout.write(printable(answer.threshold) + "\n")
+    if not answer.verdicts:
+        sys.stdout.write("none: no verdict changes anything now\n")
+
+
+def _line(judged: JudgedAnswer) -> str:
+    said = f"{judged.occurrence[-SHORT:]}  {judged.verdict}, by {judged.author}, {when(judged.at)}"
+    said += f": {judged.comment}" if judged.comment else ""
+    return f"{said}: {judged.effect}"

@@ -1,0 +1,1 @@
+"""What operators' verdicts change: thresholds, exclusions, and what is never learned from."""
