@@ -93,7 +93,7 @@ def learn(
     before = Network(CATALOGUE["anomaly"].architecture, known.elastic.anchor, backend=backend)
     had = Sight.of(before, normals, regimes, signals)
     as_well = min((had.earlier[place] for place in found.known if place < len(regimes)), default=0.0) - _SAME
-    if not found.new and had.now >= as_well:
+    if not found.new and not found.unlike and had.now >= as_well:
         progress(1.0, "this host runs as it has before: the network is kept")
         kept = figures | {"relearned": 0, "continued": 1, "retention": 1.0, "ewc_lambda": 0.0, "sight": had.now}
         return Learned(before, Knowledge(memory, known.elastic), kept)

@@ -51,17 +51,21 @@ class Regime:
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """What `Memory.keep` made of rows: how many were new to it, and of which regimes, known or not, they were."""
+    """What `Memory.keep` made of rows: how many were new to it, and of which regimes, known or not, they were.
+
+    `unlike`: rows that were like none, when there was no room for another.
+    """
 
     rows: int
     known: frozenset[int]
     new: frozenset[int]
+    unlike: int = 0
 
 
 class Memory:
     """The regimes, at most `most` of them, in `bytes_` together at most; `until` is the newest stamp it was offered."""
 
-    def __init__(self, width: int, outputs: int, *, bytes_: int = 4_000_000, most: int = 8) -> None:
+    def __init__(self, width: int, outputs: int, *, bytes_: int = 6_000_000, most: int = 12) -> None:
         self.width = width
         self.outputs = outputs
         self.most = most
@@ -84,7 +88,7 @@ class Memory:
         if inputs.shape != (len(stamps), self.width) or targets.shape != (len(stamps), self.outputs):
             raise ValueError(f"inputs {inputs.shape} and targets {targets.shape} are no rows of this memory")
         fresh = np.flatnonzero(stamps > self.until)
-        known, new = set[int](), set[int]()
+        known, new, unlike = set[int](), set[int](), 0
         for block in _blocks(fresh):
             place = self.recognise(inputs[block])
             if place is None and len(self.regimes) < self.most:
@@ -92,13 +96,14 @@ class Memory:
                 place = len(self.regimes) - 1
                 new.add(place)
             elif place is None:  # there is room for no more: it joins what it resembles most
+                unlike += len(block)
                 place = int(np.argmin([regime.distance(inputs[block]) for regime in self.regimes]))
-            if place not in new:
+            elif place not in new:
                 known.add(place)
             grown = _joined(self.regimes[place], inputs[block], targets[block], stamps[block])
             self.regimes[place] = self._reservoir(self.regimes[place], grown, rng)
         self.until = max(self.until, int(stamps.max(initial=self.until)))
-        return Recognition(len(fresh), frozenset(known), frozenset(new))
+        return Recognition(len(fresh), frozenset(known), frozenset(new), unlike)
 
     def _reservoir(self, before: Regime, grown: Regime, rng: "np.random.Generator") -> Regime:
         """Let the rows that `grown` has more than `before` in: Vitter's algorithm R (ACM TOMS 11, 1985)."""

@@ -61,6 +61,10 @@ def test_a_regime_that_comes_again_is_kept_not_relearned(first, monkeypatch):
     assert again.knowledge.elastic.trainings == 1
     assert again.knowledge.memory.regimes[0].offered == 800
     assert "kept" in told[-1]
+    monkeypatch.undo()
+    monkeypatch.setattr(learner, "_LEAST_STEPS", 30)
+    again.knowledge.memory.most = 1
+    assert learn(quiet(level=1.1), 800, again.knowledge).figures["relearned"] == 1  # no room, yet not known
 
 
 def test_a_new_regime_is_learned_and_the_one_before_is_not_forgotten(first):

@@ -82,8 +82,9 @@ def test_every_row_of_a_regime_has_the_same_chance(scale):
 def test_memory_is_bounded_in_bytes_and_regimes():
     kept, rng = memory(most=3), np.random.default_rng(0)
     for place in range(6):
-        kept.keep(*rows(5.0 * place, 2000, 2000 * place), rng)
+        found = kept.keep(*rows(5.0 * place, 2000, 2000 * place), rng)
     assert len(kept.regimes) == 3  # there is room for no more
+    assert (found.known, found.new, found.unlike) == (frozenset(), frozenset(), 2000)
     assert sum(regime.offered for regime in kept.regimes) == 12_000
     inputs, targets, groups = kept.rows()
     stamps = np.concatenate([regime.stamps for regime in kept.regimes])
