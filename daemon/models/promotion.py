@@ -29,8 +29,7 @@ from daemon.watch import AnomalyWatch, Verdict
 from detectors.anomaly import AnomalyModel
 from detectors.calibration import budget_threshold
 from detectors.findings import Finding, Strength
-from detectors.gate import SHADOW_SECONDS
-from detectors.probation import PROBATION_SECONDS, Probation, Reason
+from detectors.probation import PROBATION_SECONDS, SHADOW_SECONDS, Probation, Reason
 from detectors.registry import Manifest, ModelError, Registry, State, Version, read_manifest
 from detectors.registry import load as load_model
 
