@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from alerting.occurrence import State
 from alerting.outbox import SinkCounts
 from alerting.policy import Severity
-from daemon.capacity.series import capacity_families
+from daemon.capacity.series import capacity_families, capacity_performance
 from daemon.drift.series import drift_families
 from daemon.models.series import model_families
 from daemon.risk.series import risk_families
@@ -150,7 +150,7 @@ class _SnapshotCollector(Collector):
         )
         yield from self._signals(snapshot)
         yield from _anomaly(snapshot)
-        yield from model_families(snapshot.models, snapshot.anomaly)
+        yield from model_families(snapshot.models, snapshot.anomaly, capacity_performance(snapshot.capacity))
         yield from capacity_families(snapshot.capacity, snapshot.time_ms, self._most_resources)
         yield from risk_families(snapshot.risk)
         yield from drift_families(snapshot.drift)

@@ -27,7 +27,6 @@ Float64 = NDArray[np.float64]
 Hours = NDArray[np.int64]
 Known = NDArray[np.bool_]
 
-SHADOW_SECONDS = 86_400.0
 REPLAY_SECONDS = 7 * 86_400.0
 _LOWER = 1.645  # standard errors below the mean: the lower end of a one-sided 95 % interval
 _SUITE_MARGIN = 0.03  # share of strengths noticed, at the lower end of the interval

@@ -16,6 +16,7 @@ from detectors.calibration import MERGE_SECONDS
 
 Float32 = NDArray[np.float32]
 
+SHADOW_SECONDS = 86_400.0  # a challenger scores beside the champion before it is judged
 PROBATION_SECONDS = 86_400.0
 _HOUR_NS = 3_600 * 10**9
 _EPISODES = 3  # within an hour that the predecessor does not raise

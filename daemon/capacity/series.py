@@ -77,6 +77,15 @@ def _accuracy(state: CapacityState) -> Iterator[Metric]:
     yield from (family for family in (error, coverage) if family.samples)
 
 
+def capacity_performance(state: CapacityState) -> float | None:
+    """Return how well the host's forecasts came true, 1 / (1 + MASE), the middle one of all; None before any did.
+
+    1 = without error, a half = as good as the last season again.
+    """
+    errors = [one.mase for known in _known(state).values() for one in known if np.isfinite(one.mase)]
+    return float(1 / (1 + np.median(errors))) if errors else None
+
+
 def _known(state: CapacityState) -> Mapping[str, list[Accuracy]]:
     known: dict[str, list[Accuracy]] = {}
     for one in state.resources:

@@ -17,9 +17,10 @@ from detectors import registry
 from detectors.anomaly import AnomalyModel
 from detectors.features import FLOORS
 from detectors.findings import Unit
-from detectors.gate import REPLAY_SECONDS, SHADOW_SECONDS, Evidence, Stretch, judge, performance
+from detectors.gate import REPLAY_SECONDS, Evidence, Stretch, judge, performance
 from detectors.learner import Progress
 from detectors.model_file import ModelError
+from detectors.probation import SHADOW_SECONDS
 
 Spec = Mapping[str, object]
 

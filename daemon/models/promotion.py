@@ -29,8 +29,7 @@ from daemon.watch import AnomalyWatch, Verdict
 from detectors.anomaly import AnomalyModel
 from detectors.calibration import budget_threshold
 from detectors.findings import Finding, Strength
-from detectors.gate import SHADOW_SECONDS
-from detectors.probation import PROBATION_SECONDS, Probation, Reason
+from detectors.probation import PROBATION_SECONDS, SHADOW_SECONDS, Probation, Reason
 from detectors.registry import Manifest, ModelError, Registry, State, Version, read_manifest
 from detectors.registry import load as load_model
 
@@ -217,10 +216,13 @@ class Promotion:
         now_ms = self._clock.now().time_ms
         if not ready and predecessor is None and 0 <= now_ms - self._measured_ms < _MEASURE_MS:
             return f"{len(self._shadows.challengers)} in shadow"
+        serves = self._watch.name
         with self._watch.own_work():
             result = await self._child.run(
                 "judge", await self._do(lambda: self._spec(ready)), deadline_seconds=_JUDGE_SECONDS
             )
+        if self._watch.name != serves:
+            return "another model serves since"
         return await self._act(result, ready, now_ms)
 
     def _ready(self) -> tuple[list[str], dict[str, str]]:
@@ -288,12 +290,21 @@ class Promotion:
         await self._do(lambda: self._models.note(best, State.SHADOW, now_ms, reason, metrics))
         if self._config.learning.approval == "hand" or held:
             why = f"{self._watch.name} is pinned" if held else "it waits for approval"
-            await self._do(lambda: self._models.note(best, State.CHALLENGER, now_ms, f"passes: {reason}; {why}"))
+            await self._do(lambda: self._let_wait(best, f"passes: {reason}; {why}"))
             _log.info("challenger_waits", model=best, reason=reason)
             return "; ".join([*words, f"{best} passes, and waits"])
         await self.promote(best, reason)
         self._retention = metrics.get("retention", self._retention)
         return "; ".join([*words, f"{best} serves: {reason}"])
+
+    def _let_wait(self, name: str, reason: str) -> None:
+        """Let `name` wait for a person's word, in the place of any that did; blocks."""
+        now_ms = self._clock.now().time_ms
+        for version in self._models.lineage():
+            if version.state is State.CHALLENGER:
+                self._models.note(version.name, State.RETIRED, now_ms, f"{name} waits in its place")
+        self._models.note(name, State.CHALLENGER, now_ms, reason)
+        self._models.prune()
 
     def _is_pinned(self) -> bool:
         return any(one.state is State.CHAMPION and one.pinned for one in self._models.lineage())
@@ -377,6 +388,9 @@ class Promotion:
         left, threshold = self._watch.name, self._measured.predecessor_threshold
 
         def work() -> tuple[AnomalyModel, Manifest]:
+            _, before, _ = self._models.predecessor()
+            if before is not None and before.interval_seconds != self._interval:
+                raise ModelError(f"{before.name} was trained at another interval, {before.interval_seconds:g} s")
             return load_model(self._models.folder(self._models.rollback(now_ms, reason)))
 
         model, manifest = await self._do(work)

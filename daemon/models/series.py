@@ -13,8 +13,8 @@ from daemon.snapshot import AnomalyState
 _NETWORK = "anomaly"
 
 
-def model_families(state: ModelsState, anomaly: AnomalyState) -> Iterable[Metric]:
-    """Yield what is known; nothing before there is a model."""
+def model_families(state: ModelsState, anomaly: AnomalyState, capacity: float | None = None) -> Iterable[Metric]:
+    """Yield what is known; nothing before there is a model. `capacity`: how well the forecasts came true."""
     if anomaly.trained_ms is not None:
         yield _gauge(
             "presaged_model_trained_timestamp_seconds", "When the model on duty was trained.", anomaly.trained_ms / 1e3
@@ -28,12 +28,17 @@ def model_families(state: ModelsState, anomaly: AnomalyState) -> Iterable[Metric
         for name, role in sorted(scoring.items()):
             info.add_metric((_NETWORK, name, role), {})
         yield info
-    if state.performance is not None:
-        yield _gauge(
+    measured = {_NETWORK: state.performance, "capacity": capacity}
+    if any(value is not None for value in measured.values()):
+        family = GaugeMetricFamily(
             "presaged_model_performance_ratio",
-            "Share of the strengths of injected faults that the model on duty notices in recent rows.",
-            state.performance,
+            "Anomaly: share of the strengths of injected faults that it notices. Capacity: 1 / (1 + MASE).",
+            labels=("network",),
         )
+        for network, value in measured.items():
+            if value is not None:
+                family.add_metric((network,), value)
+        yield family
     if state.retention is not None:
         yield _gauge(
             "presaged_model_retention_ratio",

@@ -128,6 +128,12 @@ async def test_by_hand_one_that_passes_waits_for_a_person_and_so_it_does_beside_
     judged(host, monkeypatch, {name(200): PASSES})
     assert (await host.learning.promotion.judge_due()).endswith("passes, and waits")
     assert states(host) == {"200": "challenger", "100": "champion"}
+    await bring(host, 201)
+    host.tick.seq += 2880
+    await host.take(2)
+    judged(host, monkeypatch, {name(201): PASSES})
+    await host.learning.promotion.judge_due()
+    assert states(host) == {"201": "challenger", "200": "retired", "100": "champion"}
     await host.learning.promotion.promote(name(200), "by hand")
     assert host.watch.number == 200
     again = await hosts(quiet_collector(8), config=CONFIG)
@@ -246,6 +252,27 @@ async def test_a_rollback_without_a_whole_predecessor_leaves_the_champion(host):
     await host.learning.promotion.settle()
     assert host.watch.number == 200
     assert host.count("presaged_model_failures_total") == 1
+
+
+async def test_a_judgement_of_a_champion_that_has_left_meanwhile_does_nothing(host, monkeypatch):
+    await bring(host, 200)
+
+    async def run(_job, _spec, **_more):
+        await host.learning.promotion.promote(name(200), "by hand")
+        return {"performance": 0.9, "predecessor": None, "verdicts": {}}
+
+    monkeypatch.setattr(host.child, "run", run)
+    assert await host.learning.promotion.judge_due() == "another model serves since"
+    assert host.learning.promotion.state.performance is None
+
+
+async def test_no_rollback_to_a_model_of_another_interval(hosts, quiet_collector, host):
+    await bring(host, 200)
+    await host.learning.promotion.promote(name(200), "a test says so")
+    other = await hosts(quiet_collector(8), config=CONFIG, interval=60.0)
+    with pytest.raises(ModelError, match="another interval"):
+        await other.learning.promotion.rollback("by hand")
+    assert states(other)["200"] == "champion"
 
 
 async def test_a_judgement_that_is_not_understood_is_a_failed_job(host, monkeypatch):
