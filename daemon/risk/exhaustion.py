@@ -36,7 +36,7 @@ _EIGHTY = 1.2815515655446004
 _LEAST_SPREAD = 0.1  # of the log of a time
 _NORMAL = NormalDist()
 _LIMITS = {"memory_used": "unit_memory", "descriptors_used": "unit_descriptors"}
-_WORTH_A_WORD = 0.05
+_WORTH_A_WORD = 0.1
 _UNEVEN = 0.3  # standard deviation of the log of the time between two starts
 
 
@@ -54,7 +54,8 @@ def of_file_systems(capacity: CapacityState) -> Iterator[Exhaustion]:
     for one in capacity.resources:
         day = one.outlook.probability[_IN_A_DAY]
         if one.resource.kind in _SPACE and day > 0:
-            reason = Reason("expected_full", one.resource.name, nan, f"{one.resource.subject} is {one.text}")
+            when = one.text if one.outlook.median < inf else f"full within a day with {day:.0%}".replace("%", " %")
+            reason = Reason("expected_full", one.resource.name, nan, f"{one.resource.subject} is {when}")
             yield Exhaustion(_within_an_hour(one), day, reason)
 
 

@@ -90,6 +90,7 @@ def test_of_four_hours_of_a_file_system_the_first_has_its_share(median, share):
     (one,) = of_file_systems(state)
     assert one.hour == pytest.approx(0.8 * share, abs=0.01)
     assert one.day == 0.9
+    assert one.reason.text == ("/var is full in 9 h" if median < inf else "/var is full within a day with 90 %")
 
 
 def test_memory_of_the_host_is_left_to_the_network():
