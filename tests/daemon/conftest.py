@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -354,3 +355,16 @@ def until():
                 await asyncio.sleep(0.005)
 
     return wait
+
+
+@pytest.fixture
+def pretend(tmp_path, monkeypatch):
+    """Put a program of ours in the child's place: it is started the same way and may say anything."""
+
+    def build(code):
+        program = tmp_path / "pretender"
+        program.write_text(f"#!{sys.executable}\nimport os, sys, time, json, pathlib\n{code}\n")
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setattr("daemon.child.sys.executable", str(program))
+
+    return build

@@ -1,7 +1,5 @@
 import asyncio
 import os
-import stat
-import sys
 import time
 
 import psutil
@@ -9,19 +7,6 @@ import pytest
 
 from daemon.child import Child
 from daemon.errors import WorkerError
-
-
-@pytest.fixture
-def pretend(tmp_path, monkeypatch):
-    """Put a program of ours in the child's place: it is started the same way and may say anything."""
-
-    def build(code):
-        program = tmp_path / "pretender"
-        program.write_text(f"#!{sys.executable}\nimport os, sys, time, json\n{code}\n")
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setattr("daemon.child.sys.executable", str(program))
-
-    return build
 
 
 def mine():

@@ -3,8 +3,6 @@ import contextlib
 import logging
 import shutil
 import sqlite3
-import stat
-import sys
 import time
 
 import numpy as np
@@ -26,17 +24,6 @@ def _no_progress():
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     yield
     structlog.configure(**before)
-
-
-@pytest.fixture
-def pretend(tmp_path, monkeypatch):
-    def build(code):
-        program = tmp_path / "pretender"
-        program.write_text(f"#!{sys.executable}\nimport os, sys, time, json, pathlib\n{code}\n")
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setattr("daemon.child.sys.executable", str(program))
-
-    return build
 
 
 @contextlib.asynccontextmanager

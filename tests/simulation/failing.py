@@ -104,7 +104,7 @@ with open(path, "rb") as file:
             fields = json.loads(line)
             reached = reached or fields["__CURSOR"] == cursor
             late = since is None or int(fields["__REALTIME_TIMESTAMP"]) >= since * 1e6
-        except Exception:
+        except (ValueError, KeyError, TypeError, RecursionError):  # what is no entry is shown as it is
             late = True
         if reached and late:
             sys.stdout.buffer.write(line)

@@ -9,8 +9,6 @@ import json
 import os
 import random
 import secrets
-import stat
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,17 +126,6 @@ def hosts(tmp_path, clock):
 
     yield build
     made[-1].close()
-
-
-@pytest.fixture
-def pretend(tmp_path, monkeypatch):
-    def build(code):
-        program = tmp_path / "pretender"
-        program.write_text(f"#!{sys.executable}\nimport os, sys, time, json, pathlib\n{code}\n")
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setattr("daemon.child.sys.executable", str(program))
-
-    return build
 
 
 def taught(events):
