@@ -228,6 +228,7 @@ def _ordinary(random: Random, count: int, interval_seconds: float) -> Floats:
     lasting, brief = slow(0.99), slow(0.8)
     load = 1 / (1 + np.exp(-(base(-4, 0.5) + wave + 0.5 * lasting + wide(0.1, 0.8) * brief)))
     disk = np.clip(load * base(0, 1) + rare(wide(0.001, 0.1)) * 0.1, 0, 1)
+    touched = slow(0.9) < base(-3, 3)  # a disk that is idle for a whole sample took no time to answer
     out = np.zeros((count, WIDTH, COUNT))
     made = {
         "memory": base(0.1, 0.8) + 0.06 * load + wide(1e-4, 0.03) * slow(0.995) + wide(1e-5, 1e-3) * brief,
@@ -246,7 +247,7 @@ def _ordinary(random: Random, count: int, interval_seconds: float) -> Floats:
         "descriptors": wide(5e-4, 0.3) * (1 + 0.1 * load + 0.02 * brief),
         "unit_descriptors": wide(0.005, 0.8) * (1 + 0.1 * load + wide(1e-3, 0.1) * slow(0.98)),
         "threads": wide(2e-3, 0.3) * (1 + 0.1 * load + 0.01 * brief),
-        "disk_latency": wide(1e-4, 0.01) * (1 + 5 * disk) * random.gamma(2, 0.5, size),
+        "disk_latency": touched * wide(1e-4, 0.01) * (1 + 5 * disk) * random.gamma(2, 0.5, size),
         "disk": disk,
         "connect": wide(2e-4, 0.05) * random.gamma(5, 0.2, size) * (1 + 10 * rare(wide(0.001, 0.02))),
         "retransmits": rare(wide(0.01, 0.3)) * wide(1e-4, 0.01),

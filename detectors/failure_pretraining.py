@@ -22,7 +22,7 @@ from detectors.failure import SHIPPED, FailureForecaster, save
 from detectors.failure_learning import SETTINGS, calibrations, learned, quality
 from detectors.trainer import Epoch, Settings
 
-CHUNKS = 42  # of hosts to learn from; three more of others to calibrate by, and three to judge by
+CHUNKS = 48  # of hosts to learn from; three more of others to calibrate by, and three to judge by
 HOSTS = 384  # of a chunk
 CALIBRATING, JUDGING = range(100, 103), range(200, 203)
 

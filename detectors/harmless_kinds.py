@@ -11,6 +11,26 @@ import numpy as np
 
 from detectors.failing_scene import EXHAUSTIBLE, Episode, Kind, Scene, events, load, ramp, squeeze, stage
 
+# What a host may have of each, in its unit, without harm.
+_LITTLE: Mapping[str, float] = MappingProxyType(
+    {
+        "paging": 1e5,
+        "major_faults": 200.0,
+        "cpu_pressure": 0.5,
+        "memory_pressure": 0.01,
+        "io_pressure": 0.1,
+        "cpu": 1.0,
+        "load": 3.0,
+        "disk_latency": 0.02,
+        "disk": 1.0,
+        "connect": 0.05,
+        "retransmits": 0.02,
+        "interface_errors": 5.0,
+        "resets": 5.0,
+        "journal_errors": 1.0,
+    }
+)
+
 
 def _stops(name: str) -> Kind:
     """The growth of a fault that ends below the limit: a copy, a cache, a start; it stays or is given back."""
@@ -194,6 +214,19 @@ def _full_for_long(scene: Scene) -> Episode:
     return Episode(len(scene.rows) // 2, len(scene.rows) - 1)
 
 
+def _stirs(scene: Scene) -> Episode:
+    """What was at rest moves a little, again and again or for long: an idle disk is written to, a log has lines."""
+    begin, end = stage(scene)
+    count = end - begin
+    for name in scene.random.choice(tuple(_LITTLE), int(scene.between(1, 4)), replace=False).tolist():
+        if scene.often(0.8):
+            scene.of(name)[:] = 0
+        moved = scene.random.random(count) < scene.wide(0.02, 2)
+        much = scene.wide(1e-3, 1) * _LITTLE[name] * scene.random.gamma(3, 1 / 3, count)
+        scene.add(name, np.minimum(much, _LITTLE[name]) * moved, begin)
+    return Episode(begin, end)
+
+
 def _quiet(scene: Scene) -> Episode:
     """Nothing."""
     return Episode(len(scene.rows) // 2, len(scene.rows) - 1)
@@ -212,6 +245,7 @@ HARMLESS: Mapping[str, tuple[float, Kind]] = MappingProxyType(
         "backup": (3.5, _backup),
         "recovered": (5.0, _recovered),
         "full_for_long": (2.0, _full_for_long),
+        "stirs": (14.0, _stirs),
         "quiet": (12.0, _quiet),
     }
 )

@@ -185,7 +185,7 @@ def test_a_run_up_at_1_s_is_told_with_a_quarter_of_it_left(kind):
     assert np.median(left) > 0.25
 
 
-@pytest.mark.parametrize("kind", ["quiet", "stress"])
+@pytest.mark.parametrize("kind", ["quiet", "stress", "stirs"])
 def test_what_is_quiet_or_merely_loud_is_seldom_suspected(kind):
     made = hosts(61, 8, 1.0, only=[kind])
     top = []
@@ -195,6 +195,20 @@ def test_what_is_quiet_or_merely_loud_is_seldom_suspected(kind):
         top.append(shipped().probabilities(seen)[:, 0].max())
     assert np.median(top) < 0.1
     assert np.mean(np.array(top) > 0.3) <= 0.25
+
+
+@pytest.mark.parametrize(("name", "little"), [("disk_latency", 0.0007), ("resets", 0.05), ("interface_errors", 0.01)])
+def test_what_was_at_rest_and_stirs_a_little_is_no_risk(name, little):
+    random = np.random.default_rng(11)
+    quiet = hosts(62, 12, 1.0, only=["quiet"]).values
+    top = []
+    for samples in (200, 900, 2880):
+        for moved in (3, 20, 60):
+            seen = quiet[:, -samples:].copy()
+            seen[:, :, PLACE[name]] = 0
+            seen[:, -moved:, PLACE[name]] = little * random.gamma(3, 1 / 3, (len(seen), moved))
+            top.append(shipped().probabilities(features(seen, 1.0))[:, 0])
+    assert np.mean(np.array(top) > 0.3) <= 0.01
 
 
 def test_a_tick_costs_milliseconds():

@@ -22,7 +22,7 @@ from detectors.failure_pretraining import pretrain
 from detectors.failure_refinement import REFINING, refine
 
 QUICK = replace(SETTINGS, epochs=3)
-FEW = (96, 72, 240)  # simulated hosts; judged by fewer, what is forgotten is a matter of luck
+FEW = (240, 240, 240)  # simulated hosts; judged by fewer, what is forgotten is a matter of luck
 
 
 def rows(count=600, seed=1):
