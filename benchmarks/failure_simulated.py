@@ -33,7 +33,7 @@ _CHUNKS = 10
 _DRAWS = 300
 _POINTS = 40
 _SOURCES = {"memory": "unit_memory", "mount": "space", "descriptors": "unit_descriptors", "crash loop": "restart_loop"}
-_NOTHING = ("quiet", "stress", "backup", "chatter", "full_for_long")
+_NOTHING = ("quiet", "stirs", "stress", "backup", "chatter", "full_for_long")
 _RULE = "predict_linear"
 
 
