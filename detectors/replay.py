@@ -134,9 +134,11 @@ class Memory:
             _only(regime, np.sort(rng.permutation(len(regime.stamps))[:count]))
             for regime, count in ((older, of_older), (newer, room - of_older))
         ]
-        centre, spread = _summary(older.offered, older.centre, older.spread, newer.offered, newer.centre, newer.spread)
+        centre, spread = _summary(older, newer.offered, newer.centre, newer.spread)
         return Regime(
-            *(np.concatenate([getattr(part, key) for part in parts]) for key in ("inputs", "targets", "stamps")),
+            np.concatenate([part.inputs for part in parts]),
+            np.concatenate([part.targets for part in parts]),
+            np.concatenate([part.stamps for part in parts]),
             older.offered + newer.offered,
             centre,
             spread,
@@ -259,9 +261,7 @@ def _nothing(width: int, outputs: int) -> Regime:
 def _joined(regime: Regime, inputs: Float32, targets: Float32, stamps: Stamps) -> Regime:
     """Return `regime` with these rows, all of them still, and in its summary."""
     exact = inputs.astype(np.float64)
-    centre, spread = _summary(
-        regime.offered, regime.centre, regime.spread, len(stamps), exact.mean(axis=0), exact.std(axis=0)
-    )
+    centre, spread = _summary(regime, len(stamps), exact.mean(axis=0), exact.std(axis=0))
     return Regime(
         np.concatenate([regime.inputs, inputs]),
         np.concatenate([regime.targets, targets]),
@@ -273,13 +273,11 @@ def _joined(regime: Regime, inputs: Float32, targets: Float32, stamps: Stamps) -
     )
 
 
-def _summary(
-    old: int, centre: Floats, spread: Floats, new: int, other_centre: Floats, other_spread: Floats
-) -> tuple[Floats, Floats]:
-    """Return centre and spread of `old` rows and `new` ones together (Chan et al., "Updating formulae", 1979)."""
-    away = other_centre - centre
-    squares = spread**2 * old + other_spread**2 * new + away**2 * (old * new / (old + new))
-    return centre + away * (new / (old + new)), np.sqrt(squares / (old + new))
+def _summary(regime: Regime, new: int, centre: Floats, spread: Floats) -> tuple[Floats, Floats]:
+    """Return centre and spread of `regime` and `new` rows together (Chan et al., "Updating formulae", 1979)."""
+    old, away = regime.offered, centre - regime.centre
+    squares = regime.spread**2 * old + spread**2 * new + away**2 * (old * new / (old + new))
+    return regime.centre + away * (new / (old + new)), np.sqrt(squares / (old + new))
 
 
 def _only(regime: Regime, rows: Stamps) -> Regime:
