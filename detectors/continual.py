@@ -31,6 +31,7 @@ DECAY = 0.95  # what was important before counts as much at the next training (g
 _IMPORTANT_ROWS = 500  # by which importance is told, and as many raised ones
 _QUIET = 0.98  # of quiet rows lie below the line over which a raised row is seen; of 500 rows, not by a few
 _SAME = 0.03  # of sight: less is none lost
+_LEAST_FRESH = 180  # rows: the sight among fewer is a matter of luck
 _MARKS = {"format": 1, "network": "elastic"}
 _WHAT = "elastic weights of format 1"
 _MEMORY, _ELASTIC = "memory", "elastic"
@@ -86,6 +87,7 @@ def learn(
     rng = np.random.default_rng([seed, 11])
     memory = Memory(ANOMALY[0], 0) if known is None else known.memory
     replayed, regimes = memory.rows()[0], [regime.inputs for regime in memory.regimes]
+    fresh = normals[stamps > memory.until]
     found = memory.keep(normals, np.zeros((len(normals), 0), np.float32), stamps, rng)
     figures: Figures = {"regimes_known": len(found.known), "regimes_new": found.new, "replay_rows": len(replayed)}
     if known is None:
@@ -95,7 +97,9 @@ def learn(
     before = Network(CATALOGUE["anomaly"].architecture, known.elastic.anchor, backend=backend)
     had = Sight.of(before, normals, regimes, signals)
     as_well = min((had.earlier[place] for place in found.known if place < len(regimes)), default=0.0) - _SAME
-    if not found.unlike and had.now >= as_well:
+    # of what came since; a month of several regimes together is harder to see faults in than each by itself
+    sees = _seen(before, fresh, signals) if len(fresh) >= _LEAST_FRESH else had.now
+    if not found.unlike and sees >= as_well:
         progress(1.0, "this host runs as it has before: the network is kept")
         kept = figures | {"relearned": 0, "continued": 1, "retention": 1.0, "ewc_lambda": 0.0, "sight": had.now}
         return Learned(before, Knowledge(memory, known.elastic), kept)
