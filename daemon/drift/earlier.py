@@ -46,10 +46,11 @@ class EarlierDays:
 
         Raises OSError.
         """
-        adds = _share(backend, now, former) >= unlike
+        share = _share(backend, now, former)
+        adds = share is not None and share >= unlike
         for place, kept in list(self.all()):
-            others = (now, former) if adds else (now,)
-            if any(_share(backend, other, kept) < unlike for other in others):
+            shares = [_share(backend, other, kept) for other in ((now, former) if adds else (now,))]
+            if any(one is not None and one < unlike for one in shares):
                 shutil.rmtree(place, ignore_errors=True)
         if adds:
             save(self._folder, former, f"{_PREFIX}{former.span.end_ms:015d}")
@@ -65,13 +66,12 @@ class EarlierDays:
         return sorted(self._folder.glob(f"{_PREFIX}*"), key=lambda place: -place.stat().st_mtime_ns)
 
 
-def _share(backend: Backend, one: Kept, other: Kept) -> float:
-    """Return the share of the signals of both that do not follow the same distribution; 1 = too few are judged."""
+def _share(backend: Backend, one: Kept, other: Kept) -> float | None:
+    """Return the share of the signals of both that do not follow the same distribution; None = too few are judged."""
     common = np.intersect1d(one.ids, other.ids)
     first, second = (np.flatnonzero(np.isin(each.ids, common)) for each in (one, other))
     if not len(common) or (one.span.after, one.span.a_day) != (other.span.after, other.span.a_day):
-        return 1.0
+        return None
     values = np.ascontiguousarray(other.reference.values[:, second])
     per_hour = len(values) / HOURS
-    score = compare(backend, one.reference.columns(first), values, other.reference.hours, per_hour).score()
-    return 1.0 if score is None else score
+    return compare(backend, one.reference.columns(first), values, other.reference.hours, per_hour).score()
