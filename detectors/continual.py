@@ -26,7 +26,7 @@ Figures = dict[str, float]
 
 # Of the elastic weights (lambda), whose mean importance is 1. Light: beside replay a strong hold keeps the network from
 # what is new, and gains nothing (docs/consolidation.md).
-STRENGTH = 1.0
+STRENGTH = 0.01
 DECAY = 0.95  # what was important before counts as much at the next training (gamma)
 _IMPORTANT_ROWS = 500  # by which importance is told, and as many raised ones
 _QUIET = 0.98  # of quiet rows lie below the line over which a raised row is seen; of 500 rows, not by a few

@@ -34,8 +34,8 @@ REPLAYED = (240, 240, 720)
 _FIRST_SEED = 900
 _SLOWER = (1.0, 0.5, 0.25)  # the largest steps that forget nothing
 _SHARE = 0.25  # of all weight that the host's own moments have
-_EARLIER = 0.5  # of that: those kept from before, beside them
-STRENGTH = 1.0  # of the elastic weights
+_EARLIER = 1 / 3  # of that: those kept from before, where there are any
+STRENGTH = 0.01  # of the elastic weights: light, as for the anomaly network (docs/consolidation.md)
 _IMPORTANT_ROWS = 1000  # by which importance is told
 _TRAINED = 0.7  # of the host's moments; by the newest it is judged
 _LOSES = 0.03  # of AUC-PR on simulated hosts: what refinement may cost
@@ -59,15 +59,15 @@ class Refinement:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Earlier:
-    """Moments (M, 512) of this host that it learned from before, what came of them (M, 2), and their weights (M,)."""
+class Lived:
+    """Moments (M, 512) of this host, what came of them (M, 2), and their weights (M,)."""
 
     inputs: Float32
     targets: Float32
     weights: Float32
 
 
-_NOTHING = Earlier(np.zeros((0, INPUTS), np.float32), np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
+_NOTHING = Lived(np.zeros((0, INPUTS), np.float32), np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
 
 
 def refine(
@@ -80,7 +80,7 @@ def refine(
     weights: Float32 | None = None,
     anchor: FailureForecaster | None = None,
     replayed: tuple[int, int, int] = REPLAYED,
-    earlier: Earlier | None = None,
+    earlier: Lived | None = None,
     progress: Callable[[Epoch], None] | None = None,
 ) -> Refinement:
     """Refine `forecaster` by moments `inputs` (N, 512), oldest first, of a host that recorded `events` failures.
@@ -99,18 +99,10 @@ def refine(
     seeds = (_FIRST_SEED + settings.seed + 10 * place for place in range(3))
     known, unseen, judged = (simulated(seed, count) for seed, count in zip(seeds, replayed, strict=True))
     counted = np.ones(len(inputs), np.float32) if weights is None else weights
-    own = _SHARE / (1 - _SHARE) * known.weights.sum() / counted[:cut].sum() * counted[:cut]
     before_these = earlier or _NOTHING
-    each = _EARLIER * own.sum() / max(float(before_these.weights.sum()), 1e-9) * before_these.weights
-    of_host = _without_past_failures(np.concatenate([inputs[:cut], before_these.inputs]))
-    rows = np.concatenate([known.inputs, of_host])
-    wanted = np.concatenate([anchor.network.predict(known.inputs), targets[:cut], before_these.targets])
-    by_row = np.concatenate([known.weights, own, each]).astype(np.float32)
-    elastic = _hold(
-        forecaster.network,
-        np.concatenate([known.inputs, before_these.inputs]),
-        np.concatenate([known.targets, before_these.targets]),
-    )
+    own = Lived(inputs[:cut], targets[:cut], counted[:cut])
+    rows, wanted, by_row = _lesson(known, anchor.network.predict(known.inputs), own, before_these)
+    elastic = _hold(forecaster.network, known, before_these)
     newest = inputs[cut:], targets[cut:], counted[cut:]
     before, after, refused = _errors(forecaster, *newest), np.full(2, nan), ""
     for slower in _SLOWER:
@@ -133,13 +125,30 @@ def refine(
     return Refinement(forecaster, refused, float(before.mean()), float(after.mean()))
 
 
-def _hold(network: Network, inputs: Float32, targets: Float32) -> Elastic:
-    """Return elastic weights that hold `network` by what it knows: of moments (N, 512) and what came of them (N, 2).
+def _lesson(known: Moments, said: Float32, own: Lived, before_these: Lived) -> tuple[Float32, Float32, Float32]:
+    """Return inputs (N, 512), targets (N, 2), weights (N,): simulated hosts with what was `said` of them, and own."""
+    whole = _SHARE / (1 - _SHARE) * known.weights.sum()
+    share = _EARLIER if len(before_these.inputs) else 0.0
+    weights = [
+        part * whole / max(float(one.weights.sum()), 1e-9) * one.weights
+        for one, part in ((own, 1 - share), (before_these, share))
+    ]
+    of_host = _without_past_failures(np.concatenate([own.inputs, before_these.inputs]))
+    return (
+        np.concatenate([known.inputs, of_host]),
+        np.concatenate([said, own.targets, before_these.targets]),
+        np.concatenate([known.weights, *weights]).astype(np.float32),
+    )
+
+
+def _hold(network: Network, known: Moments, before_these: Lived) -> Elastic:
+    """Return elastic weights that hold `network` by simulated hosts and by what this one taught it before.
 
     All that it learned from before this host's newest moments is at hand, so importance is told anew each time.
     """
-    random = np.random.default_rng(_FIRST_SEED)
-    rows = random.permutation(len(inputs))[:_IMPORTANT_ROWS]
+    inputs = np.concatenate([known.inputs, _without_past_failures(before_these.inputs)])
+    targets = np.concatenate([known.targets, before_these.targets])
+    rows = np.random.default_rng(_FIRST_SEED).permutation(len(inputs))[:_IMPORTANT_ROWS]
     found = importance(network.architecture, network.parameters, SETTINGS.loss, inputs[rows], targets[rows])
     return consolidated(None, network.parameters, found, strength=STRENGTH, decay=1.0)
 

@@ -19,7 +19,7 @@ from daemon.risk.refined_models import INCOMING
 from daemon.signals import Kind, SignalRegistry, SignalSpec
 from detectors.factor_features import INPUTS
 from detectors.failure import FailureForecaster, load_forecaster, save, shipped
-from detectors.failure_refinement import REFINING, Earlier, refine
+from detectors.failure_refinement import REFINING, Lived, refine
 from detectors.findings import Unit
 from detectors.learner import Progress
 from detectors.model_file import ModelError
@@ -90,12 +90,12 @@ def _memory(folder: str) -> Memory:
     return Memory(INPUTS, _ANSWERS, bytes_=_BYTES, most=_REGIMES)
 
 
-def _earlier(memory: Memory, own: OwnMoments) -> Earlier:
+def _earlier(memory: Memory, own: OwnMoments) -> Lived:
     """Return what is kept from before history begins: all that came later is there itself."""
     inputs, answers, _ = memory.rows()
     stamps = np.concatenate([np.zeros(0, np.int64), *(regime.stamps for regime in memory.regimes)])
     older = stamps < own.time_ms.min(initial=2**62)
-    return Earlier(inputs[older], answers[older, :2], answers[older, 2])
+    return Lived(inputs[older], answers[older, :2], answers[older, 2])
 
 
 def _forecaster(folder: str) -> FailureForecaster:

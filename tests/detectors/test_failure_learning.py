@@ -19,7 +19,7 @@ from detectors.failure_learning import (
     quality,
 )
 from detectors.failure_pretraining import pretrain
-from detectors.failure_refinement import REFINING, Earlier, refine
+from detectors.failure_refinement import REFINING, Lived, refine
 
 QUICK = replace(SETTINGS, epochs=3)
 FEW = (96, 72, 240)  # simulated hosts; judged by fewer, what is forgotten is a matter of luck
@@ -204,7 +204,7 @@ def test_what_the_shipped_one_knew_is_kept_over_refinements():
 @pytest.mark.usefixtures("_kept")
 def test_what_the_host_taught_before_is_learned_beside_and_held(monkeypatch):
     inputs, targets = host_that_fails_by_its_own_sign()
-    earlier = Earlier(*host_that_fails_by_its_own_sign(40), np.linspace(0.5, 1.5, 40, dtype=np.float32))
+    earlier = Lived(*host_that_fails_by_its_own_sign(40), np.linspace(0.5, 1.5, 40, dtype=np.float32))
     seen = []
 
     def spied(rows, wanted, settings, *, weights, elastic, **named):
@@ -217,6 +217,7 @@ def test_what_the_host_taught_before_is_learned_beside_and_held(monkeypatch):
     np.testing.assert_array_equal(wanted[-40:], earlier.targets)
     np.testing.assert_array_equal(rows[-40:, -1], 0)  # how often it had failed then is no reason
     assert weights[-40:].sum() == pytest.approx(0.5 * weights[-250:-40].sum(), rel=1e-4)
+    assert weights[-250:].sum() == pytest.approx(0.25 * weights.sum(), rel=1e-4)
     np.testing.assert_allclose(weights[-40:] / weights[-1], earlier.weights / 1.5, rtol=1e-4)
     np.testing.assert_array_equal(elastic.anchor, shipped().network.parameters)
     assert elastic.strength == failure_refinement.STRENGTH
