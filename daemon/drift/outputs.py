@@ -16,7 +16,7 @@ import structlog
 from numpy.typing import NDArray
 
 from daemon.capacity.state import CapacityState
-from daemon.drift.days import DAY_MS, LEAST_DAYS, MOST_DAYS, Float32, Int64, days_before, hours_of
+from daemon.drift.days import DAY_MS, HOUR_MS, LEAST_DAYS, MOST_DAYS, Float32, Int64, days_before, hours_of
 from daemon.history import FLAG_DOUBTFUL, FLAGS_LEFT_OUT, History
 from daemon.risk.state import RiskState
 from detectors.drift import HOURS, Verdict, compare, make_reference
@@ -29,6 +29,7 @@ _log = structlog.get_logger()
 MOST_SERIES = 128  # answers of a network: memory is bounded
 _A_DAY = {"capacity": HOURS, "failure": 288}  # slots; capacity is forecast by the hour
 _KEPT_DAYS = 12  # a model that is promoted was made days ago, and the days before that are asked for
+_EDGE_MS = 2 * HOUR_MS
 _NAME = "answers"
 _MARKS: Mapping[str, object] = {"format": 1, "kind": "answers of networks"}
 
@@ -78,7 +79,8 @@ class Answers:
         if not len(self.times):
             return self
         end_ms, days = days_before(int(self.times[0]), learned_ms)
-        compared = (self.times >= end_ms - days * DAY_MS) & (self.times < end_ms)
+        # some more, or the first of those days were found to be no whole one, hour by hour fewer
+        compared = (self.times >= end_ms - days * DAY_MS - _EDGE_MS) & (self.times < end_ms)
         rows = (self.times > now_ms - _KEPT_DAYS * DAY_MS) | compared
         columns = np.flatnonzero(~np.isnan(self.values[rows]).all(axis=0))
         names = tuple(self.names[place] for place in columns)
