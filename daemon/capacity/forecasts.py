@@ -204,7 +204,7 @@ class Forecasting:
                 return {row: told for one in rows for row, told in self._told(call, (one,)).items()}
             self._fail(call.host.resources[rows[0]].name, f"{call.horizon.name}: {error}")
             return {}
-        return {row: (bands[at], got.methods[at], _said(got, at)) for at, row in enumerate(rows)}
+        return {row: (bands[at], got.methods[at], said_by_network(got, at)) for at, row in enumerate(rows)}
 
     def _facts(self, host: "_Host", rows: Sequence[int], points: Mapping[str, Points]) -> dict[str, Facts]:
         found = {}
@@ -285,7 +285,7 @@ def _last(row: Floats) -> float:
     return float(row[-1]) if np.isfinite(row[-1]) else -np.inf
 
 
-def _said(got: Forecasts, row: int) -> tuple[float, float] | None:
+def said_by_network(got: Forecasts, row: int) -> tuple[float, float] | None:
     """Return how far the network moved the first and the last step of a row, in its usual errors; None: it did not."""
     moved = got.bands.mean[row] - got.simple[row]
     scale = float(got.scale[row])
