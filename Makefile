@@ -10,6 +10,12 @@ INSTALL := pip install -q --disable-pip-version-check --require-hashes
 COMPILE := .venv/lock/bin/uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links
 
+WITHOUT_CPU := sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/'
+
+# PyTorch without CUDA is not on PyPI: there it brings 3 GB that no comparison here needs.
+lock .venv/peers/ready .venv/continual/ready: export PIP_FIND_LINKS ?= https://download.pytorch.org/whl/cpu/torch/
+lock: export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/make \1|  \2/' | column -t -s '|'
 
@@ -68,14 +74,14 @@ lock: .venv/ready  ## resolve the dependencies anew: names, versions and hashes
 	@mv requirements.lock.new requirements.lock
 	@{ sed -n '/^#/p' requirements-wheel.lock; echo ziglang | $(COMPILE) --universal -; } >requirements-wheel.lock.new
 	@mv requirements-wheel.lock.new requirements-wheel.lock
-	@{ sed -n '/^#/p' $(PEERS); echo 'torch==2.13.0+cpu' >.venv/lock/override; $(COMPILE) --extra bench -c requirements.lock \
-	  --override .venv/lock/override $$(sed -nE 's/^([a-z0-9.-]+)==.*/--no-emit-package \1/p' requirements.lock | sort -u) \
-	  pyproject.toml | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/'; } >$(PEERS).new
-	@mv $(PEERS).new $(PEERS)
+	@echo 'torch==2.13.0+cpu' >.venv/lock/override
+	@{ sed -n '/^#/p' $(PEERS); $(COMPILE) --extra bench -c requirements.lock --override .venv/lock/override \
+	  $$(sed -nE 's/^([a-z0-9.-]+)==.*/--no-emit-package \1/p' requirements.lock | sort -u) pyproject.toml; } >$(PEERS).new
+	@$(WITHOUT_CPU) $(PEERS).new && mv $(PEERS).new $(PEERS)
 	@{ sed -n '/^#/p' $(ALIBI); echo alibi-detect | $(COMPILE) -; } >$(ALIBI).new && mv $(ALIBI).new $(ALIBI)
-	@{ sed -n '/^#/p' $(CONTINUAL); printf '%s\n' avalanche-lib scikit-learn torch==2.13.0 torchvision==0.28.0 | $(COMPILE) \
-	  --override .venv/lock/override - | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/'; } >$(CONTINUAL).new
-	@mv $(CONTINUAL).new $(CONTINUAL)
+	@{ sed -n '/^#/p' $(CONTINUAL); printf '%s\n' avalanche-lib scikit-learn torch==2.13.0 torchvision==0.28.0 | \
+	  $(COMPILE) --override .venv/lock/override -; } >$(CONTINUAL).new
+	@$(WITHOUT_CPU) $(CONTINUAL).new && mv $(CONTINUAL).new $(CONTINUAL)
 
 config.local.toml:
 	@printf '# Your own values, laid over config.toml; git ignores this file.\n[storage]\ndirectory = "var"\n' >$@

@@ -58,6 +58,8 @@ def main() -> None:
                     rows += _false_alarms(backend, f"ar1 {rho:g}{name}", series, days, alibi)
         for days in (1, 7):
             rows += _power(backend, days, arguments.runs)
+    for rho in RHOS[:4]:
+        rows += _answers(backend, rho, arguments.runs)
     rows += _kernels(backend)
     if arguments.data:
         for name, day in _DATA:
@@ -108,10 +110,10 @@ class _Alibi:
         return int(self._answer())
 
 
-def _ar1(rho: float, days: int, runs: int, rhythm: float) -> Iterator[Float32]:
+def _ar1(rho: float, days: int, runs: int, rhythm: float, day: int = DAY) -> Iterator[Float32]:
     """Yield AR(1) of variance 1, `days` of reference and one more: (T, S) each, `runs` series in all."""
     rng = np.random.default_rng([int(100 * rho), days])
-    samples = (days + 1) * DAY
+    samples = (days + 1) * day
     for first in range(0, runs, _AT_ONCE):
         series = min(_AT_ONCE, runs - first)
         out = rng.normal(size=(samples, series))
@@ -119,7 +121,7 @@ def _ar1(rho: float, days: int, runs: int, rhythm: float) -> Iterator[Float32]:
         for row in range(1, samples):
             out[row] += rho * out[row - 1]
         phase = rng.uniform(0, 2 * np.pi, series)
-        wave = rhythm * np.sin(2 * np.pi * np.arange(samples)[:, None] / DAY + phase)
+        wave = rhythm * np.sin(2 * np.pi * np.arange(samples)[:, None] / day + phase)
         yield (out + wave).astype(np.float32)
 
 
@@ -162,6 +164,21 @@ def _false_alarms(backend: Backend, case: str, chunks: Iterator[Float32], days: 
             ratio = count / ours if ours else None
             yield Row(case, metric, "%", ours * percent, peer, count * percent, ratio)
     yield Row(case, f"not judged, {days} d", "%", few * percent)
+
+
+def _answers(backend: Backend, rho: float, runs: int) -> Iterator[Row]:
+    """Yield the same of what networks answer: every five minutes and every hour, against 7 days."""
+    for what, day in (("every 5 min", 288), ("every hour", 24)):
+        judged, alarms, found = 0, 0, 0
+        for series in _ar1(rho, 7, runs, 0.0, day):
+            verdict = _verdict(backend, series, day)
+            judged, alarms = judged + int(verdict.judged.sum()), alarms + _alarms(verdict)
+            series[-day:] += 1
+            found += _alarms(_verdict(backend, series, day))
+        case = f"answers {what}, ar1 {rho:g}"
+        yield Row(case, "false alarms", "%", 100 * alarms / runs)
+        yield Row(case, "mean + 1 sd found", "%", 100 * found / runs)
+        yield Row(case, "judged", "%", 100 * judged / runs)
 
 
 def _log_normal(last: Float32) -> Float32:

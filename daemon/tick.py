@@ -6,7 +6,7 @@ caught up. Between two beats, pressure may bring one tick forward.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -203,7 +203,10 @@ class Tick:
             )
             round_ = replace(round_, findings=(*round_.findings, *risky))
         told = () if self._models is None else self._models.findings()
-        drifted = () if self._drift is None else self._drift.findings()
+        drifted: Iterable[Finding] = ()
+        if self._drift is not None:
+            self._drift.observe(now.time_ms, capacity, risk)
+            drifted = self._drift.findings()
         round_ = replace(round_, findings=(*round_.findings, *drifted))
         findings = (*await self._evidence.gather(round_, verdict.findings, now), *told, *self._drill())
         transitions = await self._pipeline.observe(

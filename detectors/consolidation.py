@@ -7,7 +7,8 @@ are in `detectors.replay`.
 Importance is the mean over rows of each row's own squared gradient (the empirical Fisher; Kirkpatrick et al.,
 "Overcoming catastrophic forgetting in neural networks", PNAS 2017). The square of a batch's mean gradient is about
 1/batch of it, and with that the strength of the penalty would hang on the batch size. Over many trainings it is one
-decaying sum (Schwarz et al., "Progress & Compress", ICML 2018).
+decaying mean (Schwarz et al., "Progress & Compress", ICML 2018, have the sum: with that the strength would hang on how
+often a network was trained, and after many times it could learn nothing more).
 """
 
 from dataclasses import dataclass
@@ -30,8 +31,8 @@ _LEAST = 1e-12  # of the mean importance: less is none
 class Elastic:
     """A penalty for leaving what was learned: strength / 2 x sum of importance x (parameter - anchor)^2.
 
-    `anchor` and `importance` (P,); `importance` is relative: one training's has the mean 1 over its parameters, so that
-    `strength` means the same for every loss, network and batch size. `trainings`: how many are in it.
+    `anchor` and `importance` (P,); `importance` is relative: it has the mean 1 over the parameters, so that `strength`
+    means the same for every loss, network and batch size. `trainings`: how many are in it.
     """
 
     anchor: Float32
@@ -89,7 +90,8 @@ def consolidated(before: Elastic | None, block: Float32, found: Floats, *, stren
     """Return the penalty that keeps `block` (P,) after a training in which `found` (P,) was its importance.
 
     What was important before counts `decay` times as much from now on, 0 to 1: parameters that no training has needed
-    for long become free again. Raises ValueError where no parameter matters: such a penalty would keep nothing.
+    for long become free again. With 1 every training counts the same. Raises ValueError where no parameter matters:
+    such a penalty would keep nothing.
     """
     mean = float(found.mean())
     if not (mean > 0 and np.isfinite(mean)):
@@ -97,7 +99,8 @@ def consolidated(before: Elastic | None, block: Float32, found: Floats, *, stren
     now = np.where(found > _LEAST * mean, found / mean, 0.0)  # numbers too small for float32 cost a lot of time
     if before is None:
         return Elastic(block.copy(), now.astype(np.float32), strength)
-    whole = decay * before.importance + now
+    former = float(np.sum(decay ** np.arange(1, before.trainings + 1)))  # what those before count, beside 1
+    whole = (former * before.importance + now) / (former + 1)
     return Elastic(block.copy(), whole.astype(np.float32), strength, before.trainings + 1)
 
 

@@ -24,11 +24,14 @@ from detectors.replay import Memory, Stamps, load_memory
 
 Figures = dict[str, float]
 
-STRENGTH = 10.0  # of the elastic weights (lambda): one training's mean importance is 1
+# Of the elastic weights (lambda), whose mean importance is 1. Light: beside replay a strong hold keeps the network from
+# what is new, and gains nothing (docs/consolidation.md).
+STRENGTH = 0.01
 DECAY = 0.95  # what was important before counts as much at the next training (gamma)
 _IMPORTANT_ROWS = 500  # by which importance is told, and as many raised ones
 _QUIET = 0.98  # of quiet rows lie below the line over which a raised row is seen; of 500 rows, not by a few
 _SAME = 0.03  # of sight: less is none lost
+_LEAST_FRESH = 180  # rows: the sight among fewer is a matter of luck
 _MARKS = {"format": 1, "network": "elastic"}
 _WHAT = "elastic weights of format 1"
 _MEMORY, _ELASTIC = "memory", "elastic"
@@ -84,8 +87,9 @@ def learn(
     rng = np.random.default_rng([seed, 11])
     memory = Memory(ANOMALY[0], 0) if known is None else known.memory
     replayed, regimes = memory.rows()[0], [regime.inputs for regime in memory.regimes]
+    fresh = normals[stamps > memory.until]
     found = memory.keep(normals, np.zeros((len(normals), 0), np.float32), stamps, rng)
-    figures: Figures = {"regimes_known": len(found.known), "regimes_new": len(found.new), "replay_rows": len(replayed)}
+    figures: Figures = {"regimes_known": len(found.known), "regimes_new": found.new, "replay_rows": len(replayed)}
     if known is None:
         network = learner.train(normals, signals, ANOMALY, seed, progress, backend=backend)
         figures |= {"relearned": 1, "continued": 0}
@@ -93,7 +97,9 @@ def learn(
     before = Network(CATALOGUE["anomaly"].architecture, known.elastic.anchor, backend=backend)
     had = Sight.of(before, normals, regimes, signals)
     as_well = min((had.earlier[place] for place in found.known if place < len(regimes)), default=0.0) - _SAME
-    if not found.new and not found.unlike and had.now >= as_well:
+    # of what came since; a month of several regimes together is harder to see faults in than each by itself
+    sees = _seen(before, fresh, signals) if len(fresh) >= _LEAST_FRESH else had.now
+    if not found.unlike and sees >= as_well:
         progress(1.0, "this host runs as it has before: the network is kept")
         kept = figures | {"relearned": 0, "continued": 1, "retention": 1.0, "ewc_lambda": 0.0, "sight": had.now}
         return Learned(before, Knowledge(memory, known.elastic), kept)
@@ -119,7 +125,7 @@ def learn(
     figures |= {
         "relearned": 1,
         "continued": continued,
-        "ewc_lambda": continued * STRENGTH,
+        "ewc_lambda": continued * known.elastic.strength,
         "retention": has.kept_of(had),
         "sight": has.now,
     }

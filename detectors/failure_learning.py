@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from detectors import beta_calibration
 from detectors.architectures import CATALOGUE
 from detectors.beta_calibration import BetaCalibration
+from detectors.consolidation import Elastic
 from detectors.factor_features import FEATURES
 from detectors.factors import COUNT, PLACE
 from detectors.kernels import NUMPY, Backend
@@ -69,17 +70,19 @@ def learned(
     weights: Float32 | None = None,
     base: Network | None = None,
     vary: bool = True,
+    elastic: Elastic | None = None,
     backend: Backend = NUMPY,
     progress: Callable[[Epoch], None] | None = None,
 ) -> Network:
     """Return a network that learned from `inputs` (N, 512) and `targets` (N, 2), beginning with `base` if given.
 
-    `weights` (N,) count moments; `vary` changes them as said above, every epoch anew. Raises DivergenceError.
+    `weights` (N,) count moments; `vary` changes them as said above, every epoch anew; `elastic` holds the parameters.
+    Raises DivergenceError.
     """
     architecture = replace(CATALOGUE["failure"].architecture, dropout=_DROPOUT if vary else 0.0)
     network = Network(architecture, None if base is None else base.parameters, seed=settings.seed, backend=backend)
     random = np.random.default_rng([settings.seed, 3])
-    trainer = Trainer(network, settings)
+    trainer = Trainer(network, settings, elastic=elastic)
     by_row = None if weights is None else weights[:, None]
     while trainer.epochs < settings.epochs:
         rate = trainer.rate()

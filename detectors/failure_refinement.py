@@ -17,12 +17,13 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.factor_features import FEATURES
+from detectors.consolidation import Elastic, consolidated, importance
+from detectors.factor_features import FEATURES, INPUTS
 from detectors.factors import COUNT, PLACE
 from detectors.failing_hosts import Moments, simulated
 from detectors.failure import CHECKABLE, FailureForecaster
 from detectors.failure_learning import SETTINGS, calibrations, learned, quality
-from detectors.network import Float32
+from detectors.network import Float32, Network
 from detectors.optimizers import AdamW
 from detectors.trainer import DivergenceError, Epoch, Settings
 
@@ -33,6 +34,9 @@ REPLAYED = (240, 240, 720)
 _FIRST_SEED = 900
 _SLOWER = (1.0, 0.5, 0.25)  # the largest steps that forget nothing
 _SHARE = 0.25  # of all weight that the host's own moments have
+_EARLIER = 1 / 3  # of that: those kept from before, where there are any
+STRENGTH = 0.01  # of the elastic weights: light, as for the anomaly network (docs/consolidation.md)
+_IMPORTANT_ROWS = 1000  # by which importance is told
 _TRAINED = 0.7  # of the host's moments; by the newest it is judged
 _LOSES = 0.03  # of AUC-PR on simulated hosts: what refinement may cost
 _WORSE = 0.02  # of ECE
@@ -54,6 +58,18 @@ class Refinement:
     after: float = nan
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Lived:
+    """Moments (M, 512) of this host, what came of them (M, 2), and their weights (M,)."""
+
+    inputs: Float32
+    targets: Float32
+    weights: Float32
+
+
+_NOTHING = Lived(np.zeros((0, INPUTS), np.float32), np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
+
+
 def refine(
     forecaster: FailureForecaster,
     inputs: Float32,
@@ -64,13 +80,15 @@ def refine(
     weights: Float32 | None = None,
     anchor: FailureForecaster | None = None,
     replayed: tuple[int, int, int] = REPLAYED,
+    earlier: Lived | None = None,
     progress: Callable[[Epoch], None] | None = None,
 ) -> Refinement:
     """Refine `forecaster` by moments `inputs` (N, 512), oldest first, of a host that recorded `events` failures.
 
     `targets` (N, 2): whether it failed within an hour, and within a day; `weights` (N,): how much time each moment
     stands for. `anchor`, else the forecaster itself, says what is to be known of simulated hosts: with the shipped one,
-    what a host forgets does not add up from one refinement to the next. Deterministic by the seed of `settings`.
+    what a host forgets does not add up from one refinement to the next. `earlier`: moments of this host from before
+    these, which are learned from beside them. Deterministic by the seed of `settings`.
     """
     anchor = anchor or forecaster
     if forecaster.network is None or anchor.network is None:
@@ -81,10 +99,10 @@ def refine(
     seeds = (_FIRST_SEED + settings.seed + 10 * place for place in range(3))
     known, unseen, judged = (simulated(seed, count) for seed, count in zip(seeds, replayed, strict=True))
     counted = np.ones(len(inputs), np.float32) if weights is None else weights
-    own = _SHARE / (1 - _SHARE) * known.weights.sum() / counted[:cut].sum() * counted[:cut]
-    rows = np.concatenate([known.inputs, _without_past_failures(inputs[:cut])])
-    wanted = np.concatenate([anchor.network.predict(known.inputs), targets[:cut]])
-    by_row = np.concatenate([known.weights, own]).astype(np.float32)
+    before_these = earlier or _NOTHING
+    own = Lived(inputs[:cut], targets[:cut], counted[:cut])
+    rows, wanted, by_row = _lesson(known, anchor.network.predict(known.inputs), own, before_these)
+    elastic = _hold(forecaster.network, known, before_these)
     newest = inputs[cut:], targets[cut:], counted[cut:]
     before, after, refused = _errors(forecaster, *newest), np.full(2, nan), ""
     for slower in _SLOWER:
@@ -93,7 +111,7 @@ def refine(
             # not varied: the signs of one host are its own
             network = learned(
                 rows, wanted, gentle, weights=by_row, base=forecaster.network, backend=forecaster.network.backend,
-                vary=False, progress=progress,
+                vary=False, elastic=elastic, progress=progress,
             )  # fmt: skip
         except DivergenceError as error:
             refused = str(error)
@@ -105,6 +123,34 @@ def refine(
         if not refused:
             return Refinement(refined, "", float(before.mean()), float(after.mean()))
     return Refinement(forecaster, refused, float(before.mean()), float(after.mean()))
+
+
+def _lesson(known: Moments, said: Float32, own: Lived, before_these: Lived) -> tuple[Float32, Float32, Float32]:
+    """Return inputs (N, 512), targets (N, 2), weights (N,): simulated hosts with what was `said` of them, and own."""
+    whole = _SHARE / (1 - _SHARE) * known.weights.sum()
+    share = _EARLIER if len(before_these.inputs) else 0.0
+    weights = [
+        part * whole / max(float(one.weights.sum()), 1e-9) * one.weights
+        for one, part in ((own, 1 - share), (before_these, share))
+    ]
+    of_host = _without_past_failures(np.concatenate([own.inputs, before_these.inputs]))
+    return (
+        np.concatenate([known.inputs, of_host]),
+        np.concatenate([said, own.targets, before_these.targets]),
+        np.concatenate([known.weights, *weights]).astype(np.float32),
+    )
+
+
+def _hold(network: Network, known: Moments, before_these: Lived) -> Elastic:
+    """Return elastic weights that hold `network` by simulated hosts and by what this one taught it before.
+
+    All that it learned from before this host's newest moments is at hand, so importance is told anew each time.
+    """
+    inputs = np.concatenate([known.inputs, _without_past_failures(before_these.inputs)])
+    targets = np.concatenate([known.targets, before_these.targets])
+    rows = np.random.default_rng(_FIRST_SEED).permutation(len(inputs))[:_IMPORTANT_ROWS]
+    found = importance(network.architecture, network.parameters, SETTINGS.loss, inputs[rows], targets[rows])
+    return consolidated(None, network.parameters, found, strength=STRENGTH, decay=1.0)
 
 
 def _without_past_failures(inputs: Float32) -> Float32:

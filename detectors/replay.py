@@ -2,11 +2,14 @@
 
 Enters: rows that a network was trained on, oldest first. Leaves: rows to mix into a later training, as many of each
 regime, however long ago. A regime (normal days, failover, month's end, standby) is told by a small summary: mean and
-spread of every input. One that comes again is recognised and joined, not kept twice. Bounded in bytes; a reservoir
-keeps every row of a regime with the same chance. Files are safetensors; nothing is pickled.
+spread of every input. One that comes again is recognised and joined, not kept twice. Bounded in bytes and regimes:
+where another one finds no room, the two that are most alike become one, so that a busy host's many shades cannot crowd
+out a standby that was seen once. A reservoir keeps every row of a regime with the same chance. Files are safetensors;
+nothing is pickled.
 """
 
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import cast
 
@@ -44,21 +47,28 @@ class Regime:
 
     def distance(self, inputs: Float32) -> float:
         """Return how far the mean of `inputs` (T, I) is, in spreads, over all inputs (root mean square)."""
+        return self._away(inputs.mean(axis=0, dtype=np.float64))
+
+    def apart(self, other: "Regime") -> float:
+        """Return how far the two are from each other, as the one says that finds the other nearer."""
+        return min(self._away(other.centre), other._away(self.centre))  # noqa: SLF001 - one of its own
+
+    def _away(self, centre: Floats) -> float:
         scale = np.maximum(self.spread, max(_LEAST_SPREAD * float(self.spread.max(initial=0)), 1e-6))
-        away = (inputs.mean(axis=0, dtype=np.float64) - self.centre) / scale
-        return float(np.sqrt(np.mean(away**2)))
+        return float(np.sqrt(np.mean(((centre - self.centre) / scale) ** 2)))
 
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """What `Memory.keep` made of rows: how many were new to it, and of which regimes, known or not, they were.
+    """What `Memory.keep` made of rows: how many were new to it, and of which regimes they were.
 
-    `unlike`: rows that were like none, when there was no room for another.
+    `known`: the places, before the call, of those that came again. `new`: how many there are that were not known.
+    `unlike`: rows that were like none when they came.
     """
 
     rows: int
     known: frozenset[int]
-    new: frozenset[int]
+    new: int
     unlike: int = 0
 
 
@@ -83,27 +93,57 @@ class Memory:
     def keep(self, inputs: Float32, targets: Float32, stamps: Stamps, rng: "np.random.Generator") -> Recognition:
         """Take in rows `inputs` (T, I), `targets` (T, O) at rising `stamps` (T,); those offered before are passed over.
 
-        Neighbours are taken together, and go to the regime they resemble most, or to a new one.
+        Neighbours are taken together, and go to the regime they resemble most, or to a new one. Where that is one too
+        many, the two regimes that are most alike become one.
         """
         if inputs.shape != (len(stamps), self.width) or targets.shape != (len(stamps), self.outputs):
             raise ValueError(f"inputs {inputs.shape} and targets {targets.shape} are no rows of this memory")
         fresh = np.flatnonzero(stamps > self.until)
-        known, new, unlike = set[int](), set[int](), 0
+        origins = [frozenset({place}) for place in range(len(self.regimes))]  # of each regime, as places of before
+        known, unlike = set[int](), 0
         for block in _blocks(fresh):
             place = self.recognise(inputs[block])
-            if place is None and len(self.regimes) < self.most:
+            if place is None:
+                place, unlike = len(self.regimes), unlike + len(block)
                 self.regimes.append(_nothing(self.width, self.outputs))
-                place = len(self.regimes) - 1
-                new.add(place)
-            elif place is None:  # there is room for no more: it joins what it resembles most
-                unlike += len(block)
-                place = int(np.argmin([regime.distance(inputs[block]) for regime in self.regimes]))
-            elif place not in new:
-                known.add(place)
+                origins.append(frozenset())
+            known |= origins[place]
             grown = _joined(self.regimes[place], inputs[block], targets[block], stamps[block])
             self.regimes[place] = self._reservoir(self.regimes[place], grown, rng)
+            if len(self.regimes) > self.most:
+                first, second = self._most_alike()
+                self.regimes[first] = self._united(self.regimes[first], self.regimes.pop(second), rng)
+                origins[first] |= origins.pop(second)
         self.until = max(self.until, int(stamps.max(initial=self.until)))
-        return Recognition(len(fresh), frozenset(known), frozenset(new), unlike)
+        return Recognition(len(fresh), frozenset(known), sum(not origin for origin in origins), unlike)
+
+    def _most_alike(self) -> tuple[int, int]:
+        """Return the places, the lower first, of the two regimes that are nearest to each other."""
+        return min(combinations(range(len(self.regimes)), 2), key=lambda two: self._apart(*two))
+
+    def _apart(self, first: int, second: int) -> float:
+        return self.regimes[first].apart(self.regimes[second])
+
+    def _united(self, one: Regime, other: Regime, rng: "np.random.Generator") -> Regime:
+        """Return both as one: of each as many rows as its share of all that were offered."""
+        older, newer = sorted((one, other), key=lambda regime: regime.last)
+        room = min(self.rows_each, len(older.stamps) + len(newer.stamps))
+        of_older = int(rng.binomial(room, older.offered / (older.offered + newer.offered)))
+        of_older = min(max(of_older, room - len(newer.stamps)), len(older.stamps))
+        parts = [
+            _only(regime, np.sort(rng.permutation(len(regime.stamps))[:count]))
+            for regime, count in ((older, of_older), (newer, room - of_older))
+        ]
+        centre, spread = _summary(older, newer.offered, newer.centre, newer.spread)
+        return Regime(
+            np.concatenate([part.inputs for part in parts]),
+            np.concatenate([part.targets for part in parts]),
+            np.concatenate([part.stamps for part in parts]),
+            older.offered + newer.offered,
+            centre,
+            spread,
+            newer.last,
+        )
 
     def _reservoir(self, before: Regime, grown: Regime, rng: "np.random.Generator") -> Regime:
         """Let the rows that `grown` has more than `before` in: Vitter's algorithm R (ACM TOMS 11, 1985)."""
@@ -219,20 +259,25 @@ def _nothing(width: int, outputs: int) -> Regime:
 
 
 def _joined(regime: Regime, inputs: Float32, targets: Float32, stamps: Stamps) -> Regime:
-    """Return `regime` with these rows, all of them still, in its summary (Chan et al., "Updating formulae", 1979)."""
+    """Return `regime` with these rows, all of them still, and in its summary."""
     exact = inputs.astype(np.float64)
-    old, new = regime.offered, len(stamps)
-    away = exact.mean(axis=0) - regime.centre
-    squares = regime.spread**2 * old + exact.var(axis=0) * new + away**2 * (old * new / (old + new))
+    centre, spread = _summary(regime, len(stamps), exact.mean(axis=0), exact.std(axis=0))
     return Regime(
         np.concatenate([regime.inputs, inputs]),
         np.concatenate([regime.targets, targets]),
         np.concatenate([regime.stamps, stamps]),
-        old + new,
-        regime.centre + away * (new / (old + new)),
-        np.sqrt(squares / (old + new)),
+        regime.offered + len(stamps),
+        centre,
+        spread,
         int(stamps[-1]),
     )
+
+
+def _summary(regime: Regime, new: int, centre: Floats, spread: Floats) -> tuple[Floats, Floats]:
+    """Return centre and spread of `regime` and `new` rows together (Chan et al., "Updating formulae", 1979)."""
+    old, away = regime.offered, centre - regime.centre
+    squares = regime.spread**2 * old + spread**2 * new + away**2 * (old * new / (old + new))
+    return regime.centre + away * (new / (old + new)), np.sqrt(squares / (old + new))
 
 
 def _only(regime: Regime, rows: Stamps) -> Regime:

@@ -34,6 +34,7 @@ from detectors.forecasts import DAYS, HORIZONS, HOURS, MONTHS, POINTS, Floats, H
 _log = structlog.get_logger()
 
 T = TypeVar("T")
+_Told = tuple[Floats, tuple[str, ...], tuple[float, float] | None]  # bands (5, 12), methods, the network's own part
 
 HOUR_SECONDS = 3600.0
 _EVERY_SECONDS = {HOURS.name: HOUR_SECONDS, DAYS.name: 6 * HOUR_SECONDS, MONTHS.name: 24 * HOUR_SECONDS}
@@ -174,9 +175,9 @@ class Forecasting:
             told = await self._ask(
                 partial(self._told, _Call(forecaster, horizon, host, points.used, others), batch), "forecasts"
             )
-            for row, (bands, methods) in told.items():
+            for row, (bands, methods, said) in told.items():
                 name = host.resources[row].name
-                made[name] = replace(made[name], bands=bands, methods=methods)
+                made[name] = replace(made[name], bands=bands, methods=methods, said=said)
 
         def grade() -> dict[str, Made]:
             self._grades.keep(horizon, made)
@@ -185,8 +186,8 @@ class Forecasting:
 
         self._made[horizon.name] = await self._ask(grade, "history.db")
 
-    def _told(self, call: "_Call", rows: Sequence[int]) -> dict[int, tuple[Floats, tuple[str, ...]]]:
-        """Return the bands (5, 12) and methods of `rows`; where they fail together, each by itself."""
+    def _told(self, call: "_Call", rows: Sequence[int]) -> dict[int, _Told]:
+        """Return what is told of `rows`; where they fail together, each by itself."""
         which = np.array(rows)
         try:
             got = call.forecaster.forecast(
@@ -203,7 +204,7 @@ class Forecasting:
                 return {row: told for one in rows for row, told in self._told(call, (one,)).items()}
             self._fail(call.host.resources[rows[0]].name, f"{call.horizon.name}: {error}")
             return {}
-        return {row: (bands[at], got.methods[at]) for at, row in enumerate(rows)}
+        return {row: (bands[at], got.methods[at], said_by_network(got, at)) for at, row in enumerate(rows)}
 
     def _facts(self, host: "_Host", rows: Sequence[int], points: Mapping[str, Points]) -> dict[str, Facts]:
         found = {}
@@ -282,6 +283,15 @@ def companions(resources: Sequence[Resource], points: Points) -> Floats:
 
 def _last(row: Floats) -> float:
     return float(row[-1]) if np.isfinite(row[-1]) else -np.inf
+
+
+def said_by_network(got: Forecasts, row: int) -> tuple[float, float] | None:
+    """Return how far the network moved the first and the last step of a row, in its usual errors; None: it did not."""
+    moved = got.bands.mean[row] - got.simple[row]
+    scale = float(got.scale[row])
+    if not moved.any() or not scale > 0:
+        return None
+    return float(moved[0]) / scale, float(moved[-1]) / scale
 
 
 def _stacked(got: Forecasts) -> Floats:

@@ -34,7 +34,8 @@ class Made:
     """What one horizon says of a resource, in its unit.
 
     `points` (P,) end at `made_ms`, NaN before their beginning; `bands` (5, 12) are mean, lo80, hi80, lo95 and hi95,
-    None where `needs` says what is lacking. `made_ns` is the same moment on the clock that never goes back.
+    None where `needs` says what is lacking. `made_ns` is the same moment on the clock that never goes back. `said`: by
+    how much the network corrected the first and the last step, in usual errors; None where it said nothing.
     """
 
     horizon: Horizon
@@ -45,6 +46,7 @@ class Made:
     bands: Floats | None = None
     methods: tuple[str, ...] = ()
     accuracy: Accuracy | None = None
+    said: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,16 +58,21 @@ def rows(answer: DriftAnswer) -> Iterator[Row]:
     for place, signal in enumerate(answer.examples):
         yield "" if place else "farthest", _signal(signal)
     if answer.reference_from and answer.reference_until:
-        yield "compared", Text(f"the last day with {_local(answer.reference_from)} to {_local(answer.reference_until)}")
+        again = ", for the host runs again as it did then" if answer.earlier else ""
+        days = f"{_local(answer.reference_from)} to {_local(answer.reference_until)}"
+        yield "compared", Text(f"the last day with {days}{again}")
     if answer.at:
         yield "checked", Text(_local(answer.at))
 
 
 def _network(one: NetworkDriftAnswer) -> Text:
-    if one.inputs is None:
+    if one.inputs is None and one.outputs is None:
         return Text(printable(f"{one.network}: too little data"), "dim")
-    answered = "" if one.output is None else ", and what it answers" if one.output else ", not what it answers"
-    return Text(printable(f"{one.network}: {percent(one.inputs)} of what it is made of{answered}"))
+    parts = [
+        f"{'too little' if share is None else percent(share) if share else 'none'} of what it {what}"
+        for share, what in ((one.inputs, "is made of"), (one.outputs, "answers"))
+    ]
+    return Text(printable(f"{one.network}: {', '.join(parts)}"))
 
 
 def _signal(one: SignalDriftAnswer) -> Text:

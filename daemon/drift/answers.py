@@ -23,21 +23,23 @@ class SignalDriftAnswer(Answer):
 class NetworkDriftAnswer(Answer):
     """What drifted of the signals that a network is made of; `inputs` is null where too few are judged.
 
-    `output`: whether what it answers drifted, null where too little is known.
+    `outputs`: the same of what it answers.
     """
 
     network: str
     inputs: float | None
     judged: int
     drifted: int
-    output: bool | None
+    outputs: float | None
+    outputs_judged: int
+    outputs_drifted: int
 
 
 class DriftAnswer(Answer):
     """`GET /api/v1/drift`. Where too little is known `score` is null, and `missing` says what is lacking.
 
     `drifted` of `judged` signals do not follow the days from `reference_from` to `reference_until`; `examples` are the
-    farthest.
+    farthest. `earlier`: those are days of a model before, for the host runs again as it did then.
     """
 
     at: str | None
@@ -51,6 +53,7 @@ class DriftAnswer(Answer):
     drifted: int
     reference_from: str | None
     reference_until: str | None
+    earlier: bool
     examples: list[SignalDriftAnswer]
     networks: list[NetworkDriftAnswer]
 
@@ -69,6 +72,7 @@ def drift_answer(state: "DriftState", warning: float, critical: float) -> DriftA
         drifted=state.drifted,
         reference_from=_time(state.first_ms),
         reference_until=_time(state.end_ms),
+        earlier=state.earlier,
         examples=[
             SignalDriftAnswer(
                 signal=one.signal, distance=one.distance, probability=one.probability, effective=one.effective
@@ -81,7 +85,9 @@ def drift_answer(state: "DriftState", warning: float, critical: float) -> DriftA
                 inputs=_rounded(one.inputs),
                 judged=one.judged,
                 drifted=one.drifted,
-                output=one.output,
+                outputs=_rounded(one.outputs),
+                outputs_judged=one.outputs_judged,
+                outputs_drifted=one.outputs_drifted,
             )
             for one in state.networks
         ],

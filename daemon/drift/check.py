@@ -4,7 +4,7 @@ Enters: history.db, when the model on duty was made. Leaves: the verdict on ever
 lacking. It blocks, in one thread at a time. An hourly check reads two hours of history, not a day.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +19,16 @@ from daemon.drift.days import (
     Kept,
     Span,
     columns,
+    days_before,
     hours_of,
     load,
     read,
     samples_a_day,
     save,
 )
-from daemon.drift.outputs import scores_drifted
+from daemon.drift.earlier import EarlierDays
+from daemon.drift.outputs import Answers, Outputs, answers_drifted, scores_drifted
+from daemon.drift.outputs import save as save_answers
 from daemon.history import History
 from detectors.drift import HOURS, DriftWindow, Flags, Verdict
 from detectors.kernels import Backend
@@ -33,21 +36,36 @@ from detectors.model_file import ModelError
 
 _log = structlog.get_logger()
 
-LEAST_DAYS, MOST_DAYS = 3, 7  # of reference
 _AT_ONCE = 1000  # samples that are read
+_AS_MANY = 0.5  # of the signals that are judged otherwise, for a way of before to be recognised by
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checked:
-    """The `verdict` on the signals `ids` (S,), against the days of `span`.
+    """The `verdict` on the signals `ids` (S,), against the days of `span`; of what each network answers the `outputs`.
 
-    `scores`: whether what the anomaly model answers drifted, None = not known.
+    `earlier`: they are days of a model before, for the host runs again as it did then.
     """
 
     span: Span
     ids: Int64
     verdict: Verdict
-    scores: bool | None
+    outputs: Mapping[str, Outputs]
+    earlier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a check rests on: when the model on duty was made, None = there is none, its number; the signals there are.
+
+    `unlike`: the share of drifted signals from which on a day is unlike others. `answers`: what networks said lately.
+    """
+
+    learned_ms: int | None
+    model: int
+    ids: Sequence[int]
+    unlike: float
+    answers: Mapping[str, Answers]
 
 
 class DriftCheck:
@@ -55,29 +73,58 @@ class DriftCheck:
 
     def __init__(self, history: History, folder: Path, interval_seconds: float, backend: Callable[[], Backend]) -> None:
         self._history = history
-        self._folder = folder
+        self.folder = folder
         self._a_day = samples_a_day(interval_seconds)
         self._backend = backend
+        self._earlier = EarlierDays(folder)
         self._day: _LastDay | None = None
 
-    def run(self, now_ms: int, learned_ms: int | None, model: int, ids: Sequence[int]) -> Checked | str:
-        """Check now; returns what is lacking where it cannot. Raises sqlite3.Error.
-
-        `learned_ms`: when the model on duty was made, None = there is none; `model`: its number; `ids`: the signals
-        that are known.
-        """
+    def run(self, now_ms: int, asked: Asked) -> Checked | str:
+        """Check now; returns what is lacking where it cannot. Raises sqlite3.Error."""
+        self._remember(asked.answers)
         day = self._day
-        if day is not None and self._serves(day.span, learned_ms) and day.resets == self._history.resets:
+        if day is not None and self._serves(day.span, asked.learned_ms) and day.resets == self._history.resets:
             if not day.move(now_ms):
-                day = self._begin(self._reference(day.span, ids), now_ms)
+                day = self._begin(self._reference(day.span, asked), now_ms)
         else:
             self._day = day = None
-            span = self._span(now_ms, learned_ms)
+            span = self._span(now_ms, asked.learned_ms)
             if isinstance(span, str):
                 return span
-            day = self._begin(self._reference(span, ids), now_ms)
-        scores = scores_drifted(self._history, self._backend(), model, self._a_day, now_ms)
-        return Checked(day.span, day.ids, day.verdict(), scores)
+            day = self._begin(self._reference(span, asked), now_ms)
+        outputs = {
+            "anomaly": scores_drifted(self._history, self._backend(), asked.model, self._a_day, now_ms),
+            **answers_drifted(asked.answers, self._backend(), asked.learned_ms, now_ms),
+        }
+        verdict = day.verdict()
+        score = verdict.score()
+        if score is not None and score >= asked.unlike:
+            known = self._known(now_ms, verdict, asked.unlike)
+            if known is not None:
+                return Checked(known.span, known.ids, known.verdict(), outputs, earlier=True)
+        return Checked(day.span, day.ids, verdict, outputs)
+
+    def _remember(self, answers: Mapping[str, Answers]) -> None:
+        try:
+            save_answers(self.folder, answers)
+        except OSError as error:  # they are known until the next start
+            _log.warning("network_answers_not_stored", reason=str(error))
+
+    def _known(self, now_ms: int, verdict: Verdict, unlike: float) -> "_LastDay | None":
+        """Return the last day against earlier days that it follows, None = there are none."""
+        for place, kept in self._earlier.all():
+            if (kept.span.after, kept.span.a_day) != (self._history.lineage_start(), self._a_day):
+                continue
+            day = _LastDay(self._history, self._backend(), kept, now_ms)
+            told = day.verdict()
+            score = told.score()
+            if score is not None and score < unlike and told.judged.sum() >= _AS_MANY * verdict.judged.sum():
+                try:
+                    self._earlier.seen(place)
+                except OSError as error:
+                    _log.warning("earlier_days_not_marked", reason=str(error))
+                return day
+        return None
 
     def _serves(self, span: Span, learned_ms: int | None) -> bool:
         return (span.learned_ms, span.after, span.a_day) == (
@@ -87,7 +134,7 @@ class DriftCheck:
         )
 
     def _span(self, now_ms: int, learned_ms: int | None) -> Span | str:
-        """Return the days to compare with, up to the last training, three at least; or what is lacking."""
+        """Return the days to compare with, or what is lacking."""
         kept = self._stored()
         if kept is not None and self._serves(kept.span, learned_ms):
             span = kept.span
@@ -96,9 +143,7 @@ class DriftCheck:
             first = self._history.following(max(after, -1), 1).time_ms  # what was imported comes before
             if not len(first):
                 return "no history yet"
-            first_ms = int(first[0])
-            end_ms = max(learned_ms or 0, first_ms + LEAST_DAYS * DAY_MS)
-            days = min((end_ms - first_ms) // DAY_MS, MOST_DAYS)
+            end_ms, days = days_before(int(first[0]), learned_ms)
             span = Span(end_ms - days * DAY_MS, days, learned_ms or 0, after, self._a_day)
         left_ms = span.end_ms + DAY_MS - now_ms
         if left_ms > 0:
@@ -107,19 +152,21 @@ class DriftCheck:
 
     def _stored(self) -> Kept | None:
         try:
-            return load(self._folder)
+            return load(self.folder)
         except ModelError as error:
             _log.warning("drift_reference_refused", reason=str(error), effect="it is made anew")
             return None
 
-    def _reference(self, span: Span, ids: Sequence[int]) -> Kept:
-        """Return the reference of `span`, from its file or from history."""
-        kept = self._stored()
-        if kept is not None and kept.span == span:
-            return kept
-        kept = read(self._history, ids, span)
+    def _reference(self, span: Span, asked: Asked) -> Kept:
+        """Return the reference of `span`, from its file or from history; the one before is kept if it is unlike."""
+        former = self._stored()
+        if former is not None and former.span == span:
+            return former
+        kept = read(self._history, asked.ids, span)
         try:
-            save(self._folder, kept)
+            if former is not None:
+                self._earlier.keep(self._backend(), former, kept, asked.unlike)
+            save(self.folder, kept)
         except OSError as error:  # it is made again after a restart, while its days are there
             _log.warning("drift_reference_not_stored", reason=str(error))
         return kept

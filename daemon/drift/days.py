@@ -24,7 +24,8 @@ Float32 = NDArray[np.float32]
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 MOST_SIGNALS = 500  # those that are known longest: memory is bounded
 MOST_A_DAY = 2880  # samples: at less than 30 s between two, some are passed over
-_NAME = "reference"
+LEAST_DAYS, MOST_DAYS = 3, 7  # of reference
+REFERENCE = "reference"
 _MARKS: Mapping[str, object] = {"format": 1, "kind": "drift reference"}
 
 
@@ -54,6 +55,16 @@ class Kept:
     span: Span
     ids: Int64
     reference: Reference
+
+
+def days_before(first_ms: int, learned_ms: int | None) -> tuple[int, int]:
+    """Return when the days to compare with end, and how many they are, of what is known since `first_ms`.
+
+    They are the last 7 up to a day before the training, 3 at least: so the last day can be told from them as soon as
+    there is a model, and no sample is on both sides.
+    """
+    end_ms = max((learned_ms or 0) - DAY_MS, first_ms + LEAST_DAYS * DAY_MS)
+    return end_ms, min((end_ms - first_ms) // DAY_MS, MOST_DAYS)
 
 
 def samples_a_day(interval_seconds: float) -> int:
@@ -90,19 +101,19 @@ def read(history: History, ids: Sequence[int], span: Span) -> Kept:
     return Kept(span, wanted[enough], make_reference(grid[:, enough], hours_of(times), span.a_day))
 
 
-def save(folder: Path, kept: Kept) -> None:
-    """Keep a reference in `folder`, in place of the former. Raises OSError."""
+def save(folder: Path, kept: Kept, name: str = REFERENCE) -> None:
+    """Keep a reference in `folder`, in place of the former of that name. Raises OSError."""
     one, span = kept.reference, kept.span
     arrays: dict[str, NDArray[np.generic]] = {
         "ids": kept.ids, "values": one.values, "hours": one.hours, "counts": one.counts,
         "time": one.repeats.time, "freedom": one.repeats.freedom,
     }  # fmt: skip
-    write(folder, _NAME, arrays, {**_MARKS, **asdict(span)})
+    write(folder, name, arrays, {**_MARKS, **asdict(span)})
 
 
-def load(folder: Path) -> Kept | None:
+def load(folder: Path, name: str = REFERENCE) -> Kept | None:
     """Return what `save` has kept, None = nothing. Raises ModelError for what is broken."""
-    place = folder / _NAME
+    place = folder / name
     if not place.exists():
         return None
     record = read_record(place, "a drift reference of format 1", _MARKS)

@@ -13,6 +13,7 @@ from daemon.drift.state import DriftState
 
 def drift_families(state: DriftState) -> Iterator[Metric]:
     """Yield the families; of signals only those that drifted, the farthest 20."""
+    yield from _of_networks(state)
     if state.score is None:
         return
     score = GaugeMetricFamily(
@@ -25,3 +26,18 @@ def drift_families(state: DriftState) -> Iterator[Metric]:
         detected.add_metric((one.signal,), 1.0)
     if state.examples:
         yield detected
+
+
+def _of_networks(state: DriftState) -> Iterator[Metric]:
+    """Yield what drifted of each network's inputs and outputs, where enough of them is judged."""
+    inputs = GaugeMetricFamily(
+        "presaged_drift_inputs_ratio", "Share of what a network is made of that drifted.", labels=("network",)
+    )
+    outputs = GaugeMetricFamily(
+        "presaged_drift_outputs_ratio", "Share of what a network answers that drifted.", labels=("network",)
+    )
+    for one in state.networks:
+        for family, share in ((inputs, one.inputs), (outputs, one.outputs)):
+            if share is not None:
+                family.add_metric((one.network,), share)
+    yield from (family for family in (inputs, outputs) if family.samples)

@@ -23,17 +23,19 @@ class SignalDrift:
 
 @dataclass(frozen=True, slots=True)
 class NetworkDrift:
-    """What drifted of that which a network is made of, or answers.
+    """What drifted of that which a network is made of, and of what it answers.
 
-    `inputs`: the share of the signals that it is given, None = too few are judged. `output`: whether what it answers
-    drifted, None = too little is known of that.
+    `inputs`: the share of the signals that it is given, `drifted` of `judged`; None = too few are judged. `outputs`:
+    the same of its answers.
     """
 
     network: str
     inputs: float | None
     judged: int
     drifted: int
-    output: bool | None = None
+    outputs: float | None = None
+    outputs_judged: int = 0
+    outputs_drifted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class DriftState:
     """Drift as of `time_ms`. `score` is None where too little is known: `missing` says what.
 
     `drifted` of `judged` signals no longer follow the days from `first_ms` to `end_ms` (UTC); of `signals` that are
-    known the others are not judged: a day tells too little of them. `examples`: the farthest, at most 20.
+    known the others are not judged: a day tells too little of them. `examples`: the farthest, at most 20. `earlier`:
+    those are days of a model before, for the host runs again as it did then.
     """
 
     missing: str = "not checked yet"
@@ -55,6 +58,7 @@ class DriftState:
     time_ms: int | None = None
     first_ms: int | None = None
     end_ms: int | None = None
+    earlier: bool = False
 
     def to_text(self) -> str:
         """Return it as text to be kept over a restart."""

@@ -12,12 +12,15 @@ import structlog
 from numpy.typing import NDArray
 
 from alerting.render import rfc3339
+from daemon.capacity.state import CapacityState
 from daemon.clock import Clock
 from daemon.config import Drift
-from daemon.drift.check import Checked, DriftCheck
+from daemon.drift.check import Asked, Checked, DriftCheck
+from daemon.drift.outputs import NOTHING, NetworkAnswers
 from daemon.drift.state import MOST_SIGNALS, DriftState, NetworkDrift, SignalDrift, from_text
 from daemon.errors import PresagedError
 from daemon.offload import Offload
+from daemon.risk.state import RiskState
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
 from detectors.drift import Verdict, level_of
@@ -67,23 +70,31 @@ class DriftWatch:
         self._offload = offload
         self._clock = clock
         self._learned = learned
+        self._answers = NetworkAnswers()
         self.state = DriftState()
 
     def restore(self) -> None:
         """Take up what the last process knew; blocks, before the first tick."""
+        self._answers.load(self._check.folder)
         text = self._store.meta(_META)
         try:
             self.state = from_text(text) if text else DriftState()
         except ValueError as error:  # the next check knows it anew
             _log.warning("drift_not_read", reason=str(error))
 
+    def observe(self, now_ms: int, capacity: CapacityState, risk: RiskState) -> None:
+        """Take what networks answered at this tick."""
+        self._answers.observe(now_ms, capacity, risk)
+
     async def check(self) -> str:
         """Check now and return a few words; a job of the scheduler. Raises PresagedError, sqlite3.Error."""
         now_ms = self._clock.now().time_ms
         learned = self._learned()
         ids = self._registry.ids.tolist()
+        self._answers.forget(learned.time_ms, now_ms)
+        asked = Asked(learned.time_ms, learned.model, ids, self.config.warning, self._answers.copied())
         checked = await self._offload.run(
-            lambda: self._check.run(now_ms, learned.time_ms, learned.model, ids),
+            lambda: self._check.run(now_ms, asked),
             deadline_seconds=DEADLINE_SECONDS,
             what="drift",
         )
@@ -120,6 +131,7 @@ class DriftWatch:
             time_ms=now_ms,
             first_ms=checked.span.first_ms,
             end_ms=checked.span.end_ms,
+            earlier=checked.earlier,
         )
 
     def _examples(self, verdict: Verdict, ids: Sequence[int], most: int) -> tuple[SignalDrift, ...]:
@@ -139,7 +151,8 @@ class DriftWatch:
     def _network(name: str, checked: Checked, given: Flags) -> NetworkDrift:
         verdict = checked.verdict
         judged, drifted = int((verdict.judged & given).sum()), int((verdict.drifted & given).sum())
-        return NetworkDrift(name, verdict.score(given), judged, drifted, checked.scores if name == "anomaly" else None)
+        told = checked.outputs.get(name, NOTHING)
+        return NetworkDrift(name, verdict.score(given), judged, drifted, told.share, told.judged, told.drifted)
 
     def findings(self) -> Iterator[Finding]:
         """Yield a record for each network whose inputs drifted by the warning or more."""
@@ -154,4 +167,6 @@ class DriftWatch:
                 f"{one.drifted} of {one.judged} signals that the {one.network} network is made of no longer follow the "
                 f"days until {until}: {farthest}"
             )
+            if one.outputs_drifted:
+                detail += "; what it answers drifted too"
             yield Finding(ALERTNAME, "drift", one.network, strength, detail, one.inputs, warning)

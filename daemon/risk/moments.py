@@ -40,7 +40,7 @@ _BEFORE_FAILURE = ((15, 0.4), (25, 0.6))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OwnMoments:
-    """N moments, oldest first: `inputs` (N, 512), `targets` (N, 2), `weights` (N,) of mean 1.
+    """N moments, oldest first: `inputs` (N, 512), `targets` (N, 2), `weights` (N,) of mean 1, `time_ms` (N,).
 
     `failed_ms` (E,): when the host failed in that time, and within a day after it.
     """
@@ -49,6 +49,7 @@ class OwnMoments:
     targets: Float32
     weights: Float32
     failed_ms: Times
+    time_ms: Times
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,9 +109,9 @@ def _told(inputs: Float32, drawn: _Drawn, failed: Times) -> OwnMoments:
     targets = np.stack([left <= _HOUR_MS, left <= _DAY_MS], axis=1).astype(np.float32)
     weights, time_ms = drawn.weights[keep], drawn.time_ms[keep]
     if not len(time_ms):
-        return OwnMoments(inputs[keep], targets, weights, failed[:0])
+        return OwnMoments(inputs[keep], targets, weights, failed[:0], time_ms)
     about = failed[(failed > time_ms[0]) & (failed <= time_ms[-1] + _DAY_MS)]
-    return OwnMoments(inputs[keep], targets, weights / weights.mean(), about)
+    return OwnMoments(inputs[keep], targets, weights / weights.mean(), about, time_ms)
 
 
 def _stored(history: History, interval_seconds: float) -> tuple[int, Times]:

@@ -10,17 +10,25 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from daemon.errors import WorkerError
 from daemon.history import History
-from daemon.risk.moments import own_moments
+from daemon.risk.moments import OwnMoments, own_moments
 from daemon.risk.refined_models import INCOMING
 from daemon.signals import Kind, SignalRegistry, SignalSpec
+from detectors.factor_features import INPUTS
 from detectors.failure import FailureForecaster, load_forecaster, save, shipped
-from detectors.failure_refinement import REFINING, refine
+from detectors.failure_refinement import REFINING, Lived, refine
 from detectors.findings import Unit
 from detectors.learner import Progress
+from detectors.model_file import ModelError
+from detectors.replay import Memory, load_memory
 
 _READ, _REPLAYED = 0.2, 0.8  # shares of the time after which each is done
+_MEMORY = "memory"
+_ANSWERS = 3  # failed within an hour, within a day, and how much time the moment stands for
+_BYTES, _REGIMES = 2_000_000, 4
 
 
 def refine_network(spec: Mapping[str, Any], progress: Progress) -> dict[str, object]:
@@ -43,6 +51,7 @@ def refine_network(spec: Mapping[str, Any], progress: Progress) -> dict[str, obj
     )
     events = began.taught + int((own.failed_ms > int(spec["until_ms"])).sum())
     progress(_READ, "replaying simulated hosts")
+    memory = _memory(str(spec["served"]))
     few, calibrated, judged = spec["replayed"]
     found = refine(
         began,
@@ -53,14 +62,40 @@ def refine_network(spec: Mapping[str, Any], progress: Progress) -> dict[str, obj
         weights=own.weights,
         anchor=shipped(),
         replayed=(few, calibrated, judged),
+        earlier=_earlier(memory, own),
         progress=lambda epoch: progress(
             _REPLAYED + (1 - _REPLAYED) * epoch.number / epoch.epochs, "learning from both"
         ),
     )
     error = {name: value for name in ("before", "after") if isfinite(value := getattr(found, name))}
     if not found.refused:
-        save(Path(spec["incoming"]) / INCOMING, found.forecaster, error)
+        folder = Path(spec["incoming"]) / INCOMING
+        save(folder, found.forecaster, error)
+        answers = np.concatenate([own.targets, own.weights[:, None]], axis=1)
+        memory.keep(own.inputs, answers, own.time_ms, np.random.default_rng(events))
+        memory.save(folder, _MEMORY)
     return {"refused": found.refused, "events": events, "moments": len(own.inputs), **error}
+
+
+def _memory(folder: str) -> Memory:
+    """Return the moments that the forecaster in `folder` learned from; an empty one where none are kept."""
+    if folder and (Path(folder) / _MEMORY).exists():
+        try:
+            memory = load_memory(Path(folder) / _MEMORY)
+        except ModelError:  # what it has forgotten costs no refinement
+            pass
+        else:
+            if (memory.width, memory.outputs) == (INPUTS, _ANSWERS):
+                return memory
+    return Memory(INPUTS, _ANSWERS, bytes_=_BYTES, most=_REGIMES)
+
+
+def _earlier(memory: Memory, own: OwnMoments) -> Lived:
+    """Return what is kept from before history begins: all that came later is there itself."""
+    inputs, answers, _ = memory.rows()
+    stamps = np.concatenate([np.zeros(0, np.int64), *(regime.stamps for regime in memory.regimes)])
+    older = stamps < own.time_ms.min(initial=2**62)
+    return Lived(inputs[older], answers[older, :2], answers[older, 2])
 
 
 def _forecaster(folder: str) -> FailureForecaster:

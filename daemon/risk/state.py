@@ -24,7 +24,8 @@ class RiskState:
     """The risk as of `time_ms`. `hour` and `day` are None where there is not enough evidence: `missing` says why.
 
     `basis` is on what the figures rest, `factors` of how many factors the host tells, `events` how many failures it
-    has recorded itself.
+    has recorded itself. `said` is what the network of factors told by itself, within an hour and a day, None = nothing;
+    `taught` names that network: the failures of this host that it has learned from.
     """
 
     missing: str = "no sample yet"
@@ -35,3 +36,5 @@ class RiskState:
     events: int = 0
     reasons: tuple[Reason, ...] = ()
     time_ms: int | None = None
+    said: tuple[float, float] | None = None
+    taught: int = 0

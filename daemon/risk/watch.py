@@ -9,6 +9,7 @@ It is computed beside the event loop, at every tick and every three seconds at m
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from math import isnan, nan
 
 import structlog
@@ -145,7 +146,8 @@ class RiskWatch:
             found = gather()
             risk = self._forecaster.risk(found.values, self._interval, events=len(failed_ms), about=found.about)
             whole, share = joined(risk, self._reader.past(own, now), self._forecaster.base)
-            return _state(whole, share, own)
+            said = None if risk.hour is None or risk.day is None else (risk.hour.probability, risk.day.probability)
+            return replace(_state(whole, share, own), said=said, taught=self._forecaster.taught)
 
         try:
             self._state = await self._offload.run(work, deadline_seconds=_CALL_SECONDS, what="failure risk")

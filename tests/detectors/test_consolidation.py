@@ -94,15 +94,20 @@ def test_importance_does_not_hang_on_the_batch_and_a_mean_gradient_would():
     assert (gradient**2).mean() < found / 4
 
 
-def test_consolidation_adds_up_over_trainings_and_fades():
+def test_consolidation_is_a_mean_over_trainings_that_fades():
     ones, block = np.full(4, 7.0), np.zeros(4, np.float32)
     first = consolidated(None, block, ones, strength=2.0, decay=0.5)
     np.testing.assert_allclose(first.importance, 1)
     second = consolidated(first, block + 1, np.array([0.0, 0, 0, 8]), strength=2.0, decay=0.5)
-    np.testing.assert_allclose(second.importance, [0.5, 0.5, 0.5, 4.5])
+    np.testing.assert_allclose(second.importance, [1 / 3, 1 / 3, 1 / 3, 3])
     assert second.trainings == 2
     np.testing.assert_array_equal(second.anchor, block + 1)
-    assert second.penalty(np.zeros(4)) == pytest.approx(0.5 * 2 * 6)
+    assert second.penalty(np.zeros(4)) == pytest.approx(0.5 * 2 * 4)
+    third = consolidated(second, block, np.array([0.0, 0, 0, 8]), strength=2.0, decay=0.5)
+    np.testing.assert_allclose(third.importance, [1 / 7, 1 / 7, 1 / 7, 25 / 7], rtol=1e-6)
+    for _ in range(30):  # however often a network is trained, the strength stays what it is
+        third = consolidated(third, block, ones, strength=2.0, decay=0.95)
+    assert third.importance.mean() == pytest.approx(1)
     with pytest.raises(ValueError, match="depends on nothing"):
         consolidated(None, block, np.zeros(4), strength=1.0, decay=0.5)
 

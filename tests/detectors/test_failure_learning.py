@@ -19,7 +19,7 @@ from detectors.failure_learning import (
     quality,
 )
 from detectors.failure_pretraining import pretrain
-from detectors.failure_refinement import REFINING, refine
+from detectors.failure_refinement import REFINING, Lived, refine
 
 QUICK = replace(SETTINGS, epochs=3)
 FEW = (240, 240, 240)  # simulated hosts; judged by fewer, what is forgotten is a matter of luck
@@ -199,6 +199,29 @@ def test_what_the_shipped_one_knew_is_kept_over_refinements():
     found = refine(strange, inputs, targets, 9, quick, replayed=FEW, anchor=shipped())
     assert found.refused.startswith("it forgets what is known of failures within 1 h: AUC-PR ")
     assert found.forecaster is strange
+
+
+@pytest.mark.usefixtures("_kept")
+def test_what_the_host_taught_before_is_learned_beside_and_held(monkeypatch):
+    inputs, targets = host_that_fails_by_its_own_sign()
+    earlier = Lived(*host_that_fails_by_its_own_sign(40), np.linspace(0.5, 1.5, 40, dtype=np.float32))
+    seen = []
+
+    def spied(rows, wanted, settings, *, weights, elastic, **named):
+        seen.append((rows, wanted, weights, elastic))
+        return learned(rows, wanted, settings, weights=weights, elastic=elastic, **named)
+
+    monkeypatch.setattr(failure_refinement, "learned", spied)
+    refine(shipped(), inputs, targets, 9, replace(REFINING, epochs=1), replayed=FEW, earlier=earlier)
+    rows, wanted, weights, elastic = seen[0]
+    np.testing.assert_array_equal(wanted[-40:], earlier.targets)
+    np.testing.assert_array_equal(rows[-40:, -1], 0)  # how often it had failed then is no reason
+    assert weights[-40:].sum() == pytest.approx(0.5 * weights[-250:-40].sum(), rel=1e-4)
+    assert weights[-250:].sum() == pytest.approx(0.25 * weights.sum(), rel=1e-4)
+    np.testing.assert_allclose(weights[-40:] / weights[-1], earlier.weights / 1.5, rtol=1e-4)
+    np.testing.assert_array_equal(elastic.anchor, shipped().network.parameters)
+    assert elastic.strength == failure_refinement.STRENGTH
+    assert elastic.importance.mean() == pytest.approx(1, rel=1e-3)
 
 
 @pytest.mark.usefixtures("_kept")

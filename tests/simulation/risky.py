@@ -59,6 +59,7 @@ class Said:
     asked: list = field(default_factory=list)
     error: Exception | None = None
     base = (0.02, 0.05)
+    taught = 0
 
     def risk(self, values, interval_seconds, *, events, about):
         self.asked.append((values, interval_seconds, events, about))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from daemon.capacity.answers import forecasts_answer
-from daemon.capacity.forecasts import companions, needs
+from daemon.capacity.forecasts import companions, needs, said_by_network
 from daemon.capacity.points import Points
 from daemon.capacity.resources import find_resources
-from detectors.capacity import load_forecaster
-from detectors.forecasts import DAYS, HORIZONS, HOURS, MONTHS, POINTS
+from detectors.capacity import Forecasts, load_forecaster
+from detectors.forecasts import DAYS, HORIZONS, HOURS, MONTHS, POINTS, Bands
 
 GIB, DAY = 2.0**30, 86_400.0
 LINKS = {"eth0": 1.25e8}
@@ -29,6 +29,14 @@ async def ready(past, host, forecasting):
         return one, watch, forecasts, metrics
 
     return build
+
+
+def test_what_the_network_itself_says_is_how_far_it_moves_the_forecast():
+    simple = np.tile(np.arange(12.0), (3, 1))
+    mean = simple + np.array([[2.0], [0.0], [1.0]])
+    mean[0, -1] -= 5
+    got = Forecasts(Bands(mean, mean, mean, mean, mean), simple, ((),) * 3, np.array([4.0, 4.0, np.nan]))
+    assert [said_by_network(got, row) for row in range(3)] == [(0.5, -0.75), None, None]
 
 
 def states(one, watch):

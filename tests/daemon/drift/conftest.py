@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from daemon.config import Drift
-from daemon.drift.check import DriftCheck
+from daemon.drift.check import Asked, DriftCheck
+from daemon.drift.outputs import NetworkAnswers
 from daemon.drift.watch import DriftWatch, Learned
 from daemon.history import FLAG_ALARMED, History, StoredSample
 from daemon.offload import Offload
@@ -31,6 +32,7 @@ class Days:
         self.model = 0
         self.shift = np.zeros(SIGNALS)
         self.score_shift = 0.0
+        self.answers = NetworkAnswers()
         self.specs = [SignalSpec(f"host.s{number}", Unit.RATIO, Kind.GAUGE, "host") for number in range(SIGNALS)]
         self.open()
 
@@ -82,7 +84,8 @@ class Days:
         )
 
     def run(self, check, learned_ms=None):
-        return check.run(self.clock.time_ms, learned_ms, self.model, self.registry.ids.tolist())
+        ids = self.registry.ids.tolist()
+        return check.run(self.clock.time_ms, Asked(learned_ms, self.model, ids, 0.1, self.answers.copied()))
 
 
 @pytest.fixture

@@ -62,16 +62,14 @@ def test_only_what_came_and_went_is_read(days, monkeypatch):
     assert read[0] == days.seq - 12
 
 
-def test_a_training_makes_a_new_reference_and_a_restart_none(days, monkeypatch):
+def test_a_training_makes_a_new_reference_that_serves_at_once_and_a_restart_none(days, monkeypatch):
     days.live(4 + HOUR)
     days.shift[:] = 3
-    days.live(8)
+    days.live(9)
     learned_ms = days.clock.time_ms
-    assert "24 h are missing" in anew(days, learned_ms)
-    days.live(1)
     check = days.check()
     told = days.run(check, learned_ms)
-    assert told.span.end_ms == learned_ms
+    assert told.span.end_ms == learned_ms - 86_400_000  # no sample is on both sides
     assert told.span.days == 7
     assert told.verdict.score() <= 0.1  # what it was then is what is compared with
     monkeypatch.setattr("daemon.drift.check.read", None)
@@ -153,13 +151,49 @@ def test_a_clock_that_is_set_back_breaks_nothing(days):
     assert told.verdict.score() <= 0.2
 
 
-@pytest.mark.parametrize(("shift", "drifted"), [(0.0, False), (0.5, True)])
+@pytest.mark.parametrize(("shift", "drifted"), [(0.0, 0), (0.5, 1)])
 def test_whether_what_a_model_answers_drifted(days, shift, drifted):
     days.live(4)
     learned_ms = days.clock.time_ms
     days.model = 1
     days.live(3)
-    assert anew(days, learned_ms).scores is None
+    assert anew(days, learned_ms).outputs["anomaly"].share is None
     days.score_shift = shift
     days.live(1 + HOUR)
-    assert anew(days, learned_ms).scores is drifted
+    told = anew(days, learned_ms).outputs["anomaly"]
+    assert (told.share, told.judged, told.drifted) == (drifted, 1, drifted)
+
+
+def test_a_way_of_before_is_recognised_and_is_no_drift(days):
+    """Normal weeks, a week and more on standby that was learned, normal weeks again: then the standby comes back."""
+    days.live(9)
+    normal_ms = days.clock.time_ms
+    check = days.check()
+    assert days.run(check, normal_ms).verdict.score() <= 0.1
+    days.shift[:] = -4
+    days.live(1)
+    told = days.run(check, normal_ms)
+    assert (told.earlier, told.verdict.score()) == (False, 1.0)  # nobody has seen it before
+    days.live(8)
+    standby_ms = days.clock.time_ms
+    told = days.run(check, standby_ms)
+    assert (told.earlier, told.verdict.score() <= 0.1) == (False, True)
+    days.shift[:] = 0
+    days.live(1)
+    told = days.run(check, standby_ms)
+    assert told.earlier
+    assert told.span.learned_ms == normal_ms
+    assert told.verdict.score() < 0.1
+    days.live(13)
+    again_ms = days.clock.time_ms
+    assert not days.run(check, again_ms).earlier
+    days.shift[:] = -4
+    days.live(1)
+    for one in (check, days.check()):  # after a restart too
+        told = days.run(one, again_ms)
+        assert (told.earlier, told.span.learned_ms) == (True, standby_ms)
+        assert told.verdict.score() < 0.1
+    days.shift[:] = 5
+    days.live(1)
+    told = days.run(check, again_ms)  # as it never was
+    assert (told.earlier, told.verdict.score()) == (False, 1.0)

@@ -60,9 +60,11 @@ async def test_where_too_little_is_known_it_says_why(days):
     assert watch.state.missing == ""
     days.learned_ms = days.clock.time_ms
     await watch.check()
+    assert watch.state.score == 0  # a training blinds it for no hour
+    days.history.set_aside("a test")
+    await watch.check()
     assert watch.state.level is DriftLevel.TOO_LITTLE
     assert watch.state.score is None
-    assert watch.state.missing.startswith("a whole day is needed")
     assert list(drift_families(watch.state)) == []
 
 
@@ -119,7 +121,7 @@ FULL = DriftState(
     judged=9,
     drifted=1,
     examples=(SignalDrift("cpu.busy", 0.41, 1e-9, 122.4),),
-    networks=(NetworkDrift("anomaly", 1 / 9, 9, 1, output=False), NetworkDrift("capacity", None, 0, 0)),
+    networks=(NetworkDrift("anomaly", 1 / 9, 9, 1, 0.0, 1, 0), NetworkDrift("capacity", None, 0, 0)),
     time_ms=1_772_344_800_000,
     first_ms=1_771_740_000_000,
     end_ms=1_772_258_400_000,
@@ -136,7 +138,17 @@ def test_the_answer_says_what_is_known():
     assert told["score"] == 0.1111
     assert told["at"] == "2026-03-01T06:00:00.000Z"
     assert told["examples"] == [{"signal": "cpu.busy", "distance": 0.41, "probability": 1e-9, "effective": 122.4}]
-    assert told["networks"][1] == {"network": "capacity", "inputs": None, "judged": 0, "drifted": 0, "output": None}
+    assert told["networks"] == [
+        {
+            "network": "anomaly", "inputs": 0.1111, "judged": 9, "drifted": 1,
+            "outputs": 0.0, "outputs_judged": 1, "outputs_drifted": 0,
+        },
+        {
+            "network": "capacity", "inputs": None, "judged": 0, "drifted": 0,
+            "outputs": None, "outputs_judged": 0, "outputs_drifted": 0,
+        },
+    ]  # fmt: skip
+    assert told["earlier"] is False
     empty = json.loads(drift_answer(DriftState(), 0.1, 0.2).model_dump_json())
     assert (empty["state"], empty["score"], empty["missing"]) == ("too little data", None, "not checked yet")
 
@@ -145,4 +157,7 @@ def test_the_series_are_those_of_what_drifted():
     found = {one.name: one.samples for one in drift_families(FULL)}
     assert [one.value for one in found["presaged_drift_score_ratio"]] == [pytest.approx(1 / 9)]
     assert [one.labels for one in found["presaged_drift_detected"]] == [{"signal": "cpu.busy"}]
-    assert [one.name for one in drift_families(replace(FULL, examples=()))] == ["presaged_drift_score_ratio"]
+    assert [one.labels for one in found["presaged_drift_inputs_ratio"]] == [{"network": "anomaly"}]
+    assert [one.value for one in found["presaged_drift_outputs_ratio"]] == [0.0]
+    bare = replace(FULL, examples=(), networks=())
+    assert [one.name for one in drift_families(bare)] == ["presaged_drift_score_ratio"]

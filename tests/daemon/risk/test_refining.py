@@ -31,6 +31,7 @@ from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
 from detectors.failure import FailureForecaster, save, shipped
 from detectors.failure_refinement import refine
+from detectors.replay import load_memory
 
 FAST = str(Path(__file__).parents[1] / "fast_daemon.py")
 QUICK = Effort(moments=100, replayed=(24, 24, 24), epochs=25)
@@ -146,6 +147,8 @@ async def test_a_host_that_fails_in_its_own_way_is_learned_by_the_real_child_and
     assert host.count("presaged_retrains_total", network="failure", trigger="schedule", outcome="promoted") == 1
     assert host.worked == ["begun", "ended"]
     assert (len(host.accepted()), list(host.models.incoming.iterdir())) == (1, [])
+    memory = load_memory(host.models.folder(int(host.accepted()[0])) / "memory")  # for the next one
+    assert memory.rows()[1][:, 1].any()
     again = hosts()
     assert again.refining.last.text == "refined by 7 failures of this host"
     assert again.refining.last.time_ms == again.clock.time_ms

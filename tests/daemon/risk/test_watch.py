@@ -34,6 +34,7 @@ async def test_the_network_is_asked_with_all_that_is_known(followed):
     assert (state.hour.probability, state.day.probability, state.events) == (0.1, 0.2, 2)
     assert state.time_ms == host.clock.time_ms
     assert findings == ()
+    assert (state.said, state.taught) == ((0.1, 0.2), 0)
 
 
 async def test_what_is_imported_while_it_runs_counts(followed):
@@ -231,6 +232,7 @@ async def test_failures_in_a_row_raise_the_risk_and_are_told_at_their_share(foll
     fail(host, 50, 20, 4)
     state, _ = await host.take()
     assert (state.hour.probability, state.day.probability) == (0.4, 0.6)
+    assert state.said == (0.1, 0.2)  # what the network of factors says by itself
     first, second = state.reasons
     assert first.text == "3 failures in the last hour, the newest 4 min 30 s ago (unit_failed web.service)"
     assert (first.factor, first.about) == ("history", "web.service")
