@@ -5,6 +5,7 @@ follow (daemon/models/promotion). Whatever fails, the model before goes on servi
 """
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import time
@@ -102,6 +103,7 @@ class Learning:
             clock=self._clock,
             adopt=self._adopt,
             settled=self._remember_threshold,
+            alone=self._learn_from_window,
         )
         self.retraining = Retraining(
             config=config,
@@ -129,7 +131,11 @@ class Learning:
             raise StateError(f"{self._history.path}: cannot be read: {error}") from error
         except sqlite3.DatabaseError as error:
             self._history.set_aside(str(error))
-        self._models.prepare()
+        try:
+            self._models.prepare()
+        except OSError as error:  # a full disk: what is there can be read all the same
+            self._metrics.model_failures.inc()
+            _log.error("models_not_prepared", reason=str(error), effect="nothing new can be kept until it is mended")
         model, manifest, refused = self._models.champion()
         for reason in refused:
             self._metrics.model_failures.inc()
@@ -144,7 +150,8 @@ class Learning:
             self._adopt(model, manifest, self._stored_threshold(manifest.number))
             self.retraining.resume(manifest.trained_ms, self._watch.seen - self._since(manifest))
             if refused:  # it stands in for one that is broken, and that one never serves again
-                self._models.promote(manifest.name, self._clock.now().time_ms, "the one before is broken")
+                with contextlib.suppress(OSError):  # it stands in at the next start again
+                    self._models.promote(manifest.name, self._clock.now().time_ms, "the one before is broken")
         self.promotion.restore()
 
     def _since(self, manifest: Manifest) -> int:

@@ -248,6 +248,11 @@ class Registry:
                 refused.append(str(error))
         return None, None, refused
 
+    @property
+    def pointed(self) -> str:
+        """The name that the pointer has for the one that serves, "" for none: whether it is whole, it does not say."""
+        return self._pointer.read().champion
+
     def predecessor(self) -> tuple[AnomalyModel | None, Manifest | None, int]:
         """Return the model before the champion where there is one that is whole, and since when the champion serves."""
         pointed = self._pointer.read()

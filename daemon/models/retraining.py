@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from daemon.child import Child
 from daemon.clock import Clock
 from daemon.config import Config
-from daemon.errors import PresagedError
+from daemon.errors import PresagedError, WorkerError
 from daemon.history import History
 from daemon.metrics import Metrics
 from daemon.models.promotion import Promotion
@@ -25,7 +25,7 @@ from daemon.models.triggers import Standing, Trigger, due, on_battery
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
 from daemon.watch import AnomalyWatch
-from detectors.registry import Registry
+from detectors.registry import ModelError, Registry
 
 _log = structlog.get_logger()
 
@@ -171,12 +171,15 @@ class Retraining:
         self._tried_ms, self._tried_seen = self._clock.now().time_ms, self._watch.seen
         try:
             with self._watch.own_work():
+                await self._promotion.look_after()
                 name = await self._train(one)
                 outcome, words = await self._promotion.receive(name)
-        except PresagedError as error:
+        except (PresagedError, ModelError, OSError) as error:
             self._end(one, "failed", str(error))
             self._promotion.note("RetrainFailed", f"a training ({trigger}) failed: {error}")
-            raise
+            if isinstance(error, PresagedError):
+                raise
+            raise WorkerError(str(error)) from error
         except asyncio.CancelledError:
             self._end(one, "cancelled", "cancelled")
             raise

@@ -82,7 +82,7 @@ async def test_orders_and_what_cannot_be(ask, host):
     assert (await ask("GET", "models/200"))[0] == 404
 
 
-async def test_a_training_is_ordered_followed_and_stopped(ask, host, monkeypatch):
+async def test_a_training_is_ordered_followed_and_stopped(ask, host, monkeypatch, until):
     gate = asyncio.Event()
 
     async def run(_job, _spec, *, listener, **_more):
@@ -98,7 +98,7 @@ async def test_a_training_is_ordered_followed_and_stopped(ask, host, monkeypatch
     assert (await ask("POST", "train", TrainingAnswer))[1].id == ordered.id
     host.learning.after_tick()
     work = asyncio.create_task(host.learning.catch_up())
-    await asyncio.sleep(0.01)
+    await until(lambda: host.learning.retraining.trainings.get(ordered.id).text == "epoch 1")
     _, runs = await ask("GET", f"train/{ordered.id}", TrainingAnswer)
     assert (runs.outcome, runs.over, [line.text for line in runs.logs]) == ("running", False, ["epoch 1"])
     assert (await ask("GET", f"train/{ordered.id}/status", TrainingAnswer))[1].logs == []
