@@ -9,7 +9,7 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from daemon.continuity import UNKNOWN_HOUR
 from daemon.errors import PresagedError, StateError
 from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, FLAGS_LEFT_OUT, History
 from daemon.metrics import Metrics
+from daemon.models.predicting import Prediction, Values, predictions
 from daemon.models.promotion import Promotion
 from daemon.models.retraining import Means, Retraining
 from daemon.models.triggers import Trigger
@@ -271,8 +272,9 @@ class Learning:
             try:
                 await self.train(Trigger.FIRST)
             except PresagedError as error:
-                self._train_after = time.monotonic() + _RETRY_SECONDS
                 _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
+            if not self._watch.lasting:  # it failed, or a person has stopped it
+                self._train_after = time.monotonic() + _RETRY_SECONDS
         if self.retraining.asked:
             await self.retraining.train_as_asked()
         if self._wants_backend():
@@ -294,6 +296,11 @@ class Learning:
     async def train(self, trigger: str) -> str:
         """Train in the child now, and return a few words. Raises PresagedError."""
         return await self.retraining.train(trigger)
+
+    async def predict(self, samples: Sequence[Values]) -> list[Prediction]:
+        """Return what the model on duty would say of `samples`. Raises ModelError, PresagedError."""
+        work = predictions(self._watch, self._registry, samples)
+        return await self._offload.run(work, deadline_seconds=_FIT_SECONDS, what="predictions")
 
     async def _scores(self) -> NDArray[np.float64]:
         """Return up to 28 days of scores of the model on duty, oldest first."""

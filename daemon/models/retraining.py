@@ -32,6 +32,7 @@ _log = structlog.get_logger()
 _NETWORK = "anomaly"
 _TRAIN_SECONDS = 3600.0
 _STORE_SECONDS = 10.0
+_UNDER_WAY = "a training is under way"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ class Retraining:
         self._scores = scores
         self._finished = finished
         self._wanted: Training | None = None
-        self._running: asyncio.Task[str] | None = None
+        self._current: Training | None = None
+        self._running: asyncio.Task[tuple[str, str, str]] | None = None
         self._tried_seen, self._tried_ms = 0, 0
         self.trainings = Trainings()
 
@@ -101,7 +103,7 @@ class Retraining:
         if not self._watch.lasting:
             return "not before the first training"
         if self._wanted is not None or self._running is not None:
-            return "a training is under way"
+            return _UNDER_WAY
         standing = await self._offload.run(self._standing, deadline_seconds=_STORE_SECONDS, what="history.db")
         trigger, words = due(standing, self._config.learning)
         if trigger is None:
@@ -129,7 +131,9 @@ class Retraining:
         )
 
     def ask(self) -> Training:
-        """Train at a person's word, as soon as the child is free; one that waits already is the same."""
+        """Train at a person's word, as soon as the child is free; one that waits or runs already is the same."""
+        if self._current is not None:
+            return self._current
         if self._wanted is None:
             self._wanted = self.trainings.begin(Trigger.HAND, self._clock.now().time_ms)
         return self._wanted
@@ -140,40 +144,33 @@ class Retraining:
             self._wanted = None
             training.end(self._clock.now().time_ms, "cancelled", "cancelled before it began")
             return True
-        if training.outcome == "running" and self._running is not None:
-            return self._running.cancel()
-        return False
+        return training is self._current and self._running is not None and self._running.cancel()
 
     async def train_as_asked(self) -> None:
-        """Do the training that was asked for, in a task that can be cancelled by itself."""
+        """Do the training that was asked for."""
         training = self._wanted
         if training is None:
             return
         try:
-            self._running = asyncio.create_task(self.train(Trigger.HAND, training), name="training")
-            await self._running
+            await self.train(Trigger.HAND, training)
         except PresagedError as error:
             _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
         finally:
-            self._running, self._wanted = None, None
+            self._wanted = None
 
     async def train(self, trigger: str, training: Training | None = None) -> str:
-        """Train in the child: the first model serves at once, others in shadow. Raises PresagedError.
+        """Train in the child: the first model serves at once, others in shadow; one at a time. Raises PresagedError.
 
-        A failure leaves the model before on duty.
+        A failure leaves the model before on duty. It runs in a task of its own, which `cancel` can stop.
         """
+        if self._running is not None:
+            return _UNDER_WAY
         one = training or self.trainings.begin(trigger, self._clock.now().time_ms)
         one.outcome = "running"
         self._tried_ms, self._tried_seen = self._clock.now().time_ms, self._watch.seen
+        self._current, self._running = one, asyncio.create_task(self._train_and_hand_over(one), name="training")
         try:
-            with self._watch.own_work():
-                await self._promotion.look_after()
-                name = await self._train(one)
-                outcome, words = await self._promotion.receive(name)
+            name, outcome, words = await self._running
         except (PresagedError, ModelError, OSError) as error:
             self._end(one, "failed", str(error))
             self._promotion.note("RetrainFailed", f"a training ({trigger}) failed: {error}")
@@ -182,11 +179,23 @@ class Retraining:
             raise WorkerError(str(error)) from error
         except asyncio.CancelledError:
             self._end(one, "cancelled", "cancelled")
-            raise
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # the daemon stops, or the job's time is over
+                raise
+            return "cancelled"
+        finally:
+            self._current = self._running = None
         one.model = name
         self._end(one, "promoted" if outcome == "promoted" else "shadow", words)
         await self._finished()
         return words
+
+    async def _train_and_hand_over(self, training: Training) -> tuple[str, str, str]:
+        """Return the name of the new model, what became of it, and words."""
+        with self._watch.own_work():
+            await self._promotion.look_after()
+            name = await self._train(training)
+            return name, *await self._promotion.receive(name)
 
     def _end(self, training: Training, outcome: Outcome, words: str) -> None:
         training.end(self._clock.now().time_ms, outcome, words)

@@ -73,8 +73,14 @@ class Life:
         """Start, and see that the champion scores and is the only one."""
         before = self.serves
         self.daemon.start()
-        self.daemon.wait(lambda said: said["anomaly"] and said["anomaly"]["raw_score"] is not None, 30)
-        assert self.daemon.status()["anomaly"]["model"] == before
+        seen = []  # for the report of a failure
+
+        def scores(said):
+            seen[:] = [(said["seq"], said["job"], said["anomaly"])]
+            return said["anomaly"] and said["anomaly"]["raw_score"] is not None
+
+        said = self.daemon.wait(scores, 60)
+        assert said["anomaly"]["model"] == before
         listed = json.loads(self.daemon.get("/api/v1/neural/models"))["models"]
         assert [one["id"] for one in listed if one["state"] == "champion"] == [before]
 
