@@ -32,6 +32,7 @@ from daemon.history import (
     Rows,
     left_out,
 )
+from daemon.models import unfinished
 from daemon.models.judging import judge_models
 from daemon.risk.refinement import refine_network
 from detectors import continual, kernels, registry
@@ -59,11 +60,14 @@ def _report(share: float, text: str) -> None:
 
 
 def train(spec: Spec, progress: Progress = _report) -> dict[str, object]:
-    """Learn a model from `history` and write it into `incoming`; `units` maps signal ids to unit suffixes."""
+    """Learn a model from `history` and write it into `incoming`; `units` maps signal ids to unit suffixes.
+
+    Killed at any moment, it goes on the next time: the same samples, and the same bits in the end.
+    """
     history = History(Path(str(spec["history"])), read_only=True)
     units = spec["units"]
     assert isinstance(units, Mapping)  # noqa: S101 - the daemon wrote it
-    rows = history.last_rows(int(str(spec["most_samples"])))
+    rows, checkpoints = unfinished.samples(history, spec), unfinished.checkpoints(Path(str(spec["incoming"])))
     columns = [place for place, signal in enumerate(rows.signal_ids) if str(signal) in units]
     values, hours = learnable(rows)
     if len(columns) < len(rows.signal_ids):
@@ -87,7 +91,7 @@ def train(spec: Spec, progress: Progress = _report) -> dict[str, object]:
         seed=number,
         progress=progress,
         backend=backend,
-        learn=partial(continual.learn, known=known),
+        learn=partial(continual.learn, known=known, checkpoints=checkpoints),
         stamps=stamps,
     )
     name = f"{number:012d}"
@@ -113,6 +117,7 @@ def train(spec: Spec, progress: Progress = _report) -> dict[str, object]:
     )
     if learned is not None:
         continual.save(folder, learned.knowledge)
+    checkpoints.forget()
     return {"name": name, "samples": len(rows.seq), "signals": len(ids)}
 
 

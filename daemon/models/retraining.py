@@ -19,6 +19,7 @@ from daemon.config import Config
 from daemon.errors import PresagedError, WorkerError
 from daemon.history import History
 from daemon.metrics import Metrics
+from daemon.models import unfinished
 from daemon.models.promotion import Promotion
 from daemon.models.training import Outcome, Training, Trainings
 from daemon.models.triggers import Standing, Trigger, due, on_battery
@@ -87,6 +88,7 @@ class Retraining:
         self._current: Training | None = None
         self._running: asyncio.Task[tuple[str, str, str]] | None = None
         self._tried_seen, self._tried_ms = 0, 0
+        self._may_go_on = True
         self.trainings = Trainings()
 
     @property
@@ -104,17 +106,31 @@ class Retraining:
             return "not before the first training"
         if self._wanted is not None or self._running is not None:
             return _UNDER_WAY
+        cut_off = await self._offload.run(self._cut_off, deadline_seconds=_STORE_SECONDS, what="models")
+        if cut_off is not None:
+            self._may_go_on = False
+            return await self.train(cut_off)
         standing = await self._offload.run(self._standing, deadline_seconds=_STORE_SECONDS, what="history.db")
         trigger, words = due(standing, self._config.learning)
         if trigger is None:
             return words
         return await self._train_unless_decaying(trigger)
 
+    def _cut_off(self) -> str | None:
+        """Return the trigger of a training to go on with, None = none; blocks.
+
+        One that fails is taken up once, and after a start of the daemon: what kills it may do so every time.
+        """
+        if not self._may_go_on or on_battery(self._means.sys):
+            return None
+        return unfinished.cut_off(self._models.incoming, self._clock.now().time_ms)
+
     async def _train_unless_decaying(self, trigger: Trigger) -> str:
         self._tried_ms, self._tried_seen = self._clock.now().time_ms, self._watch.seen
         if not self._watch.may_learn_again(await self._scores()):
             self._metrics.retrains.labels(_NETWORK, trigger, "postponed").inc()
             return "postponed: the last day was unlike this host; what lasts is learned after 28 days"
+        self._may_go_on = True
         return await self.train(trigger)
 
     def _standing(self) -> Standing:
@@ -151,6 +167,7 @@ class Retraining:
         training = self._wanted
         if training is None:
             return
+        self._may_go_on = True
         try:
             await self.train(Trigger.HAND, training)
         except PresagedError as error:
@@ -182,10 +199,12 @@ class Retraining:
             task = asyncio.current_task()
             if task is not None and task.cancelling():  # the daemon stops, or the job's time is over
                 raise
+            kept = unfinished.checkpoints(self._models.incoming)
+            await self._offload.run(kept.forget, deadline_seconds=_STORE_SECONDS, what="models")
             return "cancelled"
         finally:
             self._current = self._running = None
-        one.model = name
+        one.model, self._may_go_on = name, True
         self._end(one, "promoted" if outcome == "promoted" else "shadow", words)
         await self._finished()
         return words

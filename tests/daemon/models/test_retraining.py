@@ -1,12 +1,15 @@
 """When a host is trained again, with the real parts of the daemon; the child itself answers at once."""
 
 import asyncio
+import contextlib
 import itertools
 from dataclasses import replace
 
 import pytest
 
 from daemon.config import Anomaly, Compute, Config
+from daemon.errors import WorkerError
+from daemon.models import unfinished
 from daemon.models.triggers import Trigger
 from detectors.registry import save
 
@@ -105,3 +108,51 @@ async def test_a_training_that_was_not_asked_for_can_be_stopped_too(host, until)
     assert (training.outcome, host.learning.retraining.asked) == ("cancelled", False)
     assert not host.learning.retraining.cancel(training)
     assert await host.learning.retraining.train_again() == "nothing calls for a training"  # it has been tried
+
+
+def leave(host, *, trigger="samples"):
+    """Leave what a child leaves that was killed after an epoch."""
+    spec = {"incoming": str(host.models.incoming), "most_samples": 1000, "trigger": trigger}
+    unfinished.samples(host.history, spec, host.clock.now().time_ms)
+
+
+async def test_a_training_that_was_cut_off_is_taken_up_once_and_after_a_start(
+    host, hosts, quiet_collector, monkeypatch
+):
+    host.watch.seen = 0  # nothing else calls for one
+    host.learning.retraining.resume(host.clock.time_ms, 0)
+
+    async def killed(_job, spec, **_more):
+        host.trained.append(spec["trigger"])
+        raise WorkerError("code -9")
+
+    monkeypatch.setattr(host.child, "run", killed)
+    leave(host)
+    for _ in range(2):
+        with contextlib.suppress(WorkerError):
+            await host.learning.retraining.train_again()
+    assert host.trained == ["samples"]
+    leave(host)
+    again = await hosts(quiet_collector(4), config=CONFIG)
+    monkeypatch.setattr(again.child, "run", killed)
+    again.learning.retraining.resume(again.clock.time_ms, 0)
+    with pytest.raises(WorkerError):
+        await again.learning.retraining.train_again()
+    assert host.trained == ["samples", "samples"]
+
+
+async def test_one_that_a_person_has_stopped_is_not_taken_up_nor_one_on_the_battery(host, until):
+    host.learning.retraining.resume(host.clock.time_ms, OLD)
+    leave(host, trigger="drift")
+    battery(host, "Discharging")
+    await host.learning.retraining.train_again()
+    assert host.trained == []
+    battery(host, "Charging")
+    host.gate.clear()
+    job = asyncio.create_task(host.learning.retraining.train_again())
+    await until(lambda: host.trained)
+    host.learning.retraining.cancel(host.learning.retraining.trainings.newest()[0])
+    assert await job == "cancelled"
+    assert not list(host.models.incoming.iterdir())
+    await host.learning.retraining.train_again()
+    assert host.trained == ["drift"]
