@@ -164,16 +164,14 @@ class Retraining:
 
     async def train_as_asked(self) -> None:
         """Do the training that was asked for."""
-        training = self._wanted
-        if training is None:
+        if self._wanted is None or self._running is not None:
             return
+        training, self._wanted = self._wanted, None  # who asks from now on gets the one that runs, or another one
         self._may_go_on = True
         try:
             await self.train(Trigger.HAND, training)
         except PresagedError as error:
             _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
-        finally:
-            self._wanted = None
 
     async def train(self, trigger: str, training: Training | None = None) -> str:
         """Train in the child: the first model serves at once, others in shadow; one at a time. Raises PresagedError.

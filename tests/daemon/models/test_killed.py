@@ -29,7 +29,6 @@ TEXT = '[anomaly]\nnetwork_after_samples = 200\nlearning_days = 0\n[compute]\nba
 KILLS = 8
 ROWS, SIGNALS, INTERVAL = 300, 20, 0.2
 ACTS = ("train", "train", "accept", "accept", "promote", "promote", "rollback", "rollback")
-SOON = 0.04  # seconds within which an order is carried out
 
 
 def lived(state, values):
@@ -58,6 +57,43 @@ class Life:
         self.random = random.Random(seed)
         self.models = Registry(daemon.state / "models")
         self.counts = Counter()
+        self.soon = 0.04  # seconds within which an order is carried out on this machine, as busy as it is
+
+    def settle_in(self):
+        """Live through what is killed later, three trainings and a promotion, and leave one model in each role."""
+        self.daemon.start()
+        first = self.daemon.wait(lambda said: said["anomaly"] and said["anomaly"]["model"], 60)["anomaly"]["model"]
+        for _ in range(2):
+            known = names(self.models)
+            number = self.order("train")["id"]
+            assert self.over(number)["outcome"] == "shadow"
+            (name,) = names(self.models) - known
+            if self.serves == first:
+                began = time.monotonic()
+                self.order(f"models/{name}/promote")
+                self.soon = 1.5 * (time.monotonic() - began)
+        assert {one.state for one in self.models.lineage()} == {State.CHAMPION, State.PREDECESSOR, State.SHADOW}
+
+    def over(self, number):
+        """Wait until a training is over; returns what is told of it."""
+        path = f"/api/v1/neural/train/{number}"
+        return self.wait(lambda: (said := json.loads(self.daemon.get(path)))["over"] and said)
+
+    def strike(self, act, sent):
+        """Kill within the order that was sent: at any time of it, or just after its first trace in the files."""
+        if self.random.random() < 0.5:
+            time.sleep(self.random.uniform(0.0, self.soon))
+        else:
+            before = self.traces()
+            while sent.is_alive() and self.traces() == before:
+                time.sleep(0.0005)
+            time.sleep(self.random.uniform(0.0, 0.2 * self.soon))
+        self.kill(act)
+
+    def traces(self):
+        """Tell when the folder of the models, and the two files in it, were changed last."""
+        folder = self.models.incoming.parent / "anomaly"
+        return [path.stat().st_mtime_ns for path in (folder, folder / "roles.json", folder / "champion")]
 
     @property
     def serves(self):
@@ -134,7 +170,7 @@ class Life:
 
     def turn(self, act):
         """Give one order, kill within it, and see that exactly one whole champion is left, and serves."""
-        before, allowed = self.serves, {self.serves}
+        before, allowed, known = self.serves, {self.serves}, names(self.models)
         if act in ("train", "accept"):
             self.train(act)
         else:
@@ -146,11 +182,11 @@ class Life:
             else:
                 allowed |= {one.name for one in others if one.state is State.PREDECESSOR}
                 sent = self.send("rollback")
-            time.sleep(self.random.uniform(0.0, SOON))
-            self.kill(act)
+            self.strike(act, sent)
             sent.join()
         assert self.serves in allowed, act
         self.counts["another serves"] += self.serves != before
+        self.counts["accepted"] += bool(names(self.models) - known)
         if self.daemon.process.poll() is not None:
             self.start()
 
@@ -166,12 +202,10 @@ class Life:
             incoming = self.daemon.state / "models" / "incoming"
             known = {path.name for path in self.models.versions()}
             self.wait(lambda: any(p.name.isdecimal() for p in incoming.iterdir()) or known != names(self.models))
-            time.sleep(self.random.uniform(0.0, SOON))
+            time.sleep(self.random.uniform(0.0, self.soon))
         self.kill(act, victim)
         if victim == "child":
-            said = self.wait(
-                lambda: (one := json.loads(self.daemon.get(f"/api/v1/neural/train/{number}")))["over"] and one
-            )
+            said = self.over(number)
             self.counts[f"train: {said['outcome']}"] += 1
             seq = self.daemon.status()["seq"]
             self.daemon.wait(lambda status: status["seq"] > seq + 1)
@@ -191,8 +225,7 @@ def test_kill_9_of_daemon_or_child_leaves_one_champion_that_serves(daemons, quie
         life.wait(lambda: daemon.process.poll() is None and life.child())
         time.sleep(life.random.uniform(0.0, 1.0))
         life.kill("first")
-    daemon.start()
-    daemon.wait(lambda said: said["anomaly"] and said["anomaly"]["model"], 60)
+    life.settle_in()
     acts = list(ACTS) * scale
     life.random.shuffle(acts)
     for act in acts[: KILLS * scale - life.counts["first: daemon"]]:
@@ -203,3 +236,4 @@ def test_kill_9_of_daemon_or_child_leaves_one_champion_that_serves(daemons, quie
     said = {"test": "kill -9", "kills": kills, "seed": seed, "champions": 1, **dict(sorted(life.counts.items()))}
     print(json.dumps(said))
     assert kills == KILLS * scale
+    assert scale == 1 or (life.counts["another serves"] and life.counts["accepted"])

@@ -156,3 +156,20 @@ async def test_one_that_a_person_has_stopped_is_not_taken_up_nor_one_on_the_batt
     assert not list(host.models.incoming.iterdir())
     await host.learning.retraining.train_again()
     assert host.trained == ["drift"]
+
+
+async def test_an_order_that_comes_as_another_ends_is_another_one(host, monkeypatch):
+    retraining, asked = host.learning.retraining, []
+
+    async def finished():
+        asked.append(retraining.ask())
+
+    monkeypatch.setattr(retraining, "_finished", finished)
+    first = retraining.ask()
+    await retraining.train_as_asked()
+    assert first.outcome == "shadow"
+    assert asked[0].id != first.id
+    assert retraining.asked
+    await retraining.train_as_asked()
+    assert asked[0].outcome == "shadow"
+    assert host.trained == ["hand", "hand"]
