@@ -224,6 +224,7 @@ class Retraining:
             "history": str(self._history.path),
             "incoming": str(self._models.incoming),
             "interval_seconds": self._interval,
+            "episodes_per_week": self._config.anomaly.episodes_per_week,
             "most_samples": int(self._config.storage.retention.raw_days * 86_400 / self._interval),
             "units": {
                 str(int(number)): spec.unit.value

@@ -114,6 +114,7 @@ def spec_of(tmp_path, quiet_host):
             "history": str(tmp_path / "history.db"),
             "incoming": str(tmp_path / "incoming"),
             "interval_seconds": 30.0,
+            "episodes_per_week": 7.0,
             "most_samples": 10_000,
             "units": {str(number): "" for number in ids.tolist()},
             "memory_bytes": 4_000_000_000,
