@@ -8,6 +8,7 @@ the longest time that the loop's thread was runnable and had no processor, which
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ import numpy as np
 
 from benchmarks.process import free_port, wait
 from benchmarks.report import Row, write
+from daemon import log
 from daemon.app import App
 from daemon.clock import Instant, SystemClock
 from daemon.config import load
@@ -32,6 +34,7 @@ from daemon.continuity import hour_of_week
 from daemon.history import History, StoredSample
 from daemon.preflight import prepare
 from daemon.state import StateDatabase
+from detectors.kernels import release_memory
 
 LIMIT_MS = 50.0
 PROBE_SECONDS = 0.005
@@ -59,13 +62,17 @@ def main() -> None:
 
 
 def _serve(config: Path, out: Path) -> None:
-    """Run the daemon with a probe in its loop; what the probe has seen is written at the end."""
+    """Run the daemon as its own `main` does, with a probe in its loop; what that has seen is written at the end."""
     beats: Beats = []
+
+    loaded = load(config)
+    log.set_up(loaded.config.log)
+    gc.freeze()
+    release_memory()
 
     async def serving() -> None:
         probe = asyncio.create_task(_probe(beats))
         try:
-            loaded = load(config)
             await App(loaded, prepare(loaded)).run()
         finally:
             probe.cancel()
@@ -96,16 +103,10 @@ def _waited(descriptor: int) -> float:
 def _measure(interval: int, samples: int, quiet_seconds: float) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="presaged-lag-") as name:
         folder, port = Path(name), free_port()
-        config = folder / "config.toml"
-        config.write_text(
-            f'[sampling]\ninterval_seconds = {interval}\n[storage]\ndirectory = "state"\n'
-            f'[http]\nlisten = "127.0.0.1:{port}"\n[log]\nlevel = "warning"\n',
-            encoding="utf-8",
-        )
-        with _daemon(folder, config):
-            wait(port, lambda said: said["samples"] >= 1)
+        with _daemon(folder, port, 1):
+            wait(port, lambda said: said["samples"] >= 5)  # rates are there from the second on
         signals = _prepare(folder / "state", interval, samples)
-        with _daemon(folder, config):
+        with _daemon(folder, port, interval):
             wait(port, lambda said: bool(said["anomaly"] and said["anomaly"]["model"]) and not said["job"], 3600)
             time.sleep(5)
             spans = {"ticks alone": (time.time(), time.time() + quiet_seconds)}
@@ -147,7 +148,14 @@ def _training(folder: Path, port: int) -> tuple[float, float]:
 
 
 @contextmanager
-def _daemon(folder: Path, config: Path) -> Iterator[None]:
+def _daemon(folder: Path, port: int, interval: int) -> Iterator[None]:
+    config = folder / "config.toml"
+    config.write_text(
+        f'[sampling]\ninterval_seconds = {interval}\n[storage]\ndirectory = "state"\n'
+        f'[http]\nlisten = "127.0.0.1:{port}"\n[log]\nlevel = "warning"\n'
+        f"[collectors.latency]\ntargets = {[f'127.0.0.{host}:{port}' for host in range(1, 9)]}\n",
+        encoding="utf-8",
+    )
     command = [sys.executable, "-P", "-m", "benchmarks.lag", "--probed", str(config), str(folder / "beats.json")]
     environment = {**os.environ, "CACHE_DIRECTORY": str(Path(tempfile.gettempdir()) / "presaged-footprint-cache")}
     with (folder / "log.jsonl").open("ab") as log:
