@@ -92,6 +92,7 @@ class Promotion:
         self._measured = Measured()
         self._measured_ms = 0
         self._retention: float | None = None
+        self._whole: dict[str, tuple[int, tuple[int, ...]]] = {}  # when files were read, and how they were then
 
     @property
     def state(self) -> ModelsState:
@@ -229,11 +230,20 @@ class Promotion:
             self._refuse("the pointer does not name the model that serves", f"it names {left} again")
 
     def _broken(self, name: str) -> str:
-        """Return what is wrong with the files of the model `name`, "" = nothing; blocks."""
+        """Return what is wrong with the files of the model `name`, "" = nothing; blocks.
+
+        They are read where they were changed since they were whole, and once a day: disks rot.
+        """
+        now_ms, before = self._clock.now().time_ms, self._whole.pop(name, None)
         try:
-            load_model(self._models.folder(name))
-        except ModelError as error:
+            folder = self._models.folder(name)
+            changed = tuple(path.stat().st_mtime_ns for path in sorted(folder.iterdir()))
+            if before is None or before[1] != changed or not 0 <= now_ms - before[0] < _MEASURE_MS:
+                load_model(folder)
+                before = now_ms, changed
+        except (ModelError, OSError) as error:
             return str(error)
+        self._whole[name] = before
         return ""
 
     async def _stand_in(self, left: str, reason: str) -> None:

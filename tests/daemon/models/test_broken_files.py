@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from daemon.config import Anomaly, Compute, Config
 from daemon.errors import WorkerError
+from daemon.models import promotion
 from detectors.registry import State, save
 
 CONFIG = Config(anomaly=Anomaly(network_after_samples=9999, learning_days=0), compute=Compute(backend="numpy"))
@@ -226,3 +227,23 @@ async def test_a_start_on_a_full_disk_serves_what_is_there(hosts, quiet_collecto
     again = await hosts(quiet_collector(8), config=CONFIG)
     assert again.watch.name == name(100)
     assert again.count("presaged_model_failures_total") == 2
+
+
+async def test_whole_files_are_read_again_when_they_change_and_once_a_day(host, clock, judging, monkeypatch):
+    read, load = [], promotion.load_model
+
+    def reading(folder):
+        read.append(folder.name)
+        return load(folder)
+
+    monkeypatch.setattr(promotion, "load_model", reading)
+    host.learning.promotion._shadows.end_probation()
+    for hour in range(24):
+        await host.learning.promotion.look_after()
+        clock.advance(3600.0)
+        if hour == 12:
+            (host.models.folder(name(200)) / "manifest.json").touch()
+    assert read == [name(200)] * 2
+    clock.advance(86_400.0)
+    await host.learning.promotion.look_after()
+    assert read == [name(200)] * 3
