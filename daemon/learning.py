@@ -5,10 +5,11 @@ follow (daemon/models/promotion). Whatever fails, the model before goes on servi
 """
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from daemon.continuity import UNKNOWN_HOUR
 from daemon.errors import PresagedError, StateError
 from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, FLAGS_LEFT_OUT, History
 from daemon.metrics import Metrics
+from daemon.models.predicting import Prediction, Values, predictions
 from daemon.models.promotion import Promotion
 from daemon.models.retraining import Means, Retraining
 from daemon.models.triggers import Trigger
@@ -102,6 +104,7 @@ class Learning:
             clock=self._clock,
             adopt=self._adopt,
             settled=self._remember_threshold,
+            alone=self._learn_from_window,
         )
         self.retraining = Retraining(
             config=config,
@@ -129,7 +132,11 @@ class Learning:
             raise StateError(f"{self._history.path}: cannot be read: {error}") from error
         except sqlite3.DatabaseError as error:
             self._history.set_aside(str(error))
-        self._models.prepare()
+        try:
+            self._models.prepare()
+        except OSError as error:  # a full disk: what is there can be read all the same
+            self._metrics.model_failures.inc()
+            _log.error("models_not_prepared", reason=str(error), effect="nothing new can be kept until it is mended")
         model, manifest, refused = self._models.champion()
         for reason in refused:
             self._metrics.model_failures.inc()
@@ -144,7 +151,8 @@ class Learning:
             self._adopt(model, manifest, self._stored_threshold(manifest.number))
             self.retraining.resume(manifest.trained_ms, self._watch.seen - self._since(manifest))
             if refused:  # it stands in for one that is broken, and that one never serves again
-                self._models.promote(manifest.name, self._clock.now().time_ms, "the one before is broken")
+                with contextlib.suppress(OSError):  # it stands in at the next start again
+                    self._models.promote(manifest.name, self._clock.now().time_ms, "the one before is broken")
         self.promotion.restore()
 
     def _since(self, manifest: Manifest) -> int:
@@ -264,8 +272,9 @@ class Learning:
             try:
                 await self.train(Trigger.FIRST)
             except PresagedError as error:
-                self._train_after = time.monotonic() + _RETRY_SECONDS
                 _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
+            if not self._watch.lasting:  # it failed, or a person has stopped it
+                self._train_after = time.monotonic() + _RETRY_SECONDS
         if self.retraining.asked:
             await self.retraining.train_as_asked()
         if self._wants_backend():
@@ -287,6 +296,11 @@ class Learning:
     async def train(self, trigger: str) -> str:
         """Train in the child now, and return a few words. Raises PresagedError."""
         return await self.retraining.train(trigger)
+
+    async def predict(self, samples: Sequence[Values]) -> list[Prediction]:
+        """Return what the model on duty would say of `samples`. Raises ModelError, PresagedError."""
+        work = predictions(self._watch, self._registry, samples)
+        return await self._offload.run(work, deadline_seconds=_FIT_SECONDS, what="predictions")
 
     async def _scores(self) -> NDArray[np.float64]:
         """Return up to 28 days of scores of the model on duty, oldest first."""

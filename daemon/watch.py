@@ -138,6 +138,11 @@ class AnomalyWatch:
         return self.threshold * self._rise * self._said.factor
 
     @property
+    def score_threshold(self) -> float:
+        """Where the threshold stands on the shown score."""
+        return self._settings.score_threshold
+
+    @property
     def lasting(self) -> bool:
         """Whether the model on duty came from the child, and is not to be replaced from the window."""
         return self._lasting

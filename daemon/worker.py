@@ -32,6 +32,7 @@ from daemon.history import (
     Rows,
     left_out,
 )
+from daemon.models import unfinished
 from daemon.models.judging import judge_models
 from daemon.risk.refinement import refine_network
 from detectors import continual, kernels, registry
@@ -40,8 +41,11 @@ from detectors.features import FLOORS
 from detectors.findings import Unit
 from detectors.learner import Progress, TrainingError
 from detectors.model_file import ModelError
+from detectors.validation import validate
 
 Spec = Mapping[str, object]
+
+_LEARNING = 0.7  # of a training's time: the rest is validation
 
 # Why a sample is left out, the gravest first: each is counted once.
 _LEFT_OUT = {"incident": FLAG_INCIDENT, "alarmed": FLAG_ALARMED, "spared": FLAG_SPARED, "expected": FLAG_EXPECTED}
@@ -59,11 +63,14 @@ def _report(share: float, text: str) -> None:
 
 
 def train(spec: Spec, progress: Progress = _report) -> dict[str, object]:
-    """Learn a model from `history` and write it into `incoming`; `units` maps signal ids to unit suffixes."""
+    """Learn a model from `history` and write it into `incoming`; `units` maps signal ids to unit suffixes.
+
+    Killed at any moment, it goes on the next time: the same samples, and the same bits in the end.
+    """
     history = History(Path(str(spec["history"])), read_only=True)
     units = spec["units"]
     assert isinstance(units, Mapping)  # noqa: S101 - the daemon wrote it
-    rows = history.last_rows(int(str(spec["most_samples"])))
+    rows, checkpoints = unfinished.samples(history, spec), unfinished.checkpoints(Path(str(spec["incoming"])))
     columns = [place for place, signal in enumerate(rows.signal_ids) if str(signal) in units]
     values, hours = learnable(rows)
     if len(columns) < len(rows.signal_ids):
@@ -85,13 +92,24 @@ def train(spec: Spec, progress: Progress = _report) -> dict[str, object]:
         floor,
         with_network=bool(spec.get("with_network", True)),
         seed=number,
-        progress=progress,
+        progress=lambda share, text: progress(_LEARNING * share, text),
         backend=backend,
-        learn=partial(continual.learn, known=known),
+        learn=partial(continual.learn, known=known, checkpoints=checkpoints),
         stamps=stamps,
     )
     name = f"{number:012d}"
     learned = model.learned
+    figures: dict[str, float] = {}
+    if learned is not None:
+        figures = {**learned.figures, "replay_dropped": float(dropped)}
+        figures |= validate(
+            values,
+            hours,
+            floor,
+            interval_seconds=float(str(spec["interval_seconds"])),
+            episodes_per_week=float(str(spec["episodes_per_week"])),
+            progress=lambda share, text: progress(_LEARNING + (1 - _LEARNING) * share, text),
+        )
     folder = registry.save(
         Path(str(spec["incoming"])),
         model,
@@ -108,11 +126,12 @@ def train(spec: Spec, progress: Progress = _report) -> dict[str, object]:
             "first_ms": int(rows.time_ms[0]),
             "last_ms": int(rows.time_ms[-1]),
             "exclusions": exclusions(rows),
-            "metrics": {} if learned is None else {**learned.figures, "replay_dropped": float(dropped)},
+            "metrics": figures,
         },
     )
     if learned is not None:
         continual.save(folder, learned.knowledge)
+    checkpoints.forget()
     return {"name": name, "samples": len(rows.seq), "signals": len(ids)}
 
 

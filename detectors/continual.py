@@ -16,6 +16,7 @@ import numpy as np
 
 from detectors import learner
 from detectors.architectures import ANOMALY, CATALOGUE
+from detectors.checkpoint import Checkpoints
 from detectors.consolidation import Elastic, consolidated, importance
 from detectors.kernels import NUMPY, Backend
 from detectors.model_file import ModelError, read_arrays, read_record, write
@@ -79,10 +80,11 @@ def learn(
     progress: learner.Progress,
     backend: Backend = NUMPY,
     known: Knowledge | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Learned:
     """Learn from `normals` (T, 256), T <= 20,000, at rising `stamps` (T,), and from what is `known`.
 
-    The memory of `known` takes the new rows in. Raises TrainingError.
+    The memory of `known` takes the new rows in. With `checkpoints`, what was cut off goes on. Raises TrainingError.
     """
     rng = np.random.default_rng([seed, 11])
     memory = Memory(ANOMALY[0], 0) if known is None else known.memory
@@ -91,7 +93,7 @@ def learn(
     found = memory.keep(normals, np.zeros((len(normals), 0), np.float32), stamps, rng)
     figures: Figures = {"regimes_known": len(found.known), "regimes_new": found.new, "replay_rows": len(replayed)}
     if known is None:
-        network = learner.train(normals, signals, ANOMALY, seed, progress, backend=backend)
+        network = learner.train(normals, signals, ANOMALY, seed, progress, backend=backend, checkpoints=checkpoints)
         figures |= {"relearned": 1, "continued": 0}
         return _learned(network, None, memory, normals, signals, seed=seed, figures=figures)
     before = Network(CATALOGUE["anomaly"].architecture, known.elastic.anchor, backend=backend)
@@ -104,9 +106,11 @@ def learn(
         kept = figures | {"relearned": 0, "continued": 1, "retention": 1.0, "ewc_lambda": 0.0, "sight": had.now}
         return Learned(before, Knowledge(memory, known.elastic), kept)
     ways: dict[str, Callable[[learner.Progress], Network]] = {
-        "anew": lambda told: learner.train(normals, signals, ANOMALY, seed, told, backend=backend, replayed=replayed),
+        "anew": lambda told: learner.train(
+            normals, signals, ANOMALY, seed, told, backend=backend, replayed=replayed, checkpoints=checkpoints
+        ),
         "on": lambda told: learner.train_on(
-            known.elastic, normals, signals, seed, told, backend=backend, replayed=replayed
+            known.elastic, normals, signals, seed, told, backend=backend, replayed=replayed, checkpoints=checkpoints
         ),
     }
     tried = {}

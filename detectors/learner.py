@@ -7,6 +7,7 @@ injections teach a network to fire on benign change. Weights never fall below ze
 surprise never lowers the score. Runs in the child.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from detectors.activations import FORWARD
 from detectors.architectures import CATALOGUE
+from detectors.checkpoint import Checkpoint, Checkpoints
 from detectors.consolidation import Elastic
 from detectors.features import FEATURES, TOP_SIGNALS
 from detectors.kernels import NUMPY, Backend
@@ -28,6 +30,7 @@ ROWS = 20_000  # what a training wants at most, evenly spaced over the history
 _RESTARTS = 3
 _REPLAYED = 0.5  # share of the weight that rows of earlier regimes have together, however few are kept
 _DENSITY = 0.25  # share of a unit's inputs that start connected: units that differ learn apart
+_KEEP_SECONDS = 1.0  # less is not worth a write: epochs of a short history take milliseconds
 _WIDTH = len(FEATURES)
 _STRENGTH = np.float32(6.0)  # log surprise of the strongest negatives: about 400 scales
 
@@ -68,11 +71,12 @@ def train(
     *,
     backend: Backend = NUMPY,
     replayed: Float32 | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Network:
     """Train on `normals` (T, 256), T <= 20,000, of a host with `signals` signals; a dead network is started anew.
 
-    `replayed` (M, 256) are quiet rows of earlier regimes, learned from beside them. Raises TrainingError when no start
-    gives a network that tells the two apart.
+    `replayed` (M, 256) are quiet rows of earlier regimes, learned from beside them. With `checkpoints`, what was cut
+    off goes on. Raises TrainingError when no start gives a network that tells the two apart.
     """
     entry = CATALOGUE["anomaly"]
     architecture = replace(entry.architecture, sizes=tuple(sizes))
@@ -81,7 +85,10 @@ def train(
         network = Network(architecture, _initial(architecture, normals, rng), backend=backend)
         settings = replace(entry.training, seed=seed + start)
         try:
-            _fit(network, settings, normals, signals, rng=rng, progress=progress, replayed=replayed)
+            _fit(
+                network, settings, normals, signals,
+                rng=rng, progress=progress, replayed=replayed, checkpoints=checkpoints,
+            )  # fmt: skip
         except DivergenceError as error:
             progress(0.0, f"start {start + 1}: {error}: again")
             continue
@@ -102,13 +109,17 @@ def train_on(
     *,
     backend: Backend = NUMPY,
     replayed: Float32 | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Network:
     """Go on from the network that `elastic` holds, as `train` otherwise. Raises TrainingError where it diverges."""
     entry = CATALOGUE["anomaly"]
     network = Network(entry.architecture, elastic.anchor, backend=backend)
     rng, settings = np.random.default_rng([seed, _RESTARTS]), replace(entry.training, seed=seed)
     try:
-        _fit(network, settings, normals, signals, rng=rng, progress=progress, replayed=replayed, elastic=elastic)
+        _fit(
+            network, settings, normals, signals,
+            rng=rng, progress=progress, replayed=replayed, elastic=elastic, checkpoints=checkpoints,
+        )  # fmt: skip
     except DivergenceError as error:
         raise TrainingError(str(error)) from error
     return network
@@ -141,8 +152,12 @@ def _fit(
     progress: Progress,
     replayed: Float32 | None = None,
     elastic: Elastic | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> None:
-    """Train against negatives that are drawn anew for every epoch. Raises DivergenceError."""
+    """Train against negatives that are drawn anew for every epoch; `checkpoints` has what came of the last one.
+
+    Raises DivergenceError, OSError.
+    """
     weights = None
     if replayed is not None and len(replayed):
         each = _REPLAYED / (1 - _REPLAYED) * len(rows) / len(replayed)
@@ -153,10 +168,33 @@ def _fit(
     steps = -(-2 * len(rows) // settings.batch)
     settings = replace(settings, epochs=max(settings.epochs, -(-_LEAST_STEPS // steps)))
     trainer = Trainer(network, settings, elastic=elastic)
-    for epoch in range(1, settings.epochs + 1):
+    checkpoint = None
+    if checkpoints is not None:
+        held = () if elastic is None else (elastic.anchor, elastic.importance, elastic.strength)
+        began = rows, weights, signals, network.parameters, rng.bit_generator.state
+        checkpoint = checkpoints.of(*began, settings, network.architecture, network.backend.name, *held)
+        if _go_on(checkpoint, trainer, rng):
+            progress(trainer.epochs / settings.epochs, f"goes on after epoch {trainer.epochs} of {settings.epochs}")
+    written = time.monotonic()
+    for epoch in range(trainer.epochs + 1, settings.epochs + 1):
         bad, targets = negatives(rows, signals, rng)
         inputs = np.concatenate([rows, bad])
         wanted = np.concatenate([np.zeros(len(rows), np.float32), targets])[:, None]
         loss = trainer.epoch(inputs, wanted, weights)
+        if checkpoint is not None and (epoch == settings.epochs or time.monotonic() - written >= _KEEP_SECONDS):
+            arrays, told = trainer.kept()
+            checkpoint.save(arrays, {**told, "drawn": rng.bit_generator.state})
+            written = time.monotonic()
         progress(epoch / settings.epochs, f"epoch {epoch} of {settings.epochs}, loss {loss:.4f}")
     trainer.store()
+
+
+def _go_on(checkpoint: Checkpoint, trainer: Trainer, rng: "np.random.Generator") -> bool:
+    """Take up what was kept of this training; False where there is nothing."""
+    found = checkpoint.load()
+    if found is None:
+        return False
+    arrays, told = found
+    trainer.go_on(arrays, told)
+    rng.bit_generator.state = told["drawn"]
+    return True

@@ -17,6 +17,7 @@ import numpy as np
 
 from detectors.anomaly import SCORE_SCALES, AnomalyModel, Scale
 from detectors.architectures import CATALOGUE
+from detectors.checkpoint import UNFINISHED
 from detectors.features import FEATURES, HOURS, Context
 from detectors.model_file import ARRAYS, ModelError, network_of, read_arrays, read_record, sync, write
 from detectors.roles import KEPT_OTHERS, Pointer, Role, Roles, State
@@ -177,10 +178,12 @@ class Registry:
         self._roles = Roles(self._accepted / "roles.json")
 
     def prepare(self) -> None:
-        """Make the folders and clear away what a killed child or daemon left."""
+        """Make the folders and clear away what a killed child or daemon left, but for what a training goes on from."""
         self.incoming.mkdir(parents=True, exist_ok=True)
         self._accepted.mkdir(parents=True, exist_ok=True)
         for left in self.incoming.iterdir():
+            if left.name == UNFINISHED:
+                continue
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
             else:
@@ -247,6 +250,11 @@ class Registry:
             except ModelError as error:
                 refused.append(str(error))
         return None, None, refused
+
+    @property
+    def pointed(self) -> str:
+        """The name that the pointer has for the one that serves, "" for none: whether it is whole, it does not say."""
+        return self._pointer.read().champion
 
     def predecessor(self) -> tuple[AnomalyModel | None, Manifest | None, int]:
         """Return the model before the champion where there is one that is whole, and since when the champion serves."""

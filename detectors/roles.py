@@ -86,7 +86,7 @@ class Roles:
             stored = json.loads(self._path.read_bytes())
             return {
                 str(name): Role(
-                    State(one["state"]),
+                    _noted(State(one["state"])),
                     int(one["since_ms"]),
                     str(one["reason"]),
                     one["pinned"] is True,
@@ -121,6 +121,11 @@ class Roles:
 
     def _write(self, roles: Mapping[str, Role]) -> None:
         _replace(self._path, json.dumps({name: asdict(role) for name, role in roles.items()}, indent=1) + "\n")
+
+
+def _noted(state: State) -> State:
+    """Return what a model is beside the pointer: who serves and who did last, only that says."""
+    return State.RETIRED if state in (State.CHAMPION, State.PREDECESSOR) else state
 
 
 def _name(text: str) -> str:

@@ -5,8 +5,9 @@ takes the steps, and NumPy otherwise; nothing else depends on which. What is not
 training as a `DivergenceError`, never as a network.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,6 +155,27 @@ class Trainer:
     def store(self) -> None:
         """Hand the parameters as they are now to the network."""
         self.network.assign(self.block)
+
+    def kept(self) -> tuple[dict[str, NDArray[np.generic]], dict[str, object]]:
+        """Return all that the epochs to come depend on: arrays, and what JSON can hold."""
+        arrays: dict[str, NDArray[np.generic]] = {"block": self.block}
+        arrays |= {f"slot{place}": slot for place, slot in enumerate(self._state.slots)}
+        draws = [draw.bit_generator.state for draw in self._draws]
+        told = {"epochs": self.epochs, "steps": self._state.steps, "first_loss": self._first_loss, "draws": draws}
+        return arrays, told
+
+    def go_on(self, arrays: Mapping[str, NDArray[np.generic]], told: Mapping[str, Any]) -> None:
+        """Take up what `kept` returned of a training that began as this one did. Raises KeyError, ValueError."""
+        self.block[:] = arrays["block"]
+        for place, slot in enumerate(self._state.slots):  # in place: a kernel holds the same arrays
+            slot[:] = arrays[f"slot{place}"]
+        self.epochs, self._state.steps, self._first_loss = told["epochs"], told["steps"], told["first_loss"]
+        for draw, state in zip(self._draws, told["draws"], strict=True):
+            draw.bit_generator.state = state
+
+    @property
+    def _draws(self) -> tuple["np.random.Generator", ...]:
+        return self._order, self._training.rng, self._drawing
 
     def _pass(self, inputs: Float32, targets: Float32, weights: Float32 | None, order: Labels, rate: float) -> float:
         """Take the batches of one epoch, in `order` (T,); return the mean loss, not finite when they diverge."""

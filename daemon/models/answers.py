@@ -12,6 +12,7 @@ from daemon.models.state import ModelsState
 from daemon.models.training import OVER, Training
 
 if TYPE_CHECKING:  # the command reads answers, and NumPy takes its time
+    from daemon.models.predicting import Prediction
     from detectors.registry import Version
 
 _NETWORK = "anomaly"
@@ -89,6 +90,32 @@ class TrainingsAnswer(Answer):
     trainings: list[TrainingAnswer]
 
 
+class ShareAnswer(Answer):
+    """Which share of a score rests on one signal."""
+
+    signal: str
+    share: float
+
+
+class PredictionAnswer(Answer):
+    """What the model on duty, "" = the one learned from the window, would say of a sample; null = nothing."""
+
+    network: str
+    model: str
+    score: float | None
+    raw_score: float | None
+    raw_threshold: float
+    network_score: float | None
+    alarm: bool
+    contributions: list[ShareAnswer]
+
+
+class PredictionsAnswer(Answer):
+    """The same of several samples, in their order."""
+
+    predictions: list[PredictionAnswer]
+
+
 def model_answer(version: "Version") -> ModelAnswer:
     """Return one model as the API tells it."""
     found = version.manifest
@@ -130,6 +157,20 @@ def models_answer(versions: "tuple[Version, ...]", state: ModelsState) -> Models
 def metrics_answer(version: "Version") -> ModelMetricsAnswer:
     """Return what was measured of one model."""
     return ModelMetricsAnswer(id=version.name, metrics=dict(version.metrics))
+
+
+def prediction_answer(one: "Prediction") -> PredictionAnswer:
+    """Return one prediction as the API tells it."""
+    return PredictionAnswer(
+        network=_NETWORK,
+        model=one.model,
+        score=one.shown,
+        raw_score=one.raw,
+        raw_threshold=one.threshold,
+        network_score=one.network,
+        alarm=one.alarmed,
+        contributions=[ShareAnswer(signal=name, share=share) for name, share in one.contributions],
+    )
 
 
 def training_answer(training: Training, *, logs: bool = True) -> TrainingAnswer:

@@ -43,11 +43,16 @@ _STORE_SECONDS = 10.0
 _JUDGE_SECONDS = 1800.0
 _MEASURE_MS = 86_400_000  # how often the champion is measured when it is not on probation
 
+_STOOD_IN = "the one before is broken"
+
 Adopt = Callable[[AnomalyModel, Manifest, float | None], None]
 
 
 class Promotion:
-    """The models beside the one on duty. `adopt` puts a model on duty; `settled` is awaited when it is there."""
+    """The models beside the one on duty. `adopt` puts a model on duty; `settled` is awaited when it is there.
+
+    `alone` is awaited when no whole model is left: what is learned from the window serves then.
+    """
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class Promotion:
         clock: Clock,
         adopt: Adopt,
         settled: Callable[[], Awaitable[None]],
+        alone: Callable[[], Awaitable[None]],
     ) -> None:
         self._config = config
         self._interval = interval_seconds
@@ -79,12 +85,14 @@ class Promotion:
         self._clock = clock
         self._adopt = adopt
         self._settled = settled
+        self._alone = alone
         self._shadows = Shadows()
         self._leave: Reason | None = None
         self._notices: list[Finding] = []
         self._measured = Measured()
         self._measured_ms = 0
         self._retention: float | None = None
+        self._whole: dict[str, tuple[int, tuple[int, ...]]] = {}  # when files were read, and how they were then
 
     @property
     def state(self) -> ModelsState:
@@ -126,9 +134,9 @@ class Promotion:
         try:
             self._add(*load_model(self._models.folder(name)))
         except ModelError as error:
-            self._metrics.model_failures.inc()
-            _log.error("model_refused", reason=str(error), effect="it is no challenger any more")
-            self._models.note(name, State.RETIRED, self._clock.now().time_ms, "it is broken")
+            self._refuse(str(error), "it is no challenger any more")
+            with contextlib.suppress(ModelError, OSError):  # it is not restored the next time either
+                self._models.note(name, State.RETIRED, self._clock.now().time_ms, "it is broken")
 
     def _is_ours(self, version: Version) -> bool:
         return version.manifest is not None and version.manifest.interval_seconds == self._interval
@@ -196,15 +204,92 @@ class Promotion:
         threshold = budget_threshold(model.quiet_scores, self._interval, budget, model.least_threshold)
         return self._shadows.add(manifest.name, model, threshold, self._watch.window)
 
+    # --- whose files are broken
+
+    def _refuse(self, reason: str, effect: str) -> None:
+        self._metrics.model_failures.inc()
+        _log.error("model_refused", reason=reason, effect=effect)
+
+    async def look_after(self) -> None:
+        """See that the files of champion and predecessor are whole: a broken one gives way now, as it would at a start.
+
+        A pointer that was lost is written again. Raises PresagedError, OSError.
+        """
+        if not self._watch.lasting:
+            return
+        predecessor = self._shadows.predecessor
+        if predecessor is not None and (reason := await self._do(lambda: self._broken(predecessor[0]))):
+            self._shadows.end_probation()
+            self._refuse(reason, "there is no model to go back to")
+        left = self._watch.name
+        if reason := await self._do(lambda: self._broken(left)):
+            await self._stand_in(left, reason)
+        elif await self._do(lambda: self._models.pointed) != left:
+            now_ms = self._clock.now().time_ms
+            await self._do(lambda: self._models.promote(left, now_ms, "the pointer was lost"))
+            self._refuse("the pointer does not name the model that serves", f"it names {left} again")
+
+    def _broken(self, name: str) -> str:
+        """Return what is wrong with the files of the model `name`, "" = nothing; blocks.
+
+        They are read where they were changed since they were whole, and once a day: disks rot.
+        """
+        now_ms, before = self._clock.now().time_ms, self._whole.pop(name, None)
+        try:
+            folder = self._models.folder(name)
+            changed = tuple(path.stat().st_mtime_ns for path in sorted(folder.iterdir()))
+            if before is None or before[1] != changed or not 0 <= now_ms - before[0] < _MEASURE_MS:
+                load_model(folder)
+                before = now_ms, changed
+        except (ModelError, OSError) as error:
+            return str(error)
+        self._whole[name] = before
+        return ""
+
+    async def _stand_in(self, left: str, reason: str) -> None:
+        """Put the next best whole model in the place of `left`, whose files are broken, or what the window teaches."""
+        now_ms, threshold = self._clock.now().time_ms, self._measured.predecessor_threshold
+
+        def work() -> tuple[AnomalyModel, Manifest, bool] | None:
+            before = self._models.predecessor()[1]
+            model, manifest, _ = self._models.champion()
+            if model is None or manifest is None or manifest.interval_seconds != self._interval:
+                return None
+            self._models.promote(manifest.name, now_ms, _STOOD_IN)
+            return model, manifest, before is not None and before.name == manifest.name
+
+        found = await self._do(work)
+        self._shadows.end_probation()
+        self._leave = None
+        if found is None:
+            self._refuse(reason, "no other is left: what is learned from the window serves")
+            self.note("ModelRolledBack", f"{left} is broken, and no other is left: a new one is trained")
+            await self._alone()
+            return
+        model, manifest, served_before = found
+        self._refuse(reason, f"{manifest.name} serves in its place")
+        self._shadows.remove(manifest.name)
+        self._adopt(model, manifest, threshold if served_before else None)
+        await self._start_anew(manifest.name, None)
+        self.note("ModelRolledBack", f"{manifest.name} serves after {left}, which is broken")
+
     # --- who is judged
 
     async def judge_due(self) -> str:
         """Judge the challengers that have scored beside the champion for a day, and measure what serves; a job.
 
-        Raises PresagedError.
+        Raises PresagedError, OSError.
         """
+        await self.look_after()
         if not self._watch.lasting:
             return "no model of the child serves yet"
+        try:
+            return await self._judge()
+        except ModelError as error:  # it went, or broke, while it was looked at
+            self._metrics.model_failures.inc()
+            raise WorkerError(str(error)) from error
+
+    async def _judge(self) -> str:
         for name, whole in list(self._shadows.challengers.items()):
             if not whole:
                 await self._retire(name, "its score was no number")

@@ -16,22 +16,24 @@ from numpy.typing import NDArray
 from daemon.child import Child
 from daemon.clock import Clock
 from daemon.config import Config
-from daemon.errors import PresagedError
+from daemon.errors import PresagedError, WorkerError
 from daemon.history import History
 from daemon.metrics import Metrics
+from daemon.models import unfinished
 from daemon.models.promotion import Promotion
 from daemon.models.training import Outcome, Training, Trainings
 from daemon.models.triggers import Standing, Trigger, due, on_battery
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
 from daemon.watch import AnomalyWatch
-from detectors.registry import Registry
+from detectors.registry import ModelError, Registry
 
 _log = structlog.get_logger()
 
 _NETWORK = "anomaly"
 _TRAIN_SECONDS = 3600.0
 _STORE_SECONDS = 10.0
+_UNDER_WAY = "a training is under way"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,10 @@ class Retraining:
         self._scores = scores
         self._finished = finished
         self._wanted: Training | None = None
-        self._running: asyncio.Task[str] | None = None
+        self._current: Training | None = None
+        self._running: asyncio.Task[tuple[str, str, str]] | None = None
         self._tried_seen, self._tried_ms = 0, 0
+        self._may_go_on = True
         self.trainings = Trainings()
 
     @property
@@ -101,18 +105,32 @@ class Retraining:
         if not self._watch.lasting:
             return "not before the first training"
         if self._wanted is not None or self._running is not None:
-            return "a training is under way"
+            return _UNDER_WAY
+        cut_off = await self._offload.run(self._cut_off, deadline_seconds=_STORE_SECONDS, what="models")
+        if cut_off is not None:
+            self._may_go_on = False
+            return await self.train(cut_off)
         standing = await self._offload.run(self._standing, deadline_seconds=_STORE_SECONDS, what="history.db")
         trigger, words = due(standing, self._config.learning)
         if trigger is None:
             return words
         return await self._train_unless_decaying(trigger)
 
+    def _cut_off(self) -> str | None:
+        """Return the trigger of a training to go on with, None = none; blocks.
+
+        One that fails is taken up once, and after a start of the daemon: what kills it may do so every time.
+        """
+        if not self._may_go_on or on_battery(self._means.sys):
+            return None
+        return unfinished.cut_off(self._models.incoming, self._clock.now().time_ms)
+
     async def _train_unless_decaying(self, trigger: Trigger) -> str:
         self._tried_ms, self._tried_seen = self._clock.now().time_ms, self._watch.seen
         if not self._watch.may_learn_again(await self._scores()):
             self._metrics.retrains.labels(_NETWORK, trigger, "postponed").inc()
             return "postponed: the last day was unlike this host; what lasts is learned after 28 days"
+        self._may_go_on = True
         return await self.train(trigger)
 
     def _standing(self) -> Standing:
@@ -129,7 +147,9 @@ class Retraining:
         )
 
     def ask(self) -> Training:
-        """Train at a person's word, as soon as the child is free; one that waits already is the same."""
+        """Train at a person's word, as soon as the child is free; one that waits or runs already is the same."""
+        if self._current is not None:
+            return self._current
         if self._wanted is None:
             self._wanted = self.trainings.begin(Trigger.HAND, self._clock.now().time_ms)
         return self._wanted
@@ -140,50 +160,59 @@ class Retraining:
             self._wanted = None
             training.end(self._clock.now().time_ms, "cancelled", "cancelled before it began")
             return True
-        if training.outcome == "running" and self._running is not None:
-            return self._running.cancel()
-        return False
+        return training is self._current and self._running is not None and self._running.cancel()
 
     async def train_as_asked(self) -> None:
-        """Do the training that was asked for, in a task that can be cancelled by itself."""
-        training = self._wanted
-        if training is None:
+        """Do the training that was asked for."""
+        if self._wanted is None or self._running is not None:
             return
+        training, self._wanted = self._wanted, None  # who asks from now on gets the one that runs, or another one
+        self._may_go_on = True
         try:
-            self._running = asyncio.create_task(self.train(Trigger.HAND, training), name="training")
-            await self._running
+            await self.train(Trigger.HAND, training)
         except PresagedError as error:
             _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-        finally:
-            self._running, self._wanted = None, None
 
     async def train(self, trigger: str, training: Training | None = None) -> str:
-        """Train in the child: the first model serves at once, others in shadow. Raises PresagedError.
+        """Train in the child: the first model serves at once, others in shadow; one at a time. Raises PresagedError.
 
-        A failure leaves the model before on duty.
+        A failure leaves the model before on duty. It runs in a task of its own, which `cancel` can stop.
         """
+        if self._running is not None:
+            return _UNDER_WAY
         one = training or self.trainings.begin(trigger, self._clock.now().time_ms)
         one.outcome = "running"
         self._tried_ms, self._tried_seen = self._clock.now().time_ms, self._watch.seen
+        self._current, self._running = one, asyncio.create_task(self._train_and_hand_over(one), name="training")
         try:
-            with self._watch.own_work():
-                name = await self._train(one)
-                outcome, words = await self._promotion.receive(name)
-        except PresagedError as error:
+            name, outcome, words = await self._running
+        except (PresagedError, ModelError, OSError) as error:
             self._end(one, "failed", str(error))
             self._promotion.note("RetrainFailed", f"a training ({trigger}) failed: {error}")
-            raise
+            if isinstance(error, PresagedError):
+                raise
+            raise WorkerError(str(error)) from error
         except asyncio.CancelledError:
             self._end(one, "cancelled", "cancelled")
-            raise
-        one.model = name
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # the daemon stops, or the job's time is over
+                raise
+            kept = unfinished.checkpoints(self._models.incoming)
+            await self._offload.run(kept.forget, deadline_seconds=_STORE_SECONDS, what="models")
+            return "cancelled"
+        finally:
+            self._current = self._running = None
+        one.model, self._may_go_on = name, True
         self._end(one, "promoted" if outcome == "promoted" else "shadow", words)
         await self._finished()
         return words
+
+    async def _train_and_hand_over(self, training: Training) -> tuple[str, str, str]:
+        """Return the name of the new model, what became of it, and words."""
+        with self._watch.own_work():
+            await self._promotion.look_after()
+            name = await self._train(training)
+            return name, *await self._promotion.receive(name)
 
     def _end(self, training: Training, outcome: Outcome, words: str) -> None:
         training.end(self._clock.now().time_ms, outcome, words)
@@ -195,6 +224,7 @@ class Retraining:
             "history": str(self._history.path),
             "incoming": str(self._models.incoming),
             "interval_seconds": self._interval,
+            "episodes_per_week": self._config.anomaly.episodes_per_week,
             "most_samples": int(self._config.storage.retention.raw_days * 86_400 / self._interval),
             "units": {
                 str(int(number)): spec.unit.value

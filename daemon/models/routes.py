@@ -7,18 +7,21 @@ import json
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from daemon.errors import PresagedError
+from daemon.errors import DeskError, PresagedError
 from daemon.learning import Learning
 from daemon.models.answers import (
     ModelAnswer,
+    PredictionsAnswer,
     TrainingsAnswer,
     metrics_answer,
     model_answer,
     models_answer,
+    prediction_answer,
     training_answer,
 )
+from daemon.models.predicting import PredictBatchRequest, PredictRequest
 from daemon.models.training import Training
 from detectors.registry import ModelError, Version
 
@@ -32,6 +35,7 @@ class NeuralRoutes:
     """Tells of the models and lets operators order: train, promote, roll back, pin, delete."""
 
     def __init__(self, learning: Learning) -> None:
+        self._learning = learning
         self._retraining = learning.retraining
         self._promotion = learning.promotion
 
@@ -52,6 +56,8 @@ class NeuralRoutes:
             web.get(training, _guarded(self._training)),
             web.get(f"{training}/status", _guarded(self._status)),
             web.delete(training, _guarded(self._cancel)),
+            web.post(f"{_BASE}/predict", _guarded(self._predict)),
+            web.post(f"{_BASE}/predict/batch", _guarded(self._predict_batch)),
         ]
 
     async def _list(self, _request: web.Request) -> web.Response:
@@ -127,6 +133,17 @@ class NeuralRoutes:
             return web.Response(status=409, text=f"{training.id} is {training.outcome}: there is nothing to stop\n")
         return _json(training_answer(training, logs=False), status=202)
 
+    async def _predict(self, request: web.Request) -> web.Response:
+        asked = PredictRequest.model_validate_json(await request.read() or "{}")
+        _refuse_other(asked.network)
+        return _json(prediction_answer((await self._learning.predict([asked.values]))[0]))
+
+    async def _predict_batch(self, request: web.Request) -> web.Response:
+        asked = PredictBatchRequest.model_validate_json(await request.read())
+        _refuse_other(asked.network)
+        found = await self._learning.predict(asked.samples)
+        return _json(PredictionsAnswer(predictions=[prediction_answer(one) for one in found]))
+
     def _found(self, request: web.Request) -> Training:
         training = self._retraining.trainings.get(request.match_info["number"])
         if training is None:
@@ -147,17 +164,33 @@ class NeuralRoutes:
 
 
 def _guarded(handler: Handler) -> Handler:
-    """Answer what is not there with 404, and a store that does not answer with 503."""
+    """Answer what is not there with 404, what is not understood with 400, a store that does not answer with 503."""
 
     async def guarded(request: web.Request) -> web.Response:
         try:
             return await handler(request)
         except ModelError as error:
             return web.Response(status=404, text=f"{error}\n")
+        except ValidationError as error:
+            return web.Response(status=400, text=f"{_complaint(error)}\n")
+        except DeskError as error:
+            return web.Response(status=400, text=f"{error}\n")
         except (PresagedError, OSError) as error:
             return web.Response(status=503, text=f"{error}\n")
 
     return guarded
+
+
+def _refuse_other(network: str) -> None:
+    """Raise DeskError for a network that cannot be asked."""
+    if network != _NETWORK:
+        raise DeskError('network: only "anomaly" can be asked; see /api/v1/forecasts and /api/v1/risk for the others')
+
+
+def _complaint(error: ValidationError) -> str:
+    """Say where the first mistake is."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}"
 
 
 def _json(answer: BaseModel, status: int = 200) -> web.Response:

@@ -2,6 +2,8 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from daemon.history import (
     Rows,
     StoredSample,
 )
+from daemon.models import unfinished
 from daemon.worker import learnable, train
 from detectors import continual, kernels, learner
 from detectors.anomaly import score_rows
@@ -111,6 +114,7 @@ def spec_of(tmp_path, quiet_host):
             "history": str(tmp_path / "history.db"),
             "incoming": str(tmp_path / "incoming"),
             "interval_seconds": 30.0,
+            "episodes_per_week": 7.0,
             "most_samples": 10_000,
             "units": {str(number): "" for number in ids.tolist()},
             "memory_bytes": 4_000_000_000,
@@ -171,6 +175,79 @@ def test_what_became_an_incident_after_it_was_learned_leaves_the_memory(spec_of,
     assert not set(range(101, 151)) & set(stamps.tolist())
 
 
+class Cut(BaseException):
+    pass
+
+
+@pytest.fixture
+def cut_off(spec_of, monkeypatch):
+    """A training of 400 samples that was cut off after an epoch, and the model that it would have become."""
+    monkeypatch.setattr(learner, "_LEAST_STEPS", 60)
+    monkeypatch.setattr(learner, "_KEEP_SECONDS", 0.0)
+    spec, texts = spec_of(400), []
+    whole = load(Path(spec["incoming"]) / in_process({**spec, "trigger": "drift"}, texts)["name"])[0]
+    assert not (Path(spec["incoming"]) / "unfinished").exists()
+
+    def progress(_share, text):
+        if text.startswith("epoch 2"):
+            raise Cut
+
+    with pytest.raises(Cut):
+        train({**spec, "trigger": "drift"}, progress)
+    return spec, whole, sum(text.startswith("epoch") for text in texts)
+
+
+def change_history(spec, statement):
+    with sqlite3.connect(spec["history"]) as database:
+        database.execute(statement)
+    database.close()
+
+
+NEWER = (
+    "INSERT INTO samples SELECT seq + 400, time_ms + 12000000, monotonic_ns, boot, schema, hour, flags, model,"
+    " raw_score, raw_threshold, data FROM samples"
+)
+
+
+def test_a_training_that_was_cut_off_goes_on_with_its_samples_and_ends_with_the_same_bits(cut_off):
+    spec, whole, epochs = cut_off
+    change_history(spec, NEWER)  # the daemon has gone on sampling
+    incoming, told = Path(spec["incoming"]), []
+    assert unfinished.cut_off(incoming, time.time_ns() // 10**6) == "drift"
+    assert in_process(spec, told)["name"] == "000000000400"
+    model, manifest = load(incoming / "000000000400")
+    assert (manifest.samples, manifest.last_seq) == (400, 400)
+    np.testing.assert_array_equal(model.network.parameters, whole.network.parameters)
+    np.testing.assert_array_equal(model.quiet_scores, whole.quiet_scores)
+    assert sum(text.startswith("epoch") for text in told) == epochs - 2
+    assert unfinished.cut_off(incoming, time.time_ns() // 10**6) is None
+    assert [path.name for path in incoming.iterdir()] == ["000000000400"]
+
+
+@pytest.mark.parametrize(
+    ("change", "later_ms", "statement"),
+    [
+        ({"units": {"1": "", "2": ""}}, 0, ""),
+        ({"backend": "auto"}, 0, ""),
+        ({}, 86_400_001, ""),
+        ({}, -60_000, ""),
+        ({}, 0, f"UPDATE samples SET flags = {FLAG_INCIDENT} WHERE seq = 100"),
+        ({}, 0, "DELETE FROM samples WHERE seq = 1"),
+    ],
+    ids=["other signals", "another back end", "too old", "the clock was wrong", "an incident in it", "some are gone"],
+)
+def test_what_has_changed_since_begins_anew(cut_off, change, later_ms, statement):
+    spec, _, _ = cut_off
+    change_history(spec, NEWER)
+    if statement:
+        change_history(spec, statement)
+    history = History(Path(spec["history"]), read_only=True)
+    rows = unfinished.samples(history, {**spec, **change}, time.time_ns() // 10**6 + later_ms)
+    history.close()
+    assert (len(rows.seq), rows.seq[-1]) == (799 if "DELETE" in statement else 800, 800)
+    assert [path.name for path in (Path(spec["incoming"]) / "unfinished").iterdir()] == ["plan"]
+
+
 def test_a_signal_that_is_not_known_any_more_is_left_out(spec_of, tmp_path):
     spec = spec_of()
     del spec["units"]["3"]
@@ -208,6 +285,7 @@ def test_an_unknown_job_is_bad_usage(job):
 def test_it_takes_the_lowest_priority():
     code = """
 import json, os, pathlib, psutil, resource
+from daemon.models import unfinished
 from daemon.worker import _step_back
 _step_back(3_000_000_000)
 me = psutil.Process()

@@ -6,7 +6,15 @@ from aiohttp import web
 
 from daemon.config import Anomaly, Compute, Config
 from daemon.errors import WorkerError
-from daemon.models.answers import ModelAnswer, ModelMetricsAnswer, ModelsAnswer, TrainingAnswer, TrainingsAnswer
+from daemon.models.answers import (
+    ModelAnswer,
+    ModelMetricsAnswer,
+    ModelsAnswer,
+    PredictionAnswer,
+    PredictionsAnswer,
+    TrainingAnswer,
+    TrainingsAnswer,
+)
 from daemon.models.routes import NeuralRoutes
 from detectors.registry import save
 
@@ -82,7 +90,7 @@ async def test_orders_and_what_cannot_be(ask, host):
     assert (await ask("GET", "models/200"))[0] == 404
 
 
-async def test_a_training_is_ordered_followed_and_stopped(ask, host, monkeypatch):
+async def test_a_training_is_ordered_followed_and_stopped(ask, host, monkeypatch, until):
     gate = asyncio.Event()
 
     async def run(_job, _spec, *, listener, **_more):
@@ -98,7 +106,7 @@ async def test_a_training_is_ordered_followed_and_stopped(ask, host, monkeypatch
     assert (await ask("POST", "train", TrainingAnswer))[1].id == ordered.id
     host.learning.after_tick()
     work = asyncio.create_task(host.learning.catch_up())
-    await asyncio.sleep(0.01)
+    await until(lambda: host.learning.retraining.trainings.get(ordered.id).text == "epoch 1")
     _, runs = await ask("GET", f"train/{ordered.id}", TrainingAnswer)
     assert (runs.outcome, runs.over, [line.text for line in runs.logs]) == ("running", False, ["epoch 1"])
     assert (await ask("GET", f"train/{ordered.id}/status", TrainingAnswer))[1].logs == []
@@ -113,3 +121,45 @@ async def test_a_training_is_ordered_followed_and_stopped(ask, host, monkeypatch
     await host.learning.catch_up()
     listed = (await ask("GET", "train", TrainingsAnswer))[1].trainings
     assert [(one.id, one.outcome) for one in listed][:2] == [(second.id, "failed"), (ordered.id, "cancelled")]
+
+
+async def test_what_the_model_on_duty_would_say(ask, host):
+    snapshot = await host.take(1, learn=False)
+    _, as_it_is = await ask("POST", "predict", PredictionAnswer)
+    assert as_it_is.raw_score == pytest.approx(snapshot.anomaly.raw, rel=1e-5)
+    assert (as_it_is.model, as_it_is.raw_threshold) == ("000000000200", host.watch.in_force)
+    before = host.history.last(), host.watch.seen, host.watch.episodes
+    status, loud = await ask("POST", "predict", PredictionAnswer, json={"values": {"s02": 9.0}})
+    assert (status, loud.alarm, loud.contributions[0].signal) == (200, True, "s02")
+    assert loud.raw_score > 2 * loud.raw_threshold
+    assert loud.score > 0.8
+    samples = [{"s02": 9.0}, {}, dict.fromkeys(("s00", "s01", "s02", "s03"))]
+    _, several = await ask("POST", "predict/batch", PredictionsAnswer, json={"samples": samples})
+    assert several.predictions[:2] == [loud, as_it_is]
+    assert (several.predictions[2].raw_score, several.predictions[2].alarm) == (None, False)
+    assert (host.history.last(), host.watch.seen, host.watch.episodes) == before
+    assert (await host.take(1, learn=False)).anomaly.raw < host.watch.in_force
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("predict", "[", "the body: Invalid JSON"),
+        ("predict", '{"values": {"s00": "high"}}', "values.s00"),
+        ("predict", '{"values": {"s00": 1e999}}', "values.s00"),
+        ("predict", '{"values": {"s77": 1}}', "does not know s77"),
+        ("predict", '{"value": {}}', "value: Extra inputs"),
+        ("predict", '{"network": "capacity"}', "/api/v1/forecasts"),
+        ("predict/batch", "", "the body: Invalid JSON"),
+        ("predict/batch", '{"samples": []}', "samples: "),
+        ("predict/batch", '{"samples": [' + ", ".join(["{}"] * 257) + "]}", "samples: "),
+    ],
+)
+async def test_a_question_that_is_none_is_told_where(ask, path, body, words):
+    status, text = await ask("POST", path, data=body)
+    assert (status, words in text) == (400, True), text
+
+
+async def test_before_there_is_a_model_there_is_nothing_to_ask(ask, host):
+    host.watch._live = None
+    assert await ask("POST", "predict") == (404, "there is no model yet\n")
