@@ -221,7 +221,7 @@ class Learning:
     def after_tick(self) -> None:
         """Look whether something is to be learned; called after every tick, costs nothing."""
         self._ticked.set()
-        asked = self.retraining.asked or self.promotion.wants_rollback
+        asked = self.retraining.asked or self.promotion.wants_rollback or self.promotion.wants_a_look
         if asked or self._watch.wants_to_learn() or self._wants_first_training() or self._wants_backend():
             self._due.set()
 
@@ -253,6 +253,8 @@ class Learning:
     async def _settle(self) -> None:
         try:
             await self.promotion.settle()
+            if self.promotion.wants_a_look:
+                await self.promotion.look()
         except PresagedError as error:
             _log.error("rollback_failed", reason=str(error), effect="tried again when there is reason")
             self._metrics.failures.labels("rollback").inc()

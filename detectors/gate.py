@@ -119,6 +119,13 @@ def performance(model: AnomalyModel, threshold: float, evidence: Evidence, seed:
     return float(found.mean()) if len(found) else float("nan")
 
 
+def relative(model: AnomalyModel, threshold: float, signal_ids: Sequence[int], stretch: Stretch) -> Float64:
+    """Return the scores of all rows (T,) over `threshold`; NaN where there is none."""
+    missing = np.full(min(SPAN, len(stretch.values)), np.nan)
+    scores = scorer(model, signal_ids)(stretch.values, stretch.hours)
+    return np.concatenate([missing, scores]).astype(np.float64) / threshold
+
+
 def scorer(model: AnomalyModel, signal_ids: Sequence[int]) -> Callable[[Float32, Hours], Float32]:
     """Return what scores rows (T, S) of `signal_ids` with `model`: (T - 15,)."""
     place = {signal: column for column, signal in enumerate(signal_ids)}
@@ -133,12 +140,8 @@ def scorer(model: AnomalyModel, signal_ids: Sequence[int]) -> Callable[[Float32,
 
 
 def _side(model: AnomalyModel, threshold: float, evidence: Evidence) -> _Side:
-    score = scorer(model, evidence.signal_ids)
-    week, recent = (
-        np.concatenate([np.full(min(SPAN, len(one.values)), np.nan), score(one.values, one.hours)]).astype(np.float64)
-        for one in (evidence.week, evidence.recent)
-    )
-    return _Side(score, recent, week, threshold)
+    week, recent = (relative(model, 1.0, evidence.signal_ids, one) for one in (evidence.week, evidence.recent))
+    return _Side(scorer(model, evidence.signal_ids), recent, week, threshold)
 
 
 def _out_of_budget(raised: Known, interval: float, episodes_per_week: float) -> bool:
