@@ -105,7 +105,9 @@ def attempt(
     verdict = judge(champion, threshold, challenger, evidence, seed)
     after = slice(trained + DAY, len(host.values))
     usable = np.ones(after.stop - after.start, np.bool_)
-    suite = fault_suite.build(host.values[after], host.hours[after], host.floor, usable, seed=seed + 1000)
+    suite = fault_suite.build(
+        host.values[after], host.hours[after], host.floor, usable, seed=seed + 1000, faults=fault_suite.FAULTS
+    )
     if verdict.metrics.get("champion_out_of_budget") != 1.0:  # models are compared, not where a threshold happens to be
         threshold = min(threshold, begun(champion))
     ours, theirs = (

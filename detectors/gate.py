@@ -117,7 +117,9 @@ def performance(model: AnomalyModel, threshold: float, evidence: Evidence, seed:
     """
     stretch = evidence.recent
     usable = _present(stretch) & _unless_most(stretch.alarmed)
-    suite = fault_suite.build(stretch.values, stretch.hours, evidence.floor, usable, seed=seed)
+    suite = fault_suite.build(
+        stretch.values, stretch.hours, evidence.floor, usable, seed=seed, faults=fault_suite.FAULTS
+    )
     found = fault_suite.noticed(suite, scorer(model, evidence.signal_ids), threshold)
     return float(found.mean()) if len(found) else float("nan")
 
@@ -203,7 +205,9 @@ def _compare(
     reasons: list[str] = []
     stretches = (evidence.recent, evidence.week, evidence.earlier)
     for place, (name, stretch, usable) in enumerate(zip(("recent", "suite", "earlier"), stretches, quiet, strict=True)):
-        suite = fault_suite.build(stretch.values, stretch.hours, evidence.floor, usable, seed=seed + place)
+        suite = fault_suite.build(
+            stretch.values, stretch.hours, evidence.floor, usable, seed=seed + place, faults=fault_suite.FAULTS
+        )
         ours = fault_suite.noticed(suite, old.score, old.threshold if name == "recent" else elsewhere)
         theirs = fault_suite.noticed(suite, new.score, new.threshold)
         if not suite.faults:

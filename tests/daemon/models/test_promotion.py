@@ -65,9 +65,9 @@ def told(host):
 
 @pytest.fixture
 async def host(hosts, quiet_collector):
-    """A host of a hundred samples with a first model of the child's."""
+    """A host of 64 samples with a first model of the child's."""
     host = await hosts(quiet_collector(8), config=CONFIG)
-    await host.take(100)
+    await host.take(64)
     assert (await bring(host, 100))[0] == "promoted"
     return host
 
@@ -127,7 +127,7 @@ async def test_by_hand_one_that_passes_waits_for_a_person_and_so_it_does_beside_
     hosts, quiet_collector, monkeypatch
 ):
     host = await hosts(quiet_collector(8), config=BY_HAND)
-    await host.take(100)
+    await host.take(64)
     await bring(host, 100)
     await bring(host, 200)
     host.tick.seq += 2880
@@ -220,7 +220,7 @@ async def test_an_outage_under_a_good_champion_changes_nothing(host, quiet_colle
     await bring(host, 200)
     await host.learning.promotion.promote(name(200), "a test says so")
     host.collectors[0].shift[:6] = 2.0
-    for _ in range(130):
+    for _ in range(90):
         snapshot = await host.take()
         await let_learn(host)
     assert snapshot.anomaly.raw > snapshot.anomaly.threshold
@@ -333,10 +333,10 @@ async def test_a_judgement_that_is_not_understood_is_a_failed_job(host, monkeypa
 
 async def test_the_real_child_judges_on_the_real_history(hosts, quiet_collector):
     host = await hosts(quiet_collector(6), config=CONFIG)
-    await host.take(400)
+    await host.take(250)
     await bring(host, 400)
     await bring(host, 401)
-    await host.take(300)
+    await host.take(210)
     promotion = host.learning.promotion
     folders = [str(host.models.folder(name(number))) for number in (400, 401)]
     beside = {"predecessor": (folders[0], 1e-3 * host.watch.threshold), "since_ms": host.clock.time_ms}
