@@ -529,6 +529,7 @@ class App:
                 running = [
                     group.create_task(self._tick.run(), name="tick"),
                     group.create_task(self._learning.run(), name="learning"),
+                    group.create_task(self._learning.compare(), name="comparing"),
                     group.create_task(self._forecasts.run(), name="forecasts"),
                     group.create_task(self._failures.run(), name="failures"),
                     *self._alerts.start(group, self._is_ready),

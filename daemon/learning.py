@@ -84,6 +84,7 @@ class Learning:
         self._metrics = metrics
         self._cache = cache
         self._due = asyncio.Event()
+        self._promoted = asyncio.Event()
         self._ticked = asyncio.Event()
         self._train_after = 0.0
         self.backend = "numpy"
@@ -221,9 +222,11 @@ class Learning:
     def after_tick(self) -> None:
         """Look whether something is to be learned; called after every tick, costs nothing."""
         self._ticked.set()
-        asked = self.retraining.asked or self.promotion.wants_rollback or self.promotion.wants_a_look
+        asked = self.retraining.asked or self.promotion.wants_rollback
         if asked or self._watch.wants_to_learn() or self._wants_first_training() or self._wants_backend():
             self._due.set()
+        if self.promotion.wants_a_look:
+            self._promoted.set()
 
     def _wants_first_training(self) -> bool:
         enough = self._watch.seen >= self._config.anomaly.network_after_samples
@@ -242,6 +245,13 @@ class Learning:
             await self._due.wait()
             await self.catch_up()
 
+    async def compare(self) -> None:
+        """Compare each new champion with its predecessor, until cancelled; nothing else waits for that."""
+        while True:
+            await self._promoted.wait()
+            self._promoted.clear()
+            await self.promotion.look()
+
     async def catch_up(self) -> None:
         """Learn what is due now."""
         if self._due.is_set():
@@ -253,8 +263,6 @@ class Learning:
     async def _settle(self) -> None:
         try:
             await self.promotion.settle()
-            if self.promotion.wants_a_look:
-                await self.promotion.look()
         except PresagedError as error:
             _log.error("rollback_failed", reason=str(error), effect="tried again when there is reason")
             self._metrics.failures.labels("rollback").inc()

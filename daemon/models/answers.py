@@ -24,7 +24,10 @@ class Answer(BaseModel):
 
 
 class ModelAnswer(Answer):
-    """One model. Times are UTC; what is not known of it is null, and `problem` says why."""
+    """One model. Times are UTC; what is not known of it is null, and `problem` says why.
+
+    `health` of the one that serves: ok, unknown, or all of inaccurate, degraded and slow that hold.
+    """
 
     id: str
     network: str
@@ -40,6 +43,7 @@ class ModelAnswer(Answer):
     data_to: str | None
     exclusions: dict[str, int]
     problem: str
+    health: list[str] = []
 
 
 class ModelsAnswer(Answer):
@@ -50,6 +54,8 @@ class ModelsAnswer(Answer):
     baseline: float | None
     retention: float | None
     degraded: bool
+    latency_seconds: float | None = None
+    health: list[str] = []
 
 
 class ModelMetricsAnswer(Answer):
@@ -89,9 +95,10 @@ class TrainingsAnswer(Answer):
     trainings: list[TrainingAnswer]
 
 
-def model_answer(version: "Version") -> ModelAnswer:
+def model_answer(version: "Version", state: ModelsState) -> ModelAnswer:
     """Return one model as the API tells it."""
     found = version.manifest
+    serves = version.state.value == "champion"
     return ModelAnswer(
         id=version.name,
         network=_NETWORK,
@@ -107,13 +114,14 @@ def model_answer(version: "Version") -> ModelAnswer:
         data_to=_when(found.last_ms) if found else None,
         exclusions=dict(found.exclusions) if found else {},
         problem=version.problem,
+        health=[str(one) for one in state.health] if serves else [],
     )
 
 
 def models_answer(versions: "tuple[Version, ...]", state: ModelsState) -> ModelsAnswer:
     """Return all models as the API tells them; a role in shadow that scores tells what it has raised."""
     episodes = {one.name: one.episodes for one in state.models}
-    told = [model_answer(version) for version in versions]
+    told = [model_answer(version, state) for version in versions]
     for place, one in enumerate(told):
         if one.id in episodes and one.state in ("shadow", "predecessor") and not one.reason:
             words = f"{episodes[one.id]} episodes beside the champion"
@@ -124,6 +132,8 @@ def models_answer(versions: "tuple[Version, ...]", state: ModelsState) -> Models
         baseline=state.baseline,
         retention=state.retention,
         degraded=state.degraded,
+        latency_seconds=state.latency,
+        health=[str(one) for one in state.health],
     )
 
 

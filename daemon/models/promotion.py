@@ -21,7 +21,7 @@ from daemon.errors import PresagedError, WorkerError
 from daemon.history import History
 from daemon.metrics import Metrics
 from daemon.models.shadows import Moment, Shadows
-from daemon.models.state import Measured, ModelsState
+from daemon.models.state import Health, Measured, ModelsState
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
@@ -91,15 +91,29 @@ class Promotion:
     @property
     def state(self) -> ModelsState:
         """What is told of the models."""
-        found = self._measured
+        found, latency = self._measured, self._watch.latency
         lost = 0.0 if found.performance is None or found.baseline is None else found.baseline - found.performance
+        degraded = lost >= self._config.learning.degradation
         return ModelsState(
             self._shadows.states,
             found.performance,
             found.baseline,
             self._retention,
-            degraded=lost >= self._config.learning.degradation,
+            degraded=degraded,
+            latency=latency,
+            health=self._health(found.performance, latency, degraded=degraded),
         )
+
+    def _health(self, performance: float | None, latency: float | None, *, degraded: bool) -> tuple[Health, ...]:
+        settings = self._config.learning
+        out = []
+        if performance is not None and performance < settings.accuracy:
+            out.append(Health.INACCURATE)
+        if degraded:
+            out.append(Health.DEGRADED)
+        if latency is not None and latency > settings.latency * self._interval:
+            out.append(Health.SLOW)
+        return tuple(out) or (Health.UNKNOWN if performance is None else Health.OK,)
 
     @property
     def wants_rollback(self) -> bool:
@@ -239,7 +253,7 @@ class Promotion:
             return
         try:
             await self.judge_due()
-        except PresagedError as error:
+        except (PresagedError, ModelError, OSError) as error:
             _log.warning("champion_not_compared", reason=str(error), effect="it is within the hour")
 
     def _ready(self) -> tuple[list[str], dict[str, str]]:

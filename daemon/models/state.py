@@ -1,6 +1,17 @@
 """What is known of the models after a tick, in one immutable piece."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Health(StrEnum):
+    """How the model on duty does."""
+
+    OK = "ok"
+    UNKNOWN = "unknown"
+    INACCURATE = "inaccurate"
+    DEGRADED = "degraded"
+    SLOW = "slow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +28,8 @@ class ModelsState:
     """The models that score now.
 
     `performance`: the share of injected strengths that the champion notices in recent rows; `baseline`: what it was at
-    first; `retention`: what it notices in earlier rows, of what its predecessor did. None = not measured yet.
+    first; `retention`: what it notices in earlier rows, of what its predecessor did; `latency`: seconds that it takes
+    for one sample. None = not measured yet. `health` says what of that is beyond its threshold.
     """
 
     models: tuple[ModelState, ...] = ()
@@ -25,6 +37,8 @@ class ModelsState:
     baseline: float | None = None
     retention: float | None = None
     degraded: bool = False
+    latency: float | None = None
+    health: tuple[Health, ...] = (Health.UNKNOWN,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ async def let_learn(host):
     """What follows a tick."""
     host.learning.after_tick()
     await host.learning.catch_up()
+    if host.learning.promotion.wants_a_look:
+        await host.learning.promotion.look()
 
 
 def states(host):
@@ -108,6 +110,25 @@ async def test_one_that_fails_retires_with_its_reasons_and_its_figures(host, mon
     assert (str(version.state), version.reason, version.metrics["recent"]) == ("retired", "not better", 0.2)
     assert host.watch.number == 100
     assert (await host.take()).models.models == ()
+
+
+async def test_the_health_of_the_champion_is_what_is_beyond_its_thresholds(host, monkeypatch):
+    async def health(performance):
+        judged(host, monkeypatch, performance=performance)
+        host.learning.promotion._measured_ms = 0
+        await host.learning.promotion.judge_due()
+        return [str(one) for one in (await host.take()).models.health]
+
+    assert (await host.take()).models.health == ("unknown",)
+    assert 0 < host.published[-1].models.latency < 0.3
+    assert await health(0.4) == ["ok"]
+    assert await health(0.35) == ["degraded"]
+    assert await health(0.01) == ["inaccurate", "degraded"]
+    host.watch._latencies.extend([0.31] * 120)  # more than a hundredth of 30 s
+    assert await health(0.4) == ["slow"]
+    await bring(host, 200)
+    await host.learning.promotion.promote(name(200), "a test says so")
+    assert (await host.take()).models.health == ("unknown",)
 
 
 async def test_of_two_in_shadow_the_better_serves_and_a_third_takes_the_place_of_the_first(host, monkeypatch):
@@ -178,9 +199,12 @@ async def test_a_champion_that_is_too_loud_leaves_within_the_hour_and_its_thresh
 async def test_a_new_champion_is_compared_with_its_predecessor_at_once_and_the_week_once(host, monkeypatch):
     asked = judged(host, monkeypatch, loud=False)
     await bring(host, 200)
+    comparing = asyncio.create_task(host.learning.compare())
     await host.learning.promotion.promote(name(200), "a test says so")
-    await let_learn(host)
-    await let_learn(host)
+    for _ in range(3):
+        host.learning.after_tick()
+        await asyncio.sleep(0.05)
+    comparing.cancel()
     assert [(one["predecessor"][0], one["since_ms"]) for one in asked] == [
         (str(host.models.folder(name(100))), host.clock.time_ms)
     ]
