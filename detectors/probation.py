@@ -27,6 +27,7 @@ _STRANGE = 0.2  # share of the inputs outside of what was learned from
 _STRANGE_TIME = 0.5  # of an hour
 _LEAST_SEEN_NS = 900 * 10**9
 _BLIND = 0.05  # share of injected strengths that it notices less
+_BLIND_PART = 0.25  # of what its predecessor notices, where that is next to nothing itself
 _USUAL = RELEASE_RATIO / 2  # of the predecessor's threshold: below, it finds nothing in what the champion raises
 _RARE = 1e-3  # how seldom a champion that keeps its budget has as many hours with alarms of its own
 _HOUR_SECONDS = 3600.0
@@ -122,7 +123,7 @@ class Probation:
     @staticmethod
     def compare(noticed: float, noticed_before: float) -> Reason | None:
         """Judge what champion and predecessor notice of the same injected faults, NaN = unknown."""
-        return Reason.BLIND if noticed < noticed_before - _BLIND else None
+        return Reason.BLIND if noticed < max(noticed_before - _BLIND, _BLIND_PART * noticed_before) else None
 
 
 def hours_alone(champion: Float64, before: Float64, interval_seconds: float) -> int:

@@ -104,6 +104,9 @@ def test_inputs_outside_of_what_was_learned_unless_the_predecessor_sees_the_same
         (0.34, 0.4, Reason.BLIND),
         (0.36, 0.4, None),
         (0.5, 0.4, None),
+        (0.0, 0.03, Reason.BLIND),  # of a host on which hardly anything is noticed
+        (0.01, 0.03, None),
+        (0.0, 0.0, None),
         (np.nan, 0.4, None),
         (0.1, np.nan, None),
     ],
