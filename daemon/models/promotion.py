@@ -21,7 +21,7 @@ from daemon.errors import PresagedError, WorkerError
 from daemon.history import History
 from daemon.metrics import Metrics
 from daemon.models.shadows import Moment, Shadows
-from daemon.models.state import Health, Measured, ModelsState
+from daemon.models.state import Measured, ModelsState, health
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
@@ -101,19 +101,8 @@ class Promotion:
             self._retention,
             degraded=degraded,
             latency=latency,
-            health=self._health(found.performance, latency, degraded=degraded),
+            health=health(found.performance, latency, self._interval, self._config.learning, degraded=degraded),
         )
-
-    def _health(self, performance: float | None, latency: float | None, *, degraded: bool) -> tuple[Health, ...]:
-        settings = self._config.learning
-        out = []
-        if performance is not None and performance < settings.accuracy:
-            out.append(Health.INACCURATE)
-        if degraded:
-            out.append(Health.DEGRADED)
-        if latency is not None and latency > settings.latency * self._interval:
-            out.append(Health.SLOW)
-        return tuple(out) or (Health.UNKNOWN if performance is None else Health.OK,)
 
     @property
     def wants_rollback(self) -> bool:

@@ -1,7 +1,9 @@
-"""What is known of the models after a tick, in one immutable piece."""
+"""What is known of the models after a tick, in one immutable piece, and how the one on duty does."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from daemon.config import Learning
 
 
 class Health(StrEnum):
@@ -49,3 +51,17 @@ class Measured:
     baseline: float | None = None
     performance: float | None = None
     predecessor_threshold: float | None = field(default=None)
+
+
+def health(
+    performance: float | None, latency: float | None, interval_seconds: float, settings: Learning, *, degraded: bool
+) -> tuple[Health, ...]:
+    """Return all that is beyond its threshold in `settings`; where nothing is, whether that is known."""
+    slow = latency is not None and latency > settings.latency * interval_seconds
+    found = (
+        (Health.INACCURATE, performance is not None and performance < settings.accuracy),
+        (Health.DEGRADED, degraded),
+        (Health.SLOW, slow),
+    )
+    beyond = tuple(one for one, holds in found if holds)
+    return beyond or (Health.UNKNOWN if performance is None else Health.OK,)
