@@ -67,12 +67,14 @@ from daemon.host import describe_host
 from daemon.learning import Learning
 from daemon.metrics import Metrics
 from daemon.models.routes import NeuralRoutes
+from daemon.models.triggers import Trigger
 from daemon.notify_systemd import Notifier
 from daemon.offload import Offload
 from daemon.precedents import Precedents
 from daemon.preflight import Prepared
 from daemon.process_scan import ProcessScan
 from daemon.risk.answers import RiskAnswer, risk_answer, risk_in_brief
+from daemon.risk.grading import Grading
 from daemon.risk.refined_models import RefinedModels
 from daemon.risk.refining import Refining
 from daemon.risk.routes import risk_route
@@ -165,6 +167,7 @@ class App:
             await self._offload.run(
                 lambda: self._failures.restore(last[1] if last else 0), deadline_seconds=10.0, what="state.db"
             )
+            await self._offload.run(self._grading.restore, deadline_seconds=10.0, what="state.db")
             if last is not None:
                 self._tick.resume(last[0], Instant(last[1], last[2], 0, last[3]))
             self._tick.seq = max(self._tick.seq, self._watch.number)  # a history set aside must not reuse model numbers
@@ -290,6 +293,17 @@ class App:
             own_work=self._watch.own_work,
             memory_bytes=config.learning.memory_bytes,
             score_threshold=config.anomaly.score_threshold,
+        )
+        self._grading = Grading(
+            state=self._state,
+            offload=self._offload,
+            clock=self._clock,
+            told=lambda: self._risk.told,
+            failed_ms=lambda: [event.time_ms for event in self._failures.log.recent],
+            until_ms=lambda: self._refining.until_ms,
+            degradation=lambda: config.learning.degradation,
+            refine=partial(self._refining.refine_again, Trigger.DEGRADATION),
+            publish=self._risk.take_grade,
         )
         self._drift = DriftWatch(
             config.drift,
@@ -448,6 +462,7 @@ class App:
             Job("judge", 3600.0, 2400.0, self._learning.promotion.judge_due),
             # it may have to wait until the training, due at the same time, gives the child back
             Job("refine", config.learning.interval_days * 86_400.0, 6000.0, self._refining.refine_again),
+            Job("grade_risk", HOUR_SECONDS, 6000.0, self._grading.grade),
         ]
 
     async def _or_anew(self, run: Callable[[], Awaitable[str]]) -> str:
@@ -514,6 +529,7 @@ class App:
                 running = [
                     group.create_task(self._tick.run(), name="tick"),
                     group.create_task(self._learning.run(), name="learning"),
+                    group.create_task(self._learning.compare(), name="comparing"),
                     group.create_task(self._forecasts.run(), name="forecasts"),
                     group.create_task(self._failures.run(), name="failures"),
                     *self._alerts.start(group, self._is_ready),

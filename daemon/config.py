@@ -174,6 +174,13 @@ class Learning(Section):
         le=1,
         description="Loss of performance (0 to 1) since it began to serve at which it is trained again.",
     )
+    accuracy: float = Field(0.02, ge=0, le=1, description="Performance below which a model is told to be inaccurate.")
+    latency: float = Field(
+        0.01,
+        gt=0,
+        le=1,
+        description="Share of the sampling interval that scoring one sample may take; above, it is slow.",
+    )
     new_samples: int = Field(
         10_000, ge=1000, le=100_000_000, description="New samples after which it is trained again."
     )

@@ -86,6 +86,7 @@ class Learning:
         self._metrics = metrics
         self._cache = cache
         self._due = asyncio.Event()
+        self._promoted = asyncio.Event()
         self._ticked = asyncio.Event()
         self._train_after = 0.0
         self.backend = "numpy"
@@ -232,6 +233,8 @@ class Learning:
         asked = self.retraining.asked or self.promotion.wants_rollback
         if asked or self._watch.wants_to_learn() or self._wants_first_training() or self._wants_backend():
             self._due.set()
+        if self.promotion.wants_a_look:
+            self._promoted.set()
 
     def _wants_first_training(self) -> bool:
         enough = self._watch.seen >= self._config.anomaly.network_after_samples
@@ -249,6 +252,13 @@ class Learning:
         while True:
             await self._due.wait()
             await self.catch_up()
+
+    async def compare(self) -> None:
+        """Compare each new champion with its predecessor, until cancelled; nothing else waits for that."""
+        while True:
+            await self._promoted.wait()
+            self._promoted.clear()
+            await self.promotion.look()
 
     async def catch_up(self) -> None:
         """Learn what is due now."""

@@ -150,7 +150,8 @@ class _SnapshotCollector(Collector):
         )
         yield from self._signals(snapshot)
         yield from _anomaly(snapshot)
-        yield from model_families(snapshot.models, snapshot.anomaly, capacity_performance(snapshot.capacity))
+        forecasts, failures = capacity_performance(snapshot.capacity), snapshot.risk.grade.performance
+        yield from model_families(snapshot.models, snapshot.anomaly, forecasts, failures)
         yield from capacity_families(snapshot.capacity, snapshot.time_ms, self._most_resources)
         yield from risk_families(snapshot.risk)
         yield from drift_families(snapshot.drift)

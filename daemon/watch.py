@@ -5,6 +5,8 @@ the window. Swapping a model in is one assignment between two ticks. It stores n
 """
 
 import math
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,6 +43,7 @@ _TOP = 5
 _EXPECTED_RISE = 1.35  # while a job runs that always ran at this hour: what is more than its usual stir is news still
 _UNLIKE_RATIO = 0.5  # of the threshold
 _DAY_SECONDS = 86_400.0
+_TIMED = 120  # samples whose latency is remembered
 _LOOKS_BACK = SPAN + SCORE_SPAN  # samples: of features, and of the means of what they score
 _FIRST = 2  # samples of a new history: they show its own beginning
 
@@ -121,6 +124,7 @@ class AnomalyWatch:
         self._expected_at = 0  # the count of samples at which it was there
         self._name = ""
         self._trained_ms: int | None = None
+        self._latencies: deque[float] = deque(maxlen=_TIMED)
         self.window = RingWindow(WINDOW_ROWS)
         self.number = 0
         self.seen = 0
@@ -146,6 +150,11 @@ class AnomalyWatch:
     def lasting(self) -> bool:
         """Whether the model on duty came from the child, and is not to be replaced from the window."""
         return self._lasting
+
+    @property
+    def latency(self) -> float | None:
+        """How many seconds the model on duty takes for one sample, the middle one of the last; None = none yet."""
+        return float(np.median(self._latencies)) if self._latencies else None
 
     @property
     def trained_ms(self) -> int | None:
@@ -196,6 +205,7 @@ class AnomalyWatch:
         if model.network:
             model.network.use(self._backend)
         self._live = self._scorer(model)
+        self._latencies.clear()
         self.number, self._name, self._trained_ms, self._lasting = number, name, trained_ms, bool(name)
         budget = self._settings.episodes_per_week
         self.threshold = threshold or budget_threshold(
@@ -288,7 +298,9 @@ class AnomalyWatch:
             return Verdict(None, None, alarmed=False, state=self._state(None), findings=())
         model = self._live.model
         window = self.window.recent(model.signal_ids, WINDOW)
+        began = time.perf_counter()
         score = self._live.score(window, passage.hour)
+        self._latencies.append(time.perf_counter() - began)
         raw = float(score.raw[0])
         if math.isnan(raw):  # nothing of this row is known: neither usual nor unusual
             return Verdict(None, None, alarmed=False, state=self._state(None), findings=())

@@ -73,9 +73,7 @@ KINDS: dict[str, Callable[[Random, float, Float64], Float64]] = {
 }
 
 
-def build(
-    values: Float32, hours: Hours, floor: Float64, usable: NDArray[np.bool_], *, seed: int, faults: int = FAULTS
-) -> Suite:
+def build(values: Float32, hours: Hours, floor: Float64, usable: NDArray[np.bool_], *, seed: int, faults: int) -> Suite:
     """Put `faults` faults into stretches of 60 rows of `values` (T, S) that `usable` (T,) says are quiet throughout.
 
     A signal's spread is that of the usable rows; signals that were never seen there are left alone. Fewer come

@@ -7,8 +7,9 @@ it. It moves nothing and knows no label: what counts as an incident is what the 
 A challenger has to be non-inferior on injected faults, retention and budget, to keep raising what was an incident,
 and to be better on recent data. A champion that keeps its budget is trusted: what it raises is left out as an
 incident, and both are compared at the thresholds that they begin with, or one that an incident has driven up would
-make every challenger look sharp. One that is out of budget through most of the recent hours is compared there as it
-stands: an alarm that is always on notices nothing; elsewhere at the threshold that it would need to serve here.
+make every challenger look sharp. One that has been out of budget through most hours of three days is compared in the
+recent ones as it stands: an alarm that is always on notices nothing; elsewhere at the threshold that it would need to
+serve here. What has lasted for less is an incident, whatever its size.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,8 +32,10 @@ REPLAY_SECONDS = 7 * 86_400.0
 _LOWER = 1.645  # standard errors below the mean: the lower end of a one-sided 95 % interval
 _SUITE_MARGIN = 0.03  # share of strengths noticed, at the lower end of the interval
 _RETAINED = 0.95  # of what the champion notices in earlier rows
-_OUT_OF_BUDGET = 3.0  # times the budget, and in most hours: an incident of less than half a day is none of it
-_MOST_HOURS = 0.5
+_OUT_OF_BUDGET = 3.0  # times the budget
+_MOST_HOURS = 0.5  # of each day
+_DAYS_BEFORE = 2  # that were so too: an incident of less than two days and a half is no other host
+_DAY_SECONDS = 86_400.0
 _INCIDENT_SECONDS = 900.0  # an episode of the champion's that lasts is an incident
 _INCIDENT_KEPT = 0.5  # of the share of it that the champion raises
 _LEAST_WINDOW = 200  # rows that tell something
@@ -89,7 +92,7 @@ def judge(
     old = _side(champion, threshold, evidence)
     started = budget_threshold(challenger.quiet_scores, interval, budget, challenger.least_threshold)
     new = _side(challenger, started, evidence)
-    beyond = _out_of_budget(old.recent > old.threshold, interval, budget)
+    beyond = _out_of_budget(old.week > old.threshold, old.recent > old.threshold, interval, budget)
     quiet = tuple(_quiet(old, new, evidence, trusted=not beyond))
     if beyond:
         fair = max(old.threshold, budget_threshold(old.recent, interval, budget, champion.least_threshold))
@@ -114,9 +117,18 @@ def performance(model: AnomalyModel, threshold: float, evidence: Evidence, seed:
     """
     stretch = evidence.recent
     usable = _present(stretch) & _unless_most(stretch.alarmed)
-    suite = fault_suite.build(stretch.values, stretch.hours, evidence.floor, usable, seed=seed)
+    suite = fault_suite.build(
+        stretch.values, stretch.hours, evidence.floor, usable, seed=seed, faults=fault_suite.FAULTS
+    )
     found = fault_suite.noticed(suite, scorer(model, evidence.signal_ids), threshold)
     return float(found.mean()) if len(found) else float("nan")
+
+
+def relative(model: AnomalyModel, threshold: float, signal_ids: Sequence[int], stretch: Stretch) -> Float64:
+    """Return the scores of all rows (T,) over `threshold`; NaN where there is none."""
+    missing = np.full(min(SPAN, len(stretch.values)), np.nan)
+    scores = scorer(model, signal_ids)(stretch.values, stretch.hours)
+    return np.concatenate([missing, scores]).astype(np.float64) / threshold
 
 
 def scorer(model: AnomalyModel, signal_ids: Sequence[int]) -> Callable[[Float32, Hours], Float32]:
@@ -133,20 +145,26 @@ def scorer(model: AnomalyModel, signal_ids: Sequence[int]) -> Callable[[Float32,
 
 
 def _side(model: AnomalyModel, threshold: float, evidence: Evidence) -> _Side:
-    score = scorer(model, evidence.signal_ids)
-    week, recent = (
-        np.concatenate([np.full(min(SPAN, len(one.values)), np.nan), score(one.values, one.hours)]).astype(np.float64)
-        for one in (evidence.week, evidence.recent)
-    )
-    return _Side(score, recent, week, threshold)
+    week, recent = (relative(model, 1.0, evidence.signal_ids, one) for one in (evidence.week, evidence.recent))
+    return _Side(scorer(model, evidence.signal_ids), recent, week, threshold)
 
 
-def _out_of_budget(raised: Known, interval: float, episodes_per_week: float) -> bool:
-    """Tell whether alarms (T,) are far beyond the budget, and in most of the hours: no incident, but another host."""
-    allowed = episodes_per_week * len(raised) * interval / WEEK_SECONDS
+def _out_of_budget(week: Known, recent: Known, interval: float, episodes_per_week: float) -> bool:
+    """Tell whether alarms are far beyond the budget, in most hours of the `recent` rows (T,) and of the days before.
+
+    Then they are no incident, but another host. Where there are not as many days in the `week` (W,), nobody knows.
+    """
+    allowed = episodes_per_week * len(recent) * interval / WEEK_SECONDS
+    day = int(_DAY_SECONDS / interval)
+    if len(week) < _DAYS_BEFORE * day or count_episodes(recent, interval) <= _OUT_OF_BUDGET * max(allowed, 1.0):
+        return False
+    days = [recent, *np.array_split(week[-_DAYS_BEFORE * day :], _DAYS_BEFORE)]
+    return all(_share_of_hours(raised, interval) > _MOST_HOURS for raised in days)
+
+
+def _share_of_hours(raised: Known, interval: float) -> float:
     hours = np.array_split(raised, max(1, round(len(raised) * interval / 3600)))
-    spread = sum(part.any() for part in hours) / len(hours)
-    return bool(count_episodes(raised, interval) > _OUT_OF_BUDGET * max(allowed, 1.0) and spread > _MOST_HOURS)
+    return sum(bool(part.any()) for part in hours) / len(hours)
 
 
 def _quiet(old: _Side, new: _Side, evidence: Evidence, *, trusted: bool) -> Sequence[Known]:
@@ -187,7 +205,9 @@ def _compare(
     reasons: list[str] = []
     stretches = (evidence.recent, evidence.week, evidence.earlier)
     for place, (name, stretch, usable) in enumerate(zip(("recent", "suite", "earlier"), stretches, quiet, strict=True)):
-        suite = fault_suite.build(stretch.values, stretch.hours, evidence.floor, usable, seed=seed + place)
+        suite = fault_suite.build(
+            stretch.values, stretch.hours, evidence.floor, usable, seed=seed + place, faults=fault_suite.FAULTS
+        )
         ours = fault_suite.noticed(suite, old.score, old.threshold if name == "recent" else elsewhere)
         theirs = fault_suite.noticed(suite, new.score, new.threshold)
         if not suite.faults:

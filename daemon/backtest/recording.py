@@ -17,6 +17,8 @@ from daemon.config import COLLECTOR_NAMES
 from daemon.culprits import Culprits
 from daemon.history import FLAG_DOUBTFUL, FLAG_GAP
 from daemon.sampler import STOPPED_ROUNDS, Round, Writability, stopped
+from daemon.verdicts.effects import NOTHING, Effect, Standing, incidents, standing
+from daemon.verdicts.table import Judged
 from detectors.findings import Change, ChangeKind, Contributor, Culprit
 
 _STARTED, _STOPPED, _RAN = " started", " stopped", ".timer ran"
@@ -55,6 +57,28 @@ def _clocks(samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     jumped = doubtful & ((samples.flags & FLAG_GAP) != 0)
     start = 10**9
     return start + np.cumsum(ran), start + np.cumsum(np.where(jumped | booted, ran, wall))
+
+
+class RecordedVerdicts:
+    """What operators said, each from the moment on at which it was said. `judged`: the oldest first."""
+
+    def __init__(self, judged: Sequence[Judged]) -> None:
+        self._judged = judged
+
+    def at(self, time_ms: int) -> Standing:
+        """Return what all change at `time_ms`."""
+        return standing(self._given(time_ms), time_ms) if self._judged else NOTHING
+
+    def incidents(self, time_ms: int) -> list[tuple[int, int]]:
+        """Return the times [first, end) that are known by then to be real incidents, and are not learned from."""
+        return [(first, min(end, time_ms + 1)) for first, end in incidents(self._given(time_ms), time_ms)]
+
+    def given(self, time_ms: int) -> int:
+        """Return how many were given until then."""
+        return len(self._given(time_ms))
+
+    def _given(self, time_ms: int) -> list[Effect]:
+        return [one.effect for one in self._judged if one.verdict.time_ms <= time_ms]
 
 
 class RecordedRounds:

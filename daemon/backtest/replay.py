@@ -28,7 +28,7 @@ from alerting.ulid import UlidSource
 from daemon import worker
 from daemon.alert_settings import pipeline_settings
 from daemon.alert_store import OffloadedState
-from daemon.backtest.recording import NoCulprits, RecordedClock, RecordedRounds
+from daemon.backtest.recording import NoCulprits, RecordedClock, RecordedRounds, RecordedVerdicts
 from daemon.backtest.result import Backtest, Notification, Samples
 from daemon.changes import ChangeLog
 from daemon.child import Child
@@ -45,6 +45,7 @@ from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
 from daemon.state import StateDatabase
 from daemon.tick import Tick
+from daemon.verdicts.table import Judged
 from daemon.watch import AnomalyWatch
 from detectors import anomaly
 from detectors.ahead import AheadScorer, Rows
@@ -165,15 +166,16 @@ async def replay(
     name: str,
     host: str,
     fixed: FixedModel | None = None,
+    judged: Sequence[Judged] = (),
     live: bool = False,
     progress: Progress = lambda _done, _all: None,
 ) -> Backtest:
-    """Return what would have come of `samples`; `changes` are the host's, oldest first.
+    """Return what would have come of `samples`; `changes` are the host's, oldest first, and so are verdicts `judged`.
 
     `live`: score each sample by itself, as the daemon does, instead of hours at once; the scores are the same.
     """
     with tempfile.TemporaryDirectory(prefix="presaged-backtest-") as folder:
-        one = _Replay(samples, changes, config, host=host, fixed=fixed, live=live, folder=Path(folder))
+        one = _Replay(samples, changes, config, host=host, fixed=fixed, judged=judged, live=live, folder=Path(folder))
         try:
             return await one.run(name, progress)
         finally:
@@ -191,10 +193,12 @@ class _Replay:
         *,
         host: str,
         fixed: FixedModel | None,
+        judged: Sequence[Judged],
         live: bool,
         folder: Path,
     ) -> None:
         self._samples, self._fixed, self._host = samples, fixed, host
+        self._verdicts = RecordedVerdicts(judged)
         self._marks = [change for change in changes if change.kind is ChangeKind.MARK]
         alerting = config.alerting.model_copy(update={"authority": "presaged"})
         self._config = config = config.model_copy(update={"alerting": alerting, "compute": Compute(backend="numpy")})
@@ -277,6 +281,7 @@ class _Replay:
             publish=self._note,
             jumped=lambda: None,
             models=None if fixed is not None else self._learning.promotion,
+            said=self._verdicts.at,
         )
 
     def _letters(self, count: int) -> bytes:
@@ -300,11 +305,14 @@ class _Replay:
             self._watch.adopt(self._fixed.model, 0, self._fixed.name, None)
         jobs = self._jobs()
         due = {job: int(samples.time_ms[0]) + round(seconds * 1000) for job, seconds in jobs.items() if count}
-        own_work = (samples.flags & FLAG_OWN_WORK) != 0
+        own_work, said = (samples.flags & FLAG_OWN_WORK) != 0, 0
         times = samples.time_ms.tolist()
         for row in range(count):
             clock.row = row
             await self._mark(times[row])
+            if self._verdicts.given(times[row]) != said:
+                said = self._verdicts.given(times[row])
+                self._mark_incidents()
             if own_work[row]:
                 self._watch.note_own_work()
             await self._tick.once()
@@ -328,12 +336,20 @@ class _Replay:
     async def _do(self, job: str) -> None:
         try:
             learning = self._learning
+            self._mark_incidents()
             if job == "judge" and not learning.promotion.state.models:
                 return  # nobody asks a replay how well its champion does
             runs = {"train": learning.retraining.train_again, "judge": learning.promotion.judge_due}
             await runs.get(job, learning.reset_threshold)()
         except PresagedError:  # as the scheduler does: the next run may succeed
             return
+
+    def _mark_incidents(self) -> None:
+        """Mark what was real as far as that is known by now, so that nothing is learned from it."""
+        spans = self._verdicts.incidents(self._clock.now().time_ms)
+        if spans:
+            self._history.flush()
+            self._history.mark_incidents(spans)
 
     async def _mark(self, time_ms: int) -> None:
         while self._marks and self._marks[0].time_ms <= time_ms:
@@ -387,6 +403,7 @@ class _Replay:
             models=len(out.models - {0}),
             seconds=seconds,
             capacity=config.capacity,
+            honoured=self._verdicts.given(int(self._samples.time_ms[-1])) if len(self._samples.seq) else 0,
         )
 
 

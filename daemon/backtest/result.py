@@ -55,7 +55,8 @@ class Backtest:
     `name`: which configuration or model it was. `alarmed`: the score was above the threshold of that moment.
     `episodes`: how many were counted so far. `learned`: the learning week was over. `occurrences`: every alert
     that fired, oldest first. `episodes_per_week` is the ceiling of the configuration, `capacity` what it
-    says of resources. `verdicts`: what operators said of alerts, by id.
+    says of resources. `verdicts`: what operators said of alerts, by id;
+    `honoured`: how many of them changed something here.
     """
 
     name: str
@@ -76,3 +77,4 @@ class Backtest:
     seconds: float
     capacity: Capacity = field(default_factory=Capacity)
     verdicts: Mapping[str, str] = field(default_factory=dict)
+    honoured: int = 0

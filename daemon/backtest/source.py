@@ -11,6 +11,7 @@ from daemon.backtest.result import Samples
 from daemon.errors import StateError
 from daemon.history import History
 from daemon.signals import Kind, SignalSpec
+from daemon.verdicts.table import JUDGED, Judged, judged_of
 from detectors.findings import Change, ChangeKind, Unit
 
 _ALL = 2**62
@@ -59,6 +60,20 @@ def read_verdicts(directory: Path) -> dict[str, str]:
         directory / "state.db", "SELECT occurrence, kind FROM verdicts WHERE undone_ms IS NULL ORDER BY ordinal"
     )
     return dict(rows)
+
+
+def read_judged(directory: Path) -> list[Judged]:
+    """Return the verdicts that change something, the oldest first. Raises StateError.
+
+    In a state folder of a version in which verdicts changed nothing there are none.
+    """
+    path = directory / "state.db"
+    if not _ask(path, "SELECT 1 FROM pragma_table_info('verdicts') WHERE name = 'effect'"):
+        return []
+    try:
+        return judged_of(_ask(path, JUDGED))
+    except ValueError as error:
+        raise StateError(f"{path}: {error}") from error
 
 
 def _must_be_readable(path: Path) -> None:

@@ -286,9 +286,10 @@ def _skipped(backtest: Backtest, clock: NDArray[np.int64], simple: Dummies) -> I
         yield Skipped(f"{many}, {duration(float(gaps.sum()) / 1000)} in all", "nothing was sampled then")
     for name, reason in simple.skipped:
         yield Skipped(name, reason)
-    if backtest.verdicts:
-        many = "a verdict" if len(backtest.verdicts) == 1 else f"{len(backtest.verdicts)} verdicts"
-        yield Skipped(f"what {many} changed", "a backtest begins as a new daemon does, of which nothing was said yet")
+    later = len(backtest.verdicts) - backtest.honoured
+    if later > 0:
+        many = "a verdict" if later == 1 else f"{later} verdicts"
+        yield Skipped(f"what {many} changed", "given after these samples, or of no effect on them")
 
 
 def _unmatched(first: Iterable[Told], second: Iterable[Told]) -> tuple[list[Told], list[Told]]:

@@ -101,18 +101,22 @@ def _replayed(
     loaded: Loaded, span: tuple[int | None, int | None], plan: list[tuple[str, Config, str | None]]
 ) -> "list[Backtest]":
     from daemon.backtest.replay import replay  # noqa: PLC0415
-    from daemon.backtest.source import read_changes, read_samples  # noqa: PLC0415
+    from daemon.backtest.source import read_changes, read_judged, read_samples  # noqa: PLC0415
 
     samples = read_samples(loaded.state_directory, *span)
     _check(samples, loaded)
-    changes = read_changes(loaded.state_directory)
+    changes, judged = read_changes(loaded.state_directory), read_judged(loaded.state_directory)
     results = []
     for name, config, model in plan:
         fixed = None if model is None else _model(loaded, model)
         with _bar(name) as progress:
             host = config.host.name or socket.gethostname()
             results.append(
-                asyncio.run(replay(samples, changes, config, name=name, host=host, fixed=fixed, progress=progress))
+                asyncio.run(
+                    replay(
+                        samples, changes, config, name=name, host=host, fixed=fixed, judged=judged, progress=progress
+                    )
+                )
             )
     return results
 

@@ -114,6 +114,8 @@ def rows(told: ModelAnswer, measured: ModelMetricsAnswer) -> Iterator[tuple[str,
     yield "state", Text(_state(told), _STYLES.get(told.state, "")).append(printable(f" {_why(told)}"), "default")
     if told.problem:
         return
+    if told.health:
+        yield "health", Text(", ".join(told.health))
     yield "trained", Text(f"{_local(told.trained_at)}, {told.trigger or 'no trigger is known'}")
     yield "parent", Text(told.parent or "none")
     span = f", {_local(told.data_from)} to {_local(told.data_to)}" if told.data_from else ""
@@ -126,18 +128,25 @@ def rows(told: ModelAnswer, measured: ModelMetricsAnswer) -> Iterator[tuple[str,
 
 def _flat(told: ModelAnswer, measured: ModelMetricsAnswer) -> dict[str, str]:
     """Return all that is known of a model as lines."""
-    out = {name: str(value) for name, value in told.model_dump(exclude={"exclusions"}).items() if value is not None}
+    out = {
+        name: str(value)
+        for name, value in told.model_dump(exclude={"exclusions", "health"}).items()
+        if value is not None
+    }
     out |= {f"left out {name}": str(value) for name, value in told.exclusions.items()}
     return out | {name: f"{value:.4g}" for name, value in sorted(measured.metrics.items())}
 
 
 def _measures(answer: ModelsAnswer) -> Iterator[str]:
+    if answer.health:
+        yield f"health {', '.join(answer.health)}"
     if answer.performance is not None:
         first = "" if answer.baseline is None else f", {answer.baseline:.3f} when it began to serve"
-        state = "; degraded" if answer.degraded else ""
-        yield f"performance {answer.performance:.3f} of injected faults{first}{state}"
+        yield f"performance {answer.performance:.3f} of injected faults{first}"
     if answer.retention is not None:
         yield f"retention {answer.retention:.3f}"
+    if answer.latency_seconds is not None:
+        yield f"latency {1000 * answer.latency_seconds:.2g} ms a sample"
 
 
 def _state(one: ModelAnswer) -> str:

@@ -17,7 +17,7 @@ from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import percent
 from daemon.cli.terminal import console, print_json, print_rows, printable
 from daemon.config import load
-from daemon.risk.answers import ErrorAnswer, ProbabilityAnswer, ReasonAnswer, RiskAnswer
+from daemon.risk.answers import ErrorAnswer, GradeAnswer, ProbabilityAnswer, ReasonAnswer, RiskAnswer
 
 Row = tuple[str, Text]
 
@@ -51,10 +51,20 @@ def rows(answer: RiskAnswer) -> Iterator[Row]:
     yield "evidence", Text(f"{answer.factors} of {answer.of_factors} factors are there")
     if answer.basis:
         yield "basis", Text(printable(answer.basis))
+    if answer.grade is not None:
+        yield "graded", Text(printable(_graded(answer.grade)))
     if answer.refinement is not None:
         yield "refinement", Text(printable(f"{_local(answer.refinement.at)} {answer.refinement.text}"))
     for place, one in enumerate(answer.errors):
         yield "" if place else "errors", _error(one)
+
+
+def _graded(one: GradeAnswer) -> str:
+    """Return how well it came true; 0.5 is what the base rate alone would reach."""
+    if one.performance is None:
+        return f"not known: {one.text}"
+    first = "" if one.baseline is None else f", {one.baseline:.2f} at first"
+    return f"{one.performance:.2f} ({one.text}; the base rate 0.50{first}{'; degraded' if one.degraded else ''})"
 
 
 def _chance(one: ProbabilityAnswer) -> Text:

@@ -25,7 +25,10 @@ class Answer(BaseModel):
 
 
 class ModelAnswer(Answer):
-    """One model. Times are UTC; what is not known of it is null, and `problem` says why."""
+    """One model. Times are UTC; what is not known of it is null, and `problem` says why.
+
+    `health` of the one that serves: ok, unknown, or all of inaccurate, degraded and slow that hold.
+    """
 
     id: str
     network: str
@@ -41,6 +44,7 @@ class ModelAnswer(Answer):
     data_to: str | None
     exclusions: dict[str, int]
     problem: str
+    health: list[str] = []
 
 
 class ModelsAnswer(Answer):
@@ -51,6 +55,8 @@ class ModelsAnswer(Answer):
     baseline: float | None
     retention: float | None
     degraded: bool
+    latency_seconds: float | None = None
+    health: list[str] = []
 
 
 class ModelMetricsAnswer(Answer):
@@ -116,9 +122,10 @@ class PredictionsAnswer(Answer):
     predictions: list[PredictionAnswer]
 
 
-def model_answer(version: "Version") -> ModelAnswer:
+def model_answer(version: "Version", state: ModelsState) -> ModelAnswer:
     """Return one model as the API tells it."""
     found = version.manifest
+    serves = version.state.value == "champion"
     return ModelAnswer(
         id=version.name,
         network=_NETWORK,
@@ -134,13 +141,14 @@ def model_answer(version: "Version") -> ModelAnswer:
         data_to=_when(found.last_ms) if found else None,
         exclusions=dict(found.exclusions) if found else {},
         problem=version.problem,
+        health=[str(one) for one in state.health] if serves else [],
     )
 
 
 def models_answer(versions: "tuple[Version, ...]", state: ModelsState) -> ModelsAnswer:
     """Return all models as the API tells them; a role in shadow that scores tells what it has raised."""
     episodes = {one.name: one.episodes for one in state.models}
-    told = [model_answer(version) for version in versions]
+    told = [model_answer(version, state) for version in versions]
     for place, one in enumerate(told):
         if one.id in episodes and one.state in ("shadow", "predecessor") and not one.reason:
             words = f"{episodes[one.id]} episodes beside the champion"
@@ -151,6 +159,8 @@ def models_answer(versions: "tuple[Version, ...]", state: ModelsState) -> Models
         baseline=state.baseline,
         retention=state.retention,
         degraded=state.degraded,
+        latency_seconds=state.latency,
+        health=[str(one) for one in state.health],
     )
 
 

@@ -1,7 +1,8 @@
 """The child's job that judges: challengers against the champion, and what the champion notices today.
 
-Enters: history, the folders of the models, their thresholds. Leaves: a verdict a challenger, and the share of injected
-faults that champion and predecessor notice. It moves no pointer and writes no file.
+Enters: history, the folders of the models, their thresholds. Leaves: a verdict a challenger, the share of injected
+faults that champion and predecessor notice, and whether a new champion would have been too loud in the week before it.
+It moves no pointer and writes no file.
 """
 
 import math
@@ -17,10 +18,10 @@ from detectors import registry
 from detectors.anomaly import AnomalyModel
 from detectors.features import FLOORS
 from detectors.findings import Unit
-from detectors.gate import REPLAY_SECONDS, Evidence, Stretch, judge, performance
+from detectors.gate import REPLAY_SECONDS, Evidence, Stretch, judge, performance, relative
 from detectors.learner import Progress
 from detectors.model_file import ModelError
-from detectors.probation import SHADOW_SECONDS
+from detectors.probation import SHADOW_SECONDS, Probation
 
 Spec = Mapping[str, object]
 
@@ -29,12 +30,16 @@ _EARLIER_BLOCKS = 5
 
 
 def judge_models(spec: Spec, progress: Progress) -> dict[str, object]:
-    """Return {"performance", "predecessor": share noticed or None, "verdicts": by name of the challenger}."""
+    """Return {"performance", "predecessor": share noticed or None, "loud", "verdicts": by name of the challenger}.
+
+    "loud" tells of a champion that serves since "since_ms" what the week before says; None where that is not asked.
+    """
     interval, challengers = float(str(spec["interval_seconds"])), spec["challengers"]
     assert isinstance(challengers, Sequence)  # noqa: S101 - the daemon wrote it
-    day = int(SHADOW_SECONDS / interval)
+    day, asked_of_week = int(SHADOW_SECONDS / interval), spec["predecessor"] and spec["since_ms"]
+    few = day + int(REPLAY_SECONDS / interval) if asked_of_week else day
     rows = History(Path(str(spec["history"])), read_only=True).last_rows(
-        int(str(spec["most_samples"])) if challengers else day
+        int(str(spec["most_samples"])) if challengers else few
     )
     champion, threshold = _loaded(spec["champion"])
     progress(0.1, "what the champion notices")
@@ -42,10 +47,19 @@ def judge_models(spec: Spec, progress: Progress) -> dict[str, object]:
     out: dict[str, object] = {
         "performance": _number(performance(champion, threshold, today)),
         "predecessor": None,
+        "loud": None,
         "verdicts": {},
     }
     if spec["predecessor"]:
-        out["predecessor"] = _number(performance(*_loaded(spec["predecessor"]), today))
+        before = _loaded(spec["predecessor"])
+        out["predecessor"] = _number(performance(*before, today))
+        if asked_of_week:
+            earlier = _evidence(rows, int(np.count_nonzero(rows.time_ms < int(str(spec["since_ms"])))), spec)
+            ours, theirs = (
+                relative(model, level, earlier.signal_ids, earlier.week)
+                for model, level in ((champion, threshold), before)
+            )
+            out["loud"] = Probation.compare_weeks(ours, theirs, interval, earlier.episodes_per_week) is not None
     verdicts = {}
     for place, folder in enumerate(challengers):
         progress(0.2 + 0.8 * place / len(challengers), f"judging {Path(str(folder)).name}")

@@ -17,11 +17,11 @@ from daemon.child import Child
 from daemon.clock import Clock
 from daemon.config import Config
 from daemon.continuity import Passage
-from daemon.errors import WorkerError
+from daemon.errors import PresagedError, WorkerError
 from daemon.history import History
 from daemon.metrics import Metrics
 from daemon.models.shadows import Moment, Shadows
-from daemon.models.state import Measured, ModelsState
+from daemon.models.state import Measured, ModelsState, health
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
@@ -88,6 +88,8 @@ class Promotion:
         self._alone = alone
         self._shadows = Shadows()
         self._leave: Reason | None = None
+        self._since_ms = 0  # when the champion on probation was promoted; 0 = the week before it has been looked at
+        self._look = False
         self._notices: list[Finding] = []
         self._measured = Measured()
         self._measured_ms = 0
@@ -97,20 +99,28 @@ class Promotion:
     @property
     def state(self) -> ModelsState:
         """What is told of the models."""
-        found = self._measured
+        found, latency = self._measured, self._watch.latency
         lost = 0.0 if found.performance is None or found.baseline is None else found.baseline - found.performance
+        degraded = lost >= self._config.learning.degradation
         return ModelsState(
             self._shadows.states,
             found.performance,
             found.baseline,
             self._retention,
-            degraded=lost >= self._config.learning.degradation,
+            degraded=degraded,
+            latency=latency,
+            health=health(found.performance, latency, self._interval, self._config.learning, degraded=degraded),
         )
 
     @property
     def wants_rollback(self) -> bool:
         """Whether the champion has to leave, now."""
         return self._leave is not None
+
+    @property
+    def wants_a_look(self) -> bool:
+        """Whether a new champion has not been compared with its predecessor yet."""
+        return self._look
 
     def restore(self) -> None:
         """Let those score again that did when the process before ended; blocks, before the first tick."""
@@ -310,6 +320,16 @@ class Promotion:
             return "another model serves since"
         return await self._act(result, ready, now_ms)
 
+    async def look(self) -> None:
+        """Compare a new champion with its predecessor now; where that fails, the hourly judgement does."""
+        self._look = False
+        if self._shadows.predecessor is None:
+            return
+        try:
+            await self.judge_due()
+        except (PresagedError, ModelError, OSError) as error:
+            _log.warning("champion_not_compared", reason=str(error), effect="it is within the hour")
+
     def _ready(self) -> tuple[list[str], dict[str, str]]:
         """Return the folders of challengers that have scored for a day, and why others never will; blocks."""
         last = self._history.last()
@@ -339,6 +359,7 @@ class Promotion:
             },
             "champion": (str(self._models.folder(self._watch.name)), self._watch.threshold),
             "predecessor": (str(self._models.folder(predecessor[0])), predecessor[2]) if predecessor else "",
+            "since_ms": self._since_ms,
             "challengers": ready,
             "memory_bytes": self._config.learning.memory_bytes,
         }
@@ -350,9 +371,11 @@ class Promotion:
             raise WorkerError(f"the job judge said something that is not understood: {result}")
         performance, before = _ratio(result.get("performance")), _ratio(result.get("predecessor"))
         await self._note_performance(performance, now_ms)
-        if self._shadows.predecessor and performance is not None and before is not None:
-            self._leave = Probation.compare(performance, before) or self._leave
-            await self.settle()
+        if self._shadows.predecessor:
+            self._since_ms = 0
+            await self._look_back(performance, before, loud=result.get("loud") is True)
+            if self._shadows.predecessor is None:
+                return "the champion was rolled back"  # what was judged beside it is judged beside the other one
         passed = []
         words = [f"performance {performance:.3f}" if performance is not None else "performance not known"]
         for name in (Path(folder).name for folder in asked):
@@ -381,6 +404,14 @@ class Promotion:
         await self.promote(best, reason)
         self._retention = metrics.get("retention", self._retention)
         return "; ".join([*words, f"{best} serves: {reason}"])
+
+    async def _look_back(self, performance: float | None, before: float | None, *, loud: bool) -> None:
+        """Roll back where a judgement gives a reason."""
+        if performance is not None and before is not None:
+            self._leave = Probation.compare(performance, before) or self._leave
+        if loud:
+            self._leave = Reason.LOUD_BEFORE
+        await self.settle()
 
     def _let_wait(self, name: str, reason: str) -> None:
         """Let `name` wait for a person's word, in the place of any that did; blocks."""
@@ -442,6 +473,7 @@ class Promotion:
         self._adopt(model, manifest, None)
         if before is not None and before_name and before_name != name:
             self._watch_over(before_name, before, threshold, now_ms)
+            self._look = True
         await self._start_anew(name, threshold)
         self.note("ModelPromoted", f"{name} serves after {before_name or 'none'}: {reason}")
 
@@ -452,9 +484,10 @@ class Promotion:
 
     def _watch_over(self, name: str, model: AnomalyModel, threshold: float | None, since_ms: int) -> None:
         budget = self._config.anomaly.episodes_per_week
-        level = threshold or budget_threshold(model.quiet_scores, self._interval, budget, model.least_threshold)
+        begun = budget_threshold(model.quiet_scores, self._interval, budget, model.least_threshold)
         until_ms = since_ms + int(PROBATION_SECONDS * 1000)
-        self._shadows.watch_over(name, model, level, until_ms, self._watch.window)
+        self._since_ms = since_ms
+        self._shadows.watch_over(name, model, (threshold or begun, begun), until_ms, self._watch.window)
 
     async def settle(self) -> None:
         """Roll back where the champion has to leave. Raises PresagedError where the store does not answer."""

@@ -151,7 +151,7 @@ class NeuralRoutes:
         return training
 
     async def _told(self, name: str) -> ModelAnswer:
-        return model_answer(await self._version(name))
+        return model_answer(await self._version(name), self._promotion.state)
 
     async def _version(self, name: str) -> Version:
         """Return the model of this name, or the only one whose name ends so."""

@@ -13,8 +13,10 @@ from daemon.snapshot import AnomalyState
 _NETWORK = "anomaly"
 
 
-def model_families(state: ModelsState, anomaly: AnomalyState, capacity: float | None = None) -> Iterable[Metric]:
-    """Yield what is known; nothing before there is a model. `capacity`: how well the forecasts came true."""
+def model_families(
+    state: ModelsState, anomaly: AnomalyState, capacity: float | None = None, failure: float | None = None
+) -> Iterable[Metric]:
+    """Yield what is known; nothing before there is a model. `capacity`, `failure`: how well what was told came true."""
     if anomaly.trained_ms is not None:
         yield _gauge(
             "presaged_model_trained_timestamp_seconds", "When the model on duty was trained.", anomaly.trained_ms / 1e3
@@ -28,11 +30,12 @@ def model_families(state: ModelsState, anomaly: AnomalyState, capacity: float | 
         for name, role in sorted(scoring.items()):
             info.add_metric((_NETWORK, name, role), {})
         yield info
-    measured = {_NETWORK: state.performance, "capacity": capacity}
+    measured = {_NETWORK: state.performance, "capacity": capacity, "failure": failure}
     if any(value is not None for value in measured.values()):
         family = GaugeMetricFamily(
             "presaged_model_performance_ratio",
-            "Anomaly: share of the strengths of injected faults that it notices. Capacity: 1 / (1 + MASE).",
+            "Anomaly: share of the strengths of injected faults that it notices. Capacity: 1 / (1 + MASE). "
+            "Failure: 1 / (1 + Brier score / that of the base rate).",
             labels=("network",),
         )
         for network, value in measured.items():

@@ -13,7 +13,7 @@ import numpy as np
 from daemon.models.state import ModelState
 from daemon.window import RingWindow
 from detectors.anomaly import SCORE_SPAN, AnomalyModel, LiveScorer
-from detectors.calibration import MERGE_SECONDS, RELEASE_RATIO
+from detectors.calibration import MERGE_SECONDS
 from detectors.features import WINDOW
 from detectors.probation import Beside, Probation, Reason, outside
 
@@ -66,6 +66,7 @@ class Shadows:
         self._challengers: dict[str, _Shadow] = {}
         self._probation = Probation()
         self._until_ms = 0
+        self._seconds_at = math.inf
 
     @property
     def challengers(self) -> Mapping[str, bool]:
@@ -88,9 +89,16 @@ class Shadows:
         name, shadow = self._predecessor
         return name, shadow.scorer.model, shadow.threshold
 
-    def watch_over(self, name: str, model: AnomalyModel, threshold: float, until_ms: int, window: RingWindow) -> None:
-        """Let the predecessor `name` score beside a new champion until `until_ms`, wall time."""
-        self._predecessor = name, _warmed(model, threshold, window)
+    def watch_over(
+        self, name: str, model: AnomalyModel, thresholds: tuple[float, float], until_ms: int, window: RingWindow
+    ) -> None:
+        """Let the predecessor `name` score beside a new champion until `until_ms`, wall time.
+
+        `thresholds`: the one it had last, and the one it began with. The lower one says what it seconds: one that a
+        change of the host has driven up would let it miss an outage that its successor is right about.
+        """
+        self._predecessor = name, _warmed(model, thresholds[0], window)
+        self._seconds_at = min(thresholds)
         self._probation, self._until_ms = Probation(), until_ms
 
     def end_probation(self) -> None:
@@ -125,7 +133,7 @@ class Shadows:
             return None
         sample = Beside(
             raised=moment.alarmed,
-            seconded=raw is not None and raw > RELEASE_RATIO * before.threshold * moment.rise,
+            before=0.0 if raw is None else raw / (self._seconds_at * moment.rise),
             outside=outside(moment.model, row),
             outside_before=outside(before.scorer.model, window.recent(before.scorer.model.signal_ids, 1)[0]),
             finite=finite,

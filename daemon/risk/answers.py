@@ -53,6 +53,15 @@ class RefinementAnswer(Answer):
     text: str
 
 
+class GradeAnswer(Answer):
+    """How well what was told came true: 1 / (1 + Brier score / that of the base rate); null where it is not known."""
+
+    performance: float | None
+    baseline: float | None
+    degraded: bool
+    text: str
+
+
 class RiskAnswer(Answer):
     """`GET /api/v1/risk`. Without enough evidence both probabilities are null, and `missing` says what is lacking.
 
@@ -70,6 +79,7 @@ class RiskAnswer(Answer):
     reasons: list[ReasonAnswer]
     errors: list[ErrorAnswer]
     refinement: RefinementAnswer | None = None
+    grade: GradeAnswer | None = None
 
 
 def risk_answer(
@@ -96,7 +106,17 @@ def risk_answer(
         ],
         errors=[_error(one) for one, _ in zip(patterns, range(MOST_ERRORS), strict=False)],
         refinement=RefinementAnswer(at=rfc3339(refinement.time_ms), text=refinement.text) if refinement else None,
+        grade=GradeAnswer(
+            performance=_rounded(state.grade.performance),
+            baseline=_rounded(state.grade.baseline),
+            degraded=state.grade.degraded,
+            text=state.grade.text,
+        ),
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, _PLACES)
 
 
 def risk_in_brief(state: "RiskState") -> RiskInBrief:

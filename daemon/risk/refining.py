@@ -18,6 +18,7 @@ from daemon.child import Child
 from daemon.clock import Clock
 from daemon.errors import PresagedError, WorkerError
 from daemon.metrics import Metrics
+from daemon.models.triggers import Trigger
 from daemon.offload import Offload
 from daemon.risk.refined_models import RefinedModels
 from daemon.signals import SignalRegistry
@@ -95,6 +96,11 @@ class Refining:
         self._until_ms = 0  # whose failures the one on duty knows; 0 = the shipped one
         self.last: Attempt | None = None
 
+    @property
+    def until_ms(self) -> int:
+        """Until when the network on duty knows failures (UTC), 0 = it is the shipped one."""
+        return self._until_ms
+
     def restore(self) -> None:
         """Put the newest refined forecaster that is whole on duty, if any; blocks, before the first tick."""
         found, self._until_ms, refused = self._models.newest()
@@ -110,24 +116,28 @@ class Refining:
         except (ValueError, TypeError) as error:
             _log.warning("last_refinement_not_read", reason=str(error))
 
-    async def refine_again(self) -> str:
-        """Refine where enough is new, and return a few words; a job of the scheduler. Raises PresagedError."""
+    async def refine_again(self, trigger: Trigger = Trigger.SCHEDULE) -> str:
+        """Refine where enough is new, and return a few words; a job of the scheduler. Raises PresagedError.
+
+        Where the network does worse than at first, one failure that it does not know is enough.
+        """
+        needed = 1 if trigger is Trigger.DEGRADATION else CHECKABLE
         now_ms = self._clock.now().time_ms
         if self._until_ms > now_ms:  # the clock was wrong then
             self._until_ms = 0
         failed_ms = await self._offload.run(self._failures, deadline_seconds=_STORE_SECONDS, what="state.db")
         new = sum(one > self._until_ms for one in failed_ms)
-        if new < CHECKABLE:
-            return f"{new} failures of this host are new, and {CHECKABLE} are needed"
+        if new < needed:
+            return f"{new} failures of this host are new, and {needed} are needed"
         try:
             with self._own_work():
                 outcome, words = await self._refine(failed_ms, now_ms)
         except PresagedError as error:
             self._metrics.failures.labels("failure_refinement").inc()
-            self._metrics.retrains.labels("failure", "schedule", "failed").inc()
+            self._metrics.retrains.labels("failure", trigger, "failed").inc()
             await self._remember(now_ms, f"failed: {error}")
             raise
-        self._metrics.retrains.labels("failure", "schedule", outcome).inc()
+        self._metrics.retrains.labels("failure", trigger, outcome).inc()
         await self._remember(now_ms, words)
         return words
 

@@ -20,6 +20,19 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Grade:
+    """How well what was told came true, 0.5 = as well as the base rate; None = not known, and `text` says why.
+
+    `baseline`: what it was at first with the network on duty; `degraded`: it has fallen so far that it is refined.
+    """
+
+    performance: float | None = None
+    baseline: float | None = None
+    text: str = "nothing is judged yet"
+    degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RiskState:
     """The risk as of `time_ms`. `hour` and `day` are None where there is not enough evidence: `missing` says why.
 
@@ -38,3 +51,4 @@ class RiskState:
     time_ms: int | None = None
     said: tuple[float, float] | None = None
     taught: int = 0
+    grade: Grade = Grade()

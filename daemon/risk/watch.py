@@ -27,7 +27,7 @@ from daemon.offload import Offload
 from daemon.risk.exhaustion import UnitLimits, agreed, of_file_systems, of_loops
 from daemon.risk.own_failures import HistoryReader, OwnFailures, own_failures
 from daemon.risk.samples import FactorSamples
-from daemon.risk.state import Reason, RiskState
+from daemon.risk.state import Grade, Reason, RiskState
 from daemon.risk_words import said
 from daemon.signals import SignalRegistry
 from daemon.window import Float32
@@ -93,6 +93,16 @@ class RiskWatch:
         self._state = RiskState()
         self._computed_ns: int | None = None
         self._problem = ""
+        self._grade = Grade()
+
+    @property
+    def told(self) -> RiskState:
+        """Return what the networks alone say."""
+        return self._state
+
+    def take_grade(self, grade: Grade) -> None:
+        """Tell from the next tick on how well what was told came true."""
+        self._grade = grade
 
     def adopt(self, forecaster: FailureForecaster) -> None:
         """Let `forecaster` tell the risk from the next time on."""
@@ -130,7 +140,7 @@ class RiskWatch:
             await self._compute(now)
         self._limits.follow(values, now)
         of_units = [*self._limits.approaching(), *of_loops(self._loops(now.time_ms), now.time_ms)]
-        state = agreed(self._state, of_units)
+        state = agreed(replace(self._state, grade=self._grade), of_units)
         told = tuple(self._findings(state, findings, alerts))
         return agreed(state, list(of_file_systems(capacity))), told
 

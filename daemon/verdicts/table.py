@@ -4,7 +4,9 @@ Enters: verdicts and their effects, as one row. Leaves: the same after a crash. 
 """
 
 import sqlite3
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from alerting.errors import AlertingError
 from alerting.occurrence import State, from_json
@@ -19,6 +21,13 @@ EFFECTS = """
 """
 
 _MOST_EFFECTS = 1_000  # the newest
+JUDGED = f"""
+    SELECT id, occurrence, kind, author, comment, time_ms, undone_ms, every, effect,
+    (SELECT payload FROM occurrences WHERE occurrences.id = verdicts.occurrence) FROM verdicts
+    WHERE effect <> '' AND ordinal = (SELECT max(ordinal) FROM verdicts AS other
+    WHERE other.occurrence = verdicts.occurrence AND other.undone_ms IS NULL)
+    ORDER BY ordinal DESC LIMIT {_MOST_EFFECTS}
+"""  # noqa: S608 - a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +78,18 @@ class VerdictTable(DurableDatabase):
 
     def judged(self) -> list[Judged]:
         """Return the verdicts that count and change something, the oldest first."""
-        rows = self._read(
-            "SELECT id, occurrence, kind, author, comment, time_ms, undone_ms, every, effect,"
-            " (SELECT payload FROM occurrences WHERE occurrences.id = verdicts.occurrence) FROM verdicts"
-            " WHERE effect <> '' AND ordinal = (SELECT max(ordinal) FROM verdicts AS other"
-            " WHERE other.occurrence = verdicts.occurrence AND other.undone_ms IS NULL) ORDER BY ordinal DESC LIMIT ?",
-            _MOST_EFFECTS,
-        )
         try:
-            return [_judged(_verdict(*row[:8]), row[8], row[9]) for row in reversed(rows)]
-        except (AlertingError, ValueError) as error:
+            return judged_of(self._read(JUDGED))
+        except ValueError as error:
             raise StateError(f"{self._path}: {error}") from error
+
+
+def judged_of(rows: Iterable[Sequence[Any]]) -> list[Judged]:
+    """Return what the rows of `JUDGED` say, the oldest first. Raises ValueError where they are not understood."""
+    try:
+        return [_judged(_verdict(*row[:8]), row[8], row[9]) for row in rows][::-1]
+    except AlertingError as error:
+        raise ValueError(str(error)) from error
 
 
 def _judged(verdict: Verdict, effect: str, alert: str | None) -> Judged:

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from detectors import fault_suite
 from detectors.anomaly import fit_model
 from detectors.calibration import budget_threshold
 from detectors.gate import Evidence, Stretch, judge, performance
@@ -10,6 +11,12 @@ from detectors.gate import Evidence, Stretch, judge, performance
 SIGNALS = 10
 INTERVAL = 60.0
 LEARNED, WEEK, DAY = 4000, 3000, 1000  # rows of a host whose days are short
+
+
+@pytest.fixture(autouse=True)
+def few_faults(monkeypatch, scale):
+    """Judge by sixteen faults in place of a hundred: what is looked for here is larger than their interval."""
+    monkeypatch.setattr(fault_suite, "FAULTS", min(100, 16 * scale))
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +102,15 @@ def test_an_incident_of_hours_is_no_other_host(host, champion):
     values[LEARNED + WEEK + 300 : LEARNED + WEEK + 560, :5] += 0.6
     verdict = judge(champion, in_force(champion), learned(values[: LEARNED + WEEK]), seen(values))
     assert verdict.metrics["champion_out_of_budget"] == 0
+
+
+def test_an_incident_of_a_day_and_a_half_is_no_other_host_and_who_learned_from_it_does_not_win(host, champion):
+    values = host.copy()
+    values[LEARNED + WEEK - 1100 :, :5] = 1.0 + 3 * (values[LEARNED + WEEK - 1100 :, :5] - 0.4)
+    verdict = judge(champion, in_force(champion), learned(values[: LEARNED + WEEK]), seen(values))
+    assert verdict.metrics["champion_out_of_budget"] == 0
+    assert not verdict.passes
+    assert verdict.metrics["incidents_kept"] < verdict.metrics["incidents"]
 
 
 def test_with_nothing_recent_there_is_no_verdict(host, champion):

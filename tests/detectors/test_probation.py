@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detectors.probation import Beside, Probation, Reason, outside
+from detectors.probation import Beside, Probation, Reason, hours_alone, outside, too_many
 
 MINUTE = 60 * 10**9
 
@@ -16,8 +16,8 @@ def lived(samples, probation=None):
     return None
 
 
-def sample(raised=False, seconded=False, outside=0.0, before=0.0, finite=True):
-    return Beside(raised, seconded, outside, before, finite)
+def sample(raised=False, second=0.0, outside=0.0, before=0.0, finite=True):
+    return Beside(raised, second, outside, before, finite)
 
 
 QUIET = sample()
@@ -37,12 +37,51 @@ def test_three_episodes_of_its_own_within_an_hour_and_no_fewer():
 
 
 def test_what_both_raise_is_an_incident():
-    outage = [sample(raised=True, seconded=True, outside=0.9, before=0.8)] * 600
+    outage = [sample(raised=True, second=1.2, outside=0.9, before=0.8)] * 600
     assert lived(outage) is None
-    flickering = [sample(raised=minute % 3 == 0, seconded=minute % 12 == 0) for minute in range(600)]
+    flickering = [sample(raised=minute % 3 == 0, second=minute % 12 == 0 and 0.8) for minute in range(600)]
     assert lived(flickering) is None
-    late = [sample(raised=True)] * 14 + [sample(raised=True, seconded=True)] * 300  # it saw it first
+    late = [sample(raised=True)] * 14 + [sample(raised=True, second=1.2)] * 300  # it saw it first
     assert lived([QUIET] * 20 + late + [QUIET] * 60) is None
+
+
+def test_a_fault_that_only_the_champion_sees_is_one_episode_while_it_stirs_the_predecessor():
+    assert lived([sample(raised=True, second=0.5)] * 600) is None
+    apart = [sample(raised=minute % 20 == 0, second=0.5) for minute in range(600)]
+    assert lived(apart) == (40, Reason.LOUD)
+
+
+def weeks(hours, *, second=()):
+    """A week of scores, one a minute, each raised once in each of `hours`, the predecessor's in `second`."""
+    both = np.zeros((2, 10_080))
+    for row, places in zip(both, (hours, second), strict=True):
+        row[np.array(places, int) * 60 + 30] = 3.0
+    return both
+
+
+def test_a_champion_that_would_have_raised_more_than_its_budget_in_the_week_before_leaves():
+    def compare(both, budget=7.0):
+        return Probation.compare_weeks(*both, 60.0, budget)
+
+    assert compare(weeks(range(17))) is Reason.LOUD_BEFORE
+    assert compare(weeks(range(16))) is None
+    assert compare(weeks(range(17)), budget=14.0) is None
+    assert compare(weeks(range(17), second=range(4))) is None  # what both raise is no reason
+    long = weeks([])
+    long[0, 2000:2900] = 9.0  # a fault of 15 hours that only the champion sees
+    assert compare(long) is None
+    assert compare(weeks(range(17)) * np.nan) is None
+    day = weeks(range(6))[:, :1440]
+    assert compare(day) is Reason.LOUD_BEFORE
+    assert compare(day[:, :100]) is None  # two hours tell nothing
+
+
+def test_hours_next_to_what_the_predecessor_raises_are_not_its_own():
+    near, far = weeks([10]), weeks([10])
+    near[1, 645] = far[1, 646] = 0.71
+    assert (hours_alone(*near, 60.0), hours_alone(*far, 60.0)) == (0, 1)
+    assert not too_many(2, 20_160, 30.0, 0.0)
+    assert too_many(3, 20_160, 30.0, 0.0)
 
 
 def test_a_score_that_is_no_number_is_enough():
@@ -65,6 +104,9 @@ def test_inputs_outside_of_what_was_learned_unless_the_predecessor_sees_the_same
         (0.34, 0.4, Reason.BLIND),
         (0.36, 0.4, None),
         (0.5, 0.4, None),
+        (0.0, 0.03, Reason.BLIND),  # of a host on which hardly anything is noticed
+        (0.01, 0.03, None),
+        (0.0, 0.0, None),
         (np.nan, 0.4, None),
         (0.1, np.nan, None),
     ],

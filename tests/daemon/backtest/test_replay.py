@@ -1,5 +1,6 @@
 """A replay finds what the daemon found on the same samples, however it scores them, and tells what it would send."""
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,16 @@ from recorded import record
 from server import INTERVAL, Server
 
 from alerting.policy import Kept, Severity
+from alerting.verdict import Verdict, VerdictKind
+from daemon.backtest.recording import RecordedVerdicts
 from daemon.backtest.replay import replay
 from daemon.backtest.result import Samples
 from daemon.backtest.source import read_changes, read_samples
 from daemon.config import Anomaly, Config
 from daemon.config_alerting import Alerting
 from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP
+from daemon.verdicts.effects import STEP, effect_of
+from daemon.verdicts.table import Judged
 from detectors.findings import Change, ChangeKind
 
 ALWAYS = Config(
@@ -35,6 +40,10 @@ def server():
 
 @pytest.fixture
 def samples(server):
+    return samples_of(server)
+
+
+def samples_of(server):
     count = ROWS
     time_ms = server.time_ms[:count]
     return Samples(
@@ -212,3 +221,51 @@ async def test_the_recorded_state_folder_is_read_as_it_was(server, tmp_path):
     np.testing.assert_array_equal(samples.values[:, order], expected)
     part = read_samples(tmp_path / "state", int(server.time_ms[10]), int(server.time_ms[20]))
     np.testing.assert_array_equal(part.time_ms, server.time_ms[10:20])
+
+
+def said(alert, kind):
+    """A verdict ten minutes after the end of an alert, and what it changes."""
+    verdict = Verdict("v1", alert.id, kind, "admin", "", alert.resolved_ms + 600_000)
+    return Judged(verdict, effect_of(verdict, alert))
+
+
+@pytest.fixture(scope="module")
+def bare(server):
+    """What came of the day when nobody had said anything."""
+    return asyncio.run(replay(samples_of(server), (), ALWAYS, name="a", host="web1"))
+
+
+async def test_verdicts_act_from_when_they_were_given_as_they_did_in_the_daemon(samples, bare):
+    first, *others = (one for one in bare.occurrences if one.alertname == "Anomaly")
+    assert others
+    late = said(first, VerdictKind.FALSE)
+    late = replace(late, verdict=replace(late.verdict, time_ms=int(samples.time_ms[-1]) + 1))
+    judged = [said(first, VerdictKind.EXPECTED), late]
+    told = await replay(samples, (), ALWAYS, name="a", host="web1", judged=judged)
+    before = samples.time_ms < first.resolved_ms + 600_000
+    assert (told.alarmed == bare.alarmed)[before].all()
+    assert told.alarmed[~before].sum() < bare.alarmed[~before].sum()
+    assert (bare.honoured, told.honoured) == (0, 1)
+
+
+def test_a_false_word_raises_the_threshold_from_then_on_and_what_is_open_is_an_incident_up_to_now(bare):
+    alert = bare.occurrences[0]
+    given_ms = alert.resolved_ms + 600_000
+    real = said(alert, VerdictKind.REAL)
+    words = RecordedVerdicts([said(alert, VerdictKind.FALSE), replace(real, effect=replace(real.effect, end_ms=None))])
+    assert [words.at(time_ms).factor for time_ms in (given_ms - 1, given_ms, given_ms + 29 * 86_400_000)] == [
+        1,
+        STEP,
+        1,
+    ]
+    assert words.incidents(given_ms - 1) == []
+    assert words.incidents(given_ms + 5) == [(alert.started_ms, given_ms + 6)]
+
+
+async def test_what_was_real_is_not_learned_from(samples, bare):
+    first = next(one for one in bare.occurrences if one.alertname == "Anomaly")
+    judged = said(replace(first, started_ms=first.started_ms - 4 * 3_600_000), VerdictKind.REAL)
+    real = await replay(samples, (), ALWAYS, name="a", host="web1", judged=[judged])
+    before = samples.time_ms < judged.verdict.time_ms
+    np.testing.assert_array_equal(real.raw[before], bare.raw[before])
+    assert (real.raw != bare.raw)[-300:].mean() > 0.9  # another model: it has learned from less

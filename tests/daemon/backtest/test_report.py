@@ -142,7 +142,11 @@ def test_what_was_judged_is_said_and_counted_once_an_alert(scene):
     report = make_report(replace(host.backtest(), verdicts=verdicts))
     text = printed(report)
     assert "verdicts   2 alerts told and judged: 1 real, 1 false; 50% were real" in text
-    assert "skipped    what 3 verdicts changed: a backtest begins as a new daemon does" in text
+    assert "skipped    what 3 verdicts changed: given after these samples, or of no effect on them" in text
+    one_left = make_report(replace(host.backtest(), verdicts=verdicts, honoured=2))
+    assert any(one.what == "what a verdict changed" for one in one_left.skipped)
+    none_left = make_report(replace(host.backtest(), verdicts=verdicts, honoured=3))
+    assert not any("verdict" in one.what for one in none_left.skipped)
     assert text.count("judged real") == 2  # beside its beginning and beside its end
     document = to_json(report)
     assert [one["verdict"] for one in document["notifications"]] == ["real", "real", "false", "false", None, None]

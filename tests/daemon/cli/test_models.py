@@ -14,7 +14,7 @@ OLD = ModelAnswer(
 )  # fmt: skip
 NEW = OLD.model_copy(
     update={"id": "000000000200", "state": "champion", "pinned": False, "trigger": "drift", "parent": OLD.id,
-            "samples": 9000, "reason": "better\x1b[31m", "exclusions": {"alarmed": 31}}
+            "samples": 9000, "reason": "better\x1b[31m", "exclusions": {"alarmed": 31}, "health": ["degraded", "slow"]}
 )  # fmt: skip
 FIGURES = {OLD.id: {"recent": 0.25}, NEW.id: {"recent": 0.375}}
 TRAINING = TrainingAnswer(
@@ -40,14 +40,25 @@ def listed(monkeypatch, *shown, **more):
 
 
 def test_a_line_a_model_and_how_well_the_champion_does(monkeypatch, capsys, config):
-    listed(monkeypatch, NEW, OLD, performance=0.4, baseline=0.5, retention=0.97, degraded=True)
+    listed(
+        monkeypatch,
+        NEW,
+        OLD,
+        performance=0.4,
+        baseline=0.5,
+        retention=0.97,
+        latency_seconds=0.00123,
+        health=["degraded", "slow"],
+    )
     models.show_models(config)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["000000000200", "champion", *lines[0].split()[2:4], "drift", "better", "[31m"]
     assert "predecessor, pinned" in lines[1]
     assert lines[2:] == [
-        "performance 0.400 of injected faults, 0.500 when it began to serve; degraded",
+        "health degraded, slow",
+        "performance 0.400 of injected faults, 0.500 when it began to serve",
         "retention 0.970",
+        "latency 1.2 ms a sample",
     ]
     models.show_models(config, as_json=True)
     assert json.loads(capsys.readouterr().out)["models"][1]["pinned"]
@@ -59,7 +70,12 @@ def test_a_line_a_model_and_how_well_the_champion_does(monkeypatch, capsys, conf
 def test_where_one_comes_from_and_where_two_differ(capsys, config, one_of):
     models.show_one("200", config)
     text = capsys.readouterr().out
-    for line in ("parent      000000000100", "left out    alarmed 31", "measured    recent 0.375"):
+    for line in (
+        "health      degraded, slow",
+        "parent      000000000100",
+        "left out    alarmed 31",
+        "measured    recent 0.375",
+    ):
         assert line in text
     models.diff("100", "200", config)
     lines = capsys.readouterr().out.splitlines()

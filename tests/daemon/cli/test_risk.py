@@ -80,6 +80,19 @@ def test_when_it_was_last_tried_to_learn_from_this_host_and_why_that_was_refused
     assert "refinement" not in shown(ANSWER)
 
 
+@pytest.mark.parametrize(
+    ("grade", "words"),
+    [
+        ((None, None, False, "4 failures came, and 5 are needed"), "not known: 4 failures came, and 5 are needed"),
+        ((0.61, 0.7, True, "120 hours"), "0.61 (120 hours; the base rate 0.50, 0.70 at first; degraded)"),
+        ((0.61, None, False, "120 hours"), "0.61 (120 hours; the base rate 0.50)"),
+    ],
+)  # fmt: skip
+def test_how_well_it_came_true(shown, grade, words):
+    told = dict(zip(("performance", "baseline", "degraded", "text"), grade, strict=True))
+    assert f"graded      {words}\n" in shown({**ANSWER, "grade": told})
+
+
 def test_json_is_the_answer_of_the_daemon(shown):
     assert json.loads(shown(ANSWER, as_json=True)) == ANSWER
 

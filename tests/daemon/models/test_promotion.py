@@ -6,6 +6,7 @@ import pytest
 
 from daemon.config import Anomaly, Compute, Config, Learning
 from daemon.errors import WorkerError
+from daemon.models.judging import judge_models
 from detectors.probation import Reason
 from detectors.registry import ModelError, save
 
@@ -31,16 +32,24 @@ async def bring(host, number, *, louder=1.0):
     return await host.learning.promotion.receive(name(number))
 
 
-def judged(host, monkeypatch, verdicts=None, performance=0.4, predecessor=None):
+def judged(host, monkeypatch, verdicts=None, *, performance=0.4, predecessor=None, loud=None):
     """Let the child's judgement be this one; the answer is what it was asked."""
     asked = []
 
     async def run(_job, spec, **_more):
         asked.append(spec)
-        return {"performance": performance, "predecessor": predecessor, "verdicts": verdicts or {}}
+        return {"performance": performance, "predecessor": predecessor, "loud": loud, "verdicts": verdicts or {}}
 
     monkeypatch.setattr(host.child, "run", run)
     return asked
+
+
+async def let_learn(host):
+    """What follows a tick."""
+    host.learning.after_tick()
+    await host.learning.catch_up()
+    if host.learning.promotion.wants_a_look:
+        await host.learning.promotion.look()
 
 
 def states(host):
@@ -58,9 +67,9 @@ def told(host):
 
 @pytest.fixture
 async def host(hosts, quiet_collector):
-    """A host of a hundred samples with a first model of the child's."""
+    """A host of 64 samples with a first model of the child's."""
     host = await hosts(quiet_collector(8), config=CONFIG)
-    await host.take(100)
+    await host.take(64)
     assert (await bring(host, 100))[0] == "promoted"
     return host
 
@@ -103,6 +112,25 @@ async def test_one_that_fails_retires_with_its_reasons_and_its_figures(host, mon
     assert (await host.take()).models.models == ()
 
 
+async def test_the_health_of_the_champion_is_what_is_beyond_its_thresholds(host, monkeypatch):
+    async def health(performance):
+        judged(host, monkeypatch, performance=performance)
+        host.learning.promotion._measured_ms = 0
+        await host.learning.promotion.judge_due()
+        return [str(one) for one in (await host.take()).models.health]
+
+    assert (await host.take()).models.health == ("unknown",)
+    assert 0 < host.published[-1].models.latency < 0.3
+    assert await health(0.4) == ["ok"]
+    assert await health(0.35) == ["degraded"]
+    assert await health(0.01) == ["inaccurate", "degraded"]
+    host.watch._latencies.extend([0.31] * 120)  # more than a hundredth of 30 s
+    assert await health(0.4) == ["slow"]
+    await bring(host, 200)
+    await host.learning.promotion.promote(name(200), "a test says so")
+    assert (await host.take()).models.health == ("unknown",)
+
+
 async def test_of_two_in_shadow_the_better_serves_and_a_third_takes_the_place_of_the_first(host, monkeypatch):
     for number in (200, 300, 400):
         await bring(host, number)
@@ -120,7 +148,7 @@ async def test_by_hand_one_that_passes_waits_for_a_person_and_so_it_does_beside_
     hosts, quiet_collector, monkeypatch
 ):
     host = await hosts(quiet_collector(8), config=BY_HAND)
-    await host.take(100)
+    await host.take(64)
     await bring(host, 100)
     await bring(host, 200)
     host.tick.seq += 2880
@@ -147,7 +175,8 @@ async def test_by_hand_one_that_passes_waits_for_a_person_and_so_it_does_beside_
     assert again.watch.number == 200
 
 
-async def test_a_champion_that_is_too_loud_is_rolled_back_within_the_hour_and_its_thresholds_come_back(host):
+async def test_a_champion_that_is_too_loud_leaves_within_the_hour_and_its_thresholds_come_back(host, monkeypatch):
+    judged(host, monkeypatch)
     threshold = host.watch.threshold
     await bring(host, 200, louder=200.0)
     host.watch.adopt(host.watch.model, 100, name(100), 1, 1.5 * threshold)
@@ -156,8 +185,7 @@ async def test_a_champion_that_is_too_loud_is_rolled_back_within_the_hour_and_it
     while host.watch.number == 200:
         await host.take(2)
         minutes += 1
-        host.learning.after_tick()
-        await host.learning.catch_up()
+        await let_learn(host)
         assert minutes <= 60
     assert host.watch.number == 100
     assert host.watch.threshold == pytest.approx(1.5 * threshold)
@@ -168,14 +196,57 @@ async def test_a_champion_that_is_too_loud_is_rolled_back_within_the_hour_and_it
     assert host.count("presaged_retrains_total", network="anomaly", trigger="rollback", outcome="rolled_back") == 1
 
 
-async def test_an_outage_under_a_good_champion_changes_nothing(host, quiet_collector):
+async def test_a_new_champion_is_compared_with_its_predecessor_at_once_and_the_week_once(host, monkeypatch):
+    asked = judged(host, monkeypatch, loud=False)
+    await bring(host, 200)
+    comparing = asyncio.create_task(host.learning.compare())
+    await host.learning.promotion.promote(name(200), "a test says so")
+    for _ in range(3):
+        host.learning.after_tick()
+        await asyncio.sleep(0.05)
+    comparing.cancel()
+    assert [(one["predecessor"][0], one["since_ms"]) for one in asked] == [
+        (str(host.models.folder(name(100))), host.clock.time_ms)
+    ]
+    await host.learning.promotion.judge_due()
+    assert asked[-1]["since_ms"] == 0
+    assert host.watch.number == 200
+
+
+async def test_one_that_would_have_been_too_loud_before_leaves_and_nobody_is_judged_beside_it(host, monkeypatch):
+    await bring(host, 200)
+    await bring(host, 300)
+    host.tick.seq += 2880
+    await host.take(2)
+    await host.learning.promotion.promote(name(200), "a test says so")
+    judged(host, monkeypatch, {name(300): PASSES}, loud=True)
+    await let_learn(host)
+    assert states(host) == {"300": "shadow", "200": "retired", "100": "champion"}
+    assert next(one.reason for one in host.models.lineage() if one.name == name(200)) == Reason.LOUD_BEFORE
+
+
+async def test_a_comparison_that_fails_is_made_within_the_hour(host, monkeypatch):
+    async def fails(*_given, **_more):
+        raise WorkerError("no memory")
+
+    monkeypatch.setattr(host.child, "run", fails)
+    await bring(host, 200)
+    await host.learning.promotion.promote(name(200), "a test says so")
+    await let_learn(host)
+    assert host.watch.number == 200
+    judged(host, monkeypatch, loud=True)
+    await host.learning.promotion.judge_due()
+    assert host.watch.number == 100
+
+
+async def test_an_outage_under_a_good_champion_changes_nothing(host, quiet_collector, monkeypatch):
+    judged(host, monkeypatch)
     await bring(host, 200)
     await host.learning.promotion.promote(name(200), "a test says so")
     host.collectors[0].shift[:6] = 2.0
-    for _ in range(130):
+    for _ in range(90):
         snapshot = await host.take()
-        host.learning.after_tick()
-        await host.learning.catch_up()
+        await let_learn(host)
     assert snapshot.anomaly.raw > snapshot.anomaly.threshold
     assert host.watch.number == 200
 
@@ -231,13 +302,13 @@ async def test_a_broken_challenger_costs_only_itself(hosts, quiet_collector, hos
     assert again.watch.number == 100
 
 
-async def test_a_score_that_is_no_number_brings_the_predecessor_back_at_once(host):
+async def test_a_score_that_is_no_number_brings_the_predecessor_back_at_once(host, monkeypatch):
+    judged(host, monkeypatch)
     await bring(host, 200)
     await host.learning.promotion.promote(name(200), "a test says so")
     host.watch._live._relative.append(np.full(1, np.nan))
     await host.take()
-    host.learning.after_tick()
-    await host.learning.catch_up()
+    await let_learn(host)
     assert host.watch.number == 100
     assert host.models.lineage()[0].reason == Reason.BROKEN
 
@@ -286,17 +357,24 @@ async def test_a_judgement_that_is_not_understood_is_a_failed_job(host, monkeypa
 
 async def test_the_real_child_judges_on_the_real_history(hosts, quiet_collector):
     host = await hosts(quiet_collector(6), config=CONFIG)
-    await host.take(400)
+    await host.take(250)
     await bring(host, 400)
     await bring(host, 401)
-    await host.take(300)
+    await host.take(210)
     promotion = host.learning.promotion
-    spec = {**promotion._spec([str(host.models.folder(name(401)))]), "interval_seconds": host.interval}
+    folders = [str(host.models.folder(name(number))) for number in (400, 401)]
+    beside = {"predecessor": (folders[0], 1e-3 * host.watch.threshold), "since_ms": host.clock.time_ms}
+    spec = {**promotion._spec(folders[1:]), "interval_seconds": host.interval, **beside}
     result = await host.child.run("judge", spec, deadline_seconds=60)
     verdict = result["verdicts"][name(401)]
     assert not verdict["passes"]  # it is the same model
     assert verdict["metrics"]["recent"] == verdict["metrics"]["champion_recent"]
     assert 0 < result["performance"] < 1
+    assert result["predecessor"] == 0  # always on
+    assert result["loud"] is False
+    loud = {"champion": beside["predecessor"], "predecessor": spec["champion"], "challengers": []}
+    assert judge_models({**spec, **loud}, lambda _share, _text: None)["loud"]
+    assert judge_models({**spec, **loud, "since_ms": 0}, lambda _share, _text: None)["loud"] is None
     await promotion._act(result, [], host.clock.time_ms)
     assert (await host.take()).models.performance == pytest.approx(result["performance"])
     again = await hosts(quiet_collector(6), config=CONFIG)
@@ -327,8 +405,7 @@ async def test_a_training_by_hand_is_followed_and_can_be_stopped(host, monkeypat
     assert waiting is not training
     assert learning.cancel(waiting)
     assert waiting.outcome == "cancelled"
-    host.learning.after_tick()
-    await host.learning.catch_up()
+    await let_learn(host)
     assert host.count("presaged_retrains_total", network="anomaly", trigger="hand", outcome="cancelled") == 1
 
 
@@ -338,8 +415,7 @@ async def test_a_training_that_fails_is_a_record(host, monkeypatch):
 
     monkeypatch.setattr(host.child, "run", run)
     training = host.learning.retraining.ask()
-    host.learning.after_tick()
-    await host.learning.catch_up()
+    await let_learn(host)
     assert (training.outcome, training.text) == ("failed", "the job train failed: too hot")
     await host.take()
     assert told(host)[-1] == ("RetrainFailed", "a training (hand) failed: the job train failed: too hot")

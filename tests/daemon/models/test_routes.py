@@ -65,6 +65,7 @@ async def test_the_listing_one_model_and_its_figures(ask):
         ("200", "champion", "better"),
         ("100", "predecessor", "the first"),
     ]
+    assert [listed.health, *(one.health for one in listed.models)] == [["unknown"], ["unknown"], []]
     status, one = await ask("GET", "models/200", ModelAnswer)  # by the end of its id
     assert (one.trigger, one.samples, one.exclusions, one.data_from) == (
         "hand", 70, {"alarmed": 7}, "1970-01-01T00:00:01.000Z",

@@ -9,7 +9,7 @@ from daemon.collectors.errors import Severity, Speaker
 from daemon.failures.families import Belongs, ErrorPattern
 from daemon.risk.answers import MOST_ERRORS, RiskAnswer, risk_answer, risk_in_brief
 from daemon.risk.routes import risk_route
-from daemon.risk.state import Reason, RiskState
+from daemon.risk.state import Grade, Reason, RiskState
 from detectors.failure import Estimate
 
 AT_MS = 1_772_344_800_000
@@ -22,6 +22,7 @@ STATE = RiskState(
     2,
     (Reason("expected_full", "/var", nan, "/var is full in 9 h"), Reason("memory", "", 0.7, "memory headroom 6 %")),
     AT_MS,
+    Grade(0.61234, None, "600 hours, 6 failures"),
 )
 LACKING = RiskState("not enough evidence: 3 samples, and 15 are needed", time_ms=AT_MS)
 
@@ -57,6 +58,7 @@ def test_all_that_is_known_is_told():
             }
         ],
         "refinement": None,
+        "grade": {"performance": 0.6123, "baseline": None, "degraded": False, "text": "600 hours, 6 failures"},
     }
 
 
