@@ -98,7 +98,7 @@ class Host:
         self.boot = np.zeros(self.rows, np.int64)
         self.asleep = np.zeros(self.rows, np.int64)  # rows of suspend so far
         self.said = Said()
-        self.cores = np.full(self.rows, float(self.traits.choice([4, 8])))
+        self.cores = np.full(self.rows, float(self.traits.choice([2, 4])))
         self.ram = np.full(self.rows, float(self.traits.choice([8, 16])) * GIB)
         self.swap_bytes = 2 * GIB
         self.disk_speed = self.traits.uniform(120e6, 500e6)

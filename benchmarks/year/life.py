@@ -76,9 +76,11 @@ from detectors.registry import Registry, Version
 NAME = "web1"
 _PERSON = "person"
 _HOUR = 3600.0
-# The daemon computes the risk's networks at every tick, forecasts and drift every hour: half of the run would be that.
-_RISK_SECONDS = 900.0
-_SLOW_JOBS_SECONDS = 3 * _HOUR
+# The daemon computes the risk's networks at every tick, makes forecasts and looks for drift every hour, and asks every
+# hour whether to train or to judge, which is then done at most daily: nine tenths of the run would be that.
+_RISK_SECONDS = 1800.0
+_FORECAST_SECONDS = 6 * _HOUR
+_LEARN_SECONDS = 7 * 24 * _HOUR
 _MOST = 1_000_000
 _LINK_BYTES = 125e6
 _KINDS = {"package": ChangeKind.PACKAGE, "mount": ChangeKind.MOUNT}
@@ -112,7 +114,7 @@ async def live(
     nothing = np.full(len(world.time_ms), nan)
     lived = Lived(nothing, nothing.copy(), np.zeros(len(nothing), np.int64))
     config = config.model_copy(update={"compute": Compute(backend="numpy")})
-    risk_watch._EVERY_SECONDS = max(_RISK_SECONDS, world.interval)  # noqa: SLF001 - no option for those who watch a host
+    risk_watch._EVERY_SECONDS = max(_RISK_SECONDS, 1.5 * world.interval)  # noqa: SLF001 - no option for those who watch a host
     clock = _Clock(world)
     _write_limit(folder / "root")
     boots = np.flatnonzero(np.diff(world.boot, prepend=-1))
@@ -369,7 +371,9 @@ class _Daemon:
             self._tick.resume(last[0], Instant(last[1], last[2], 0, last[3]))
         self._lived.starts += 1
         jobs = self._jobs()
-        self._due = {name: now.time_ms + round(jobs[name][0] * 1000) for name in jobs}
+        self._due = {
+            name: now.time_ms - now.time_ms % round(jobs[name][0] * 1000) + round(jobs[name][0] * 1000) for name in jobs
+        }  # whatever was rebooted meanwhile
 
     def _remembered(self, *, restoring: bool) -> list[tuple[str, Callable]]:  # type: ignore[type-arg]
         parts = (("units.usual", self._culprits), ("jobs.habits", self._routines), ("capacity.growth", self._capacity))
@@ -381,10 +385,10 @@ class _Daemon:
         return {
             "rollup": (_HOUR, self._roll_up),
             "threshold": (float(self._config.anomaly.threshold_interval_seconds), learning.reset_threshold),
-            "forecast": (_SLOW_JOBS_SECONDS, self._forecasts.make_due),
-            "drift": (_SLOW_JOBS_SECONDS, self._drift.check),
-            "train": (_HOUR, learning.retraining.train_again),
-            "judge": (_HOUR, learning.promotion.judge_due),
+            "forecast": (_FORECAST_SECONDS, self._forecasts.make_due),
+            "drift": (_FORECAST_SECONDS, self._drift.check),
+            "train": (_LEARN_SECONDS, learning.retraining.train_again),
+            "judge": (_LEARN_SECONDS, learning.promotion.judge_due),
             "house": (24 * _HOUR, self._keep_house),
         }
 

@@ -23,6 +23,10 @@ from detectors.findings import WAITS, Resource, Unit
 _SUFFIXES = sorted((unit for unit in Unit if unit), key=lambda unit: -len(unit))
 _RATES = ("cpu.", "pressure.", "tcp.retransmits", "self.cpu", "disk.")
 _NAMED = ("disk", "filesystem", "network", "latency", "sensors", "units", "errors")
+_WORDS = (  # of those that are counted; the others are 0 all year
+    "kernel.io", "kernel.memory", "kernel.network", "kernel.error", "kernel.warning", "journal.error",
+    "journal.warning", "journal.exhausted", "units.failed", "units.restarted",
+)  # fmt: skip
 _QUEUED = 0.9  # of the processors: from here on a queue grows as what is wanted does, not as 1 / (1 - busy)
 _LIMITS = {ROOT: 0.30, VAR: 0.42, DATA: 0.2}  # what is used of each mount on the first day
 
@@ -332,7 +336,8 @@ class _Physics:
         for row, killed in said.kills.items():
             counts["kernel.memory"][row] += len(killed)
             counts["kernel.error"][row] += len(killed)
-        for name, column in counts.items():
+        for name in _WORDS:
+            column = counts[name]
             self.put[f"errors.{name}_per_second"] = column / host.interval
         self.put[RESTARTS.name] = restarts / host.interval
 
