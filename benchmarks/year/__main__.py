@@ -12,6 +12,7 @@ import tempfile
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from math import isfinite
 from pathlib import Path
 
 import structlog
@@ -36,7 +37,7 @@ from benchmarks.year.life import Lived, live, peak_bytes
 from daemon.config import Config
 
 SEEDS = (1, 2, 3)
-INTERVAL = 300.0
+INTERVAL = 600.0
 DAYS = 365
 METHODS = ("ours", "node mixin", "max|z|")
 _MIB = 2.0**20
@@ -59,7 +60,7 @@ class Year:
 def year_of(seed: int, days: int, interval: float, crowding: float = 1.0) -> Year:
     """Live through one year."""
     config = Config()
-    learning = float(config.anomaly.learning_days)
+    learning = min(float(config.anomaly.learning_days), days / 2)
     with local_time(), tempfile.TemporaryDirectory(prefix="presaged-year-") as folder:
         world, plan = play(seed, days, interval, crowding)
 
@@ -68,7 +69,7 @@ def year_of(seed: int, days: int, interval: float, crowding: float = 1.0) -> Yea
 
         with redirect_stdout(StringIO()):  # the child's work is done here, and tells its progress as a child does
             lived = asyncio.run(live(world, Path(folder), config, progress))
-        mine = ours(lived, world)
+        mine = ours(lived)
         sent = {
             "ours": mine,
             "node mixin": static_rules(world, plan.incidents, learning),
@@ -112,6 +113,8 @@ def _beside(case: str, judged: dict[str, Judged]) -> list[Row]:
         mine = figure(judged["ours"])
         for name in METHODS[1:]:
             theirs = figure(judged[name])
+            if not isfinite(mine + theirs):  # a lead where nothing was sent
+                continue
             best, worst = (mine, theirs) if more else (theirs, mine)
             rows.append(Row(case, metric, unit, mine, name, theirs, best / worst if worst > 0 else None))
     for metric, ever in (("right unit first", False), ("right unit first, any notification", True)):

@@ -90,11 +90,12 @@ def robust(world: World, count: int, learning_days: float) -> list[Sent]:
     """
     learned = int(learning_days * 86_400 / world.interval)
     rows = ~world.down
-    with np.errstate(invalid="ignore"):
-        center = np.nanmedian(world.values[:learned], axis=0)
-        spread = _MAD * np.nanmedian(np.abs(world.values[:learned] - center), axis=0)
-    scale = np.fmax(spread, np.array([FLOORS[spec.unit] for spec in world.specs]))
-    z = np.fmax.reduce(np.abs(world.values - center) / scale, axis=1, initial=0.0)
+    known = np.isfinite(world.values[:learned]).any(axis=0)  # what comes later it has not learned
+    values = world.values[:, known]
+    center = np.nanmedian(values[:learned], axis=0)
+    spread = _MAD * np.nanmedian(np.abs(values[:learned] - center), axis=0)
+    scale = np.fmax(spread, np.array([FLOORS[spec.unit] for spec in world.specs])[known])
+    z = np.fmax.reduce(np.abs(values - center) / scale, axis=1, initial=0.0)
     z[~rows] = 0.0
     score = np.convolve(z, np.ones(_SMOOTHED) / _SMOOTHED)[: len(z)]
     score[:learned] = 0.0

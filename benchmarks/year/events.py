@@ -82,8 +82,9 @@ class Script:
             *_some(rng, ["suspend"], 3 * share),
         ]
         rng.shuffle(kinds)
-        slot = (host.days - CALM_DAYS) / len(kinds)
-        begins = [CALM_DAYS + (place + rng.uniform(0.0, 0.5)) * slot for place in range(len(kinds))]
+        calm = min(CALM_DAYS, host.days / 2)
+        slot = (host.days - calm) / len(kinds)
+        begins = [calm + (place + rng.uniform(0.0, 0.5)) * slot for place in range(len(kinds))]
         self._at = [(kind, round(day * host.day)) for kind, day in zip(kinds, begins, strict=True)]
         self.most = max(int((0.45 * slot) * host.day), 4 * host.hour)  # rows of one event
         self.incidents: list[Incident] = []

@@ -20,6 +20,7 @@ from benchmarks.year.physics import World
 LATE_SECONDS = 3600.0
 MONTH_DAYS = 30.4375
 _Z = 1.959964
+_CHANGED = "; it began"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +75,9 @@ class Judged:
         return sum((one.ever if ever else one.unit) == one.incident.unit for one in asked), len(asked)
 
 
-def ours(lived: Lived, world: World) -> list[Sent]:
-    """Return what the daemon would have sent: what was told together, at one moment, is one notification."""
-    by_moment: dict[int, list[str]] = {}
-    names: dict[int, list[str]] = {}
-    for one in lived.occurrences:
-        if one.told and one.first_told_ms is not None:
-            by_moment.setdefault(one.first_told_ms, []).append(one.sentence)
-            names.setdefault(one.first_told_ms, []).append(one.alertname)
-    return [
-        Sent(int(np.searchsorted(world.time_ms, at)), " + ".join(sorted(set(names[at]))), " | ".join(by_moment[at]))
-        for at in sorted(by_moment)
-    ]
+def ours(lived: Lived) -> list[Sent]:
+    """Return what the daemon would have sent: each message that tells of an alert for the first time."""
+    return [Sent(one.row, " + ".join(sorted(set(one.alerts))), one.text) for one in lived.messages]
 
 
 def judge(sent: Sequence[Sent], plan: Plan, world: World, learning_days: float) -> Judged:
@@ -120,7 +112,9 @@ def _during(row: int, plan: Plan) -> str:
 
 
 def _first_unit(text: str) -> str:
-    found = [(text.find(unit), unit) for unit in UNITS if unit in text]
+    """Return the first unit that a message speaks of; what was changed before, it only mentions."""
+    said = " | ".join(sentence.split(_CHANGED)[0] for sentence in text.split(" | "))
+    found = [(said.find(unit), unit) for unit in UNITS if unit in said]
     return min(found)[1] if found else ""
 
 

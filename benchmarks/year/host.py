@@ -168,7 +168,9 @@ class Host:
         bursts, rng = self._zeros(), self.rng("bursts")
         for start in rng.integers(0, self.rows, rng.poisson(5 * self.rows / self.day)):
             bursts[start] += rng.lognormal(-1.0, 0.6)
-        keep = np.exp(-self.interval / rng.uniform(45, 240))
+        lasts = rng.uniform(45, 240)
+        bursts *= min(lasts / self.interval, 1.0)  # a sample is the mean of its interval
+        keep = np.exp(-self.interval / lasts)
         return np.asarray(out * (1 + lfilter([1.0], [1.0, -keep], bursts)))
 
     # --- what its units want on ordinary days

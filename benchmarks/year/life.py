@@ -7,6 +7,7 @@ journal are handed over, and the child's work is done in place. Scores are compu
 """
 
 import hashlib
+import json
 import os
 import resource
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from alerting.alert import AlertBook
 from alerting.occurrence import Occurrence
+from alerting.outbox import OutboxItem
 from alerting.pipeline import Pipeline
 from alerting.render import sentence
 from alerting.ulid import UlidSource
@@ -30,6 +32,7 @@ from benchmarks.year.host import QUEUE
 from benchmarks.year.physics import World
 from daemon.alert_settings import pipeline_settings
 from daemon.alert_store import OffloadedState
+from daemon.backtest.outcome import BEGAN
 from daemon.backtest.replay import AtOnce, Batched, KeptOutbox, NamedSink
 from daemon.capacity.forecasts import Forecasting
 from daemon.capacity.watch import CapacityWatch
@@ -80,10 +83,19 @@ _HOUR = 3600.0
 # hour whether to train or to judge, which is then done at most daily: nine tenths of the run would be that.
 _RISK_SECONDS = 1800.0
 _FORECAST_SECONDS = 6 * _HOUR
-_LEARN_SECONDS = 7 * 24 * _HOUR
+_LEARN_SECONDS = 14 * 24 * _HOUR
 _MOST = 1_000_000
 _LINK_BYTES = 125e6
 _KINDS = {"package": ChangeKind.PACKAGE, "mount": ChangeKind.MOUNT}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one notification told first: at which row, of which alerts, in which words."""
+
+    row: int
+    alerts: tuple[str, ...]
+    text: str
 
 
 @dataclass
@@ -97,7 +109,7 @@ class Lived:
     threshold: NDArray[np.float64]
     episodes: NDArray[np.int64]
     occurrences: tuple[Occurrence, ...] = ()
-    messages: int = 0
+    messages: list[Message] = field(default_factory=list)
     retrains: dict[str, int] = field(default_factory=dict)
     lineage: tuple[Version, ...] = ()
     retention: list[tuple[int, float]] = field(default_factory=list)
@@ -466,9 +478,18 @@ class _Daemon:
             if sample.name.endswith("_total"):
                 key = f"{sample.labels['trigger']}: {sample.labels['outcome']}"
                 lived.retrains[key] = lived.retrains.get(key, 0) + int(sample.value)
-        lived.messages += len(self._outbox.items)
+        lived.messages += filter(None, (self._message(item) for item in self._outbox.items))
         lived.occurrences = tuple(reversed(self._state.recent_occurrences(_MOST)))
         lived.lineage = await self._learning.promotion.lineage()
+
+    def _message(self, item: OutboxItem) -> Message | None:
+        """Return what a notification tells for the first time; None where it repeats, or tells that something ended."""
+        document = json.loads(item.payload)
+        news = [one for one in (document, *document.get("also", ())) if one.get("reason") == BEGAN]
+        if not news:
+            return None
+        row = int(np.searchsorted(self._world.time_ms, item.created_ms))
+        return Message(row, tuple(one["alertname"] for one in news), " | ".join(one["sentence"] for one in news))
 
     def close(self) -> None:
         """Close the databases."""
