@@ -33,7 +33,8 @@ from benchmarks.year.figures import (
     wilson,
 )
 from benchmarks.year.host import local_time
-from benchmarks.year.life import Lived, live, peak_bytes
+from benchmarks.year.life import live, peak_bytes
+from benchmarks.year.lived import Lived
 from daemon.config import Config
 
 SEEDS = (1, 2, 3)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerting.policy import Severity
-from benchmarks.year.events import Incident
+from benchmarks.year.incidents import Incident
 from benchmarks.year.physics import World
 from daemon.backtest.dummies import Method, dummies, predict_linear
 from detectors.calibration import runs

@@ -12,9 +12,10 @@ import numpy as np
 from scipy.stats import chi2
 
 from benchmarks.year.beside import Sent
-from benchmarks.year.events import Incident, Plan
+from benchmarks.year.events import Plan
 from benchmarks.year.host import UNITS
-from benchmarks.year.life import Lived
+from benchmarks.year.incidents import Incident
+from benchmarks.year.lived import Lived
 from benchmarks.year.physics import World
 
 LATE_SECONDS = 3600.0
@@ -154,4 +155,4 @@ def monthly_episodes(lived: Lived, world: World) -> list[int]:
     seen = lived.episodes[~world.down]
     grown = np.maximum(np.diff(seen, prepend=0), 0)
     at = np.flatnonzero(~world.down) * world.interval / 86_400 / MONTH_DAYS
-    return np.bincount(at.astype(int), weights=grown).astype(int).tolist()
+    return [int(count) for count in np.bincount(at.astype(int), weights=grown)]

@@ -10,26 +10,24 @@ import hashlib
 import json
 import os
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from itertools import compress
 from math import nan
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alerting.alert import AlertBook
-from alerting.occurrence import Occurrence
 from alerting.outbox import OutboxItem
 from alerting.pipeline import Pipeline
 from alerting.render import sentence
 from alerting.ulid import UlidSource
-from benchmarks.year.events import START_LIMIT
 from benchmarks.year.host import QUEUE
+from benchmarks.year.incidents import START_LIMIT
+from benchmarks.year.lived import Lived, Message
 from benchmarks.year.physics import World
+from benchmarks.year.rounds import NoProcesses, WorldClock, WorldRounds
 from daemon.alert_settings import pipeline_settings
 from daemon.alert_store import OffloadedState
 from daemon.backtest.outcome import BEGAN
@@ -38,7 +36,7 @@ from daemon.capacity.forecasts import Forecasting
 from daemon.capacity.watch import CapacityWatch
 from daemon.changes import ChangeLog
 from daemon.clock import Instant
-from daemon.collectors.base import HostPaths, Noticed
+from daemon.collectors.base import HostPaths
 from daemon.config import Compute, Config
 from daemon.continuity import hour_of_week
 from daemon.culprits import Culprits
@@ -58,11 +56,9 @@ from daemon.learning import Learning
 from daemon.metrics import Metrics
 from daemon.offload import Inline
 from daemon.precedents import Precedents
-from daemon.process_scan import ProcessScan, Scan
 from daemon.risk import watch as risk_watch
 from daemon.risk.watch import RiskWatch
 from daemon.routines import Routines
-from daemon.sampler import Round, Writability
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
 from daemon.state import StateDatabase
@@ -73,50 +69,20 @@ from detectors.ahead import AheadScorer, Rows
 from detectors.anomaly import AnomalyModel
 from detectors.capacity import load_forecaster
 from detectors.factors import feeds
-from detectors.findings import ChangeKind, FailureKind
-from detectors.registry import Registry, Version
+from detectors.findings import FailureKind
+from detectors.registry import Registry
 
 NAME = "web1"
 _PERSON = "person"
 _HOUR = 3600.0
 # The daemon computes the risk's networks at every tick, makes forecasts and looks for drift every hour, and asks every
 # hour whether to train or to judge, which is then done at most daily: nine tenths of the run would be that.
-_RISK_SECONDS = 1800.0
-_FORECAST_SECONDS = 6 * _HOUR
-_LEARN_SECONDS = 14 * 24 * _HOUR
+_RISK_SECONDS = 3600.0
+_FORECAST_SECONDS = 12 * _HOUR
+_DRIFT_SECONDS = 24 * _HOUR
+_LEARN_SECONDS = 28 * 24 * _HOUR
 _MOST = 1_000_000
 _LINK_BYTES = 125e6
-_KINDS = {"package": ChangeKind.PACKAGE, "mount": ChangeKind.MOUNT}
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What one notification told first: at which row, of which alerts, in which words."""
-
-    row: int
-    alerts: tuple[str, ...]
-    text: str
-
-
-@dataclass
-class Lived:
-    """What came of a year. By row (T,), NaN or 0 where there was no sample; `episodes` as counted so far.
-
-    `occurrences`: every alert that fired, the oldest first. `resident`: (row, bytes of this process) once a day.
-    """
-
-    raw: NDArray[np.float64]
-    threshold: NDArray[np.float64]
-    episodes: NDArray[np.int64]
-    occurrences: tuple[Occurrence, ...] = ()
-    messages: list[Message] = field(default_factory=list)
-    retrains: dict[str, int] = field(default_factory=dict)
-    lineage: tuple[Version, ...] = ()
-    retention: list[tuple[int, float]] = field(default_factory=list)
-    files: dict[str, int] = field(default_factory=dict)
-    resident: list[tuple[int, int]] = field(default_factory=list)
-    starts: int = 0
-    clone_refused: bool = False
 
 
 async def live(
@@ -127,7 +93,7 @@ async def live(
     lived = Lived(nothing, nothing.copy(), np.zeros(len(nothing), np.int64))
     config = config.model_copy(update={"compute": Compute(backend="numpy")})
     risk_watch._EVERY_SECONDS = max(_RISK_SECONDS, 1.5 * world.interval)  # noqa: SLF001 - no option for those who watch a host
-    clock = _Clock(world)
+    clock = WorldClock(world)
     _write_limit(folder / "root")
     boots = np.flatnonzero(np.diff(world.boot, prepend=-1))
     ends = [*boots[1:].tolist(), len(world.time_ms)]
@@ -176,77 +142,10 @@ def _write_limit(root: Path) -> None:
     (units / QUEUE).write_text(f"[Unit]\nStartLimitBurst={burst}\nStartLimitIntervalSec={seconds}\n", encoding="ascii")
 
 
-class _Clock:
-    """The moments of the samples; `row` is the present one."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.row = 0
-
-    def now(self) -> Instant:
-        return self._world.instant(self.row)
-
-
-class _NoProcesses(ProcessScan):
-    """In the place of /proc: units are known, processes are not."""
-
-    def __init__(self) -> None:
-        pass
-
-    def forget(self) -> None:
-        """Nothing is remembered."""
-
-    def scan(self, monotonic_ns: int, suspects: Sequence[int] = ()) -> Scan:  # noqa: ARG002
-        """Return that no process was looked at."""
-        return Scan({}, frozenset(), 0, 0)
-
-
-class _WorldRounds:
-    """In the place of the collectors."""
-
-    def __init__(self, world: World, clock: _Clock) -> None:
-        self._world, self._clock = world, clock
-        self._writability = Writability()
-        self._read_only = [
-            (column, spec.resource) for column, spec in enumerate(world.specs) if spec.name.endswith(".read_only")
-        ]
-        self._told = clock.row - 1
-
-    def expect(self, writable: Sequence[str]) -> None:
-        """Take up which mounts were writable before."""
-        self._writability.expect(writable)
-
-    def collect(self, monotonic_ns: int) -> Round:  # noqa: ARG002 - the clock knows the row
-        """Return what is measured at the present row, and what was noticed since the last."""
-        world, row = self._world, self._clock.row
-        there, values = np.isfinite(world.values[row]).tolist(), world.values[row].tolist()
-        measured = tuple(compress(zip(world.specs, values, strict=True), there))
-        mounts = {mount: values[column] > 0 for column, mount in self._read_only if there[column]}
-        noticed = [one for past in range(self._told + 1, row + 1) for one in self._noticed(past)]
-        self._told = row
-        return Round(measured, (), tuple(self._writability.observe(mounts)), world.units(row), tuple(noticed))
-
-    def _noticed(self, row: int) -> list[Noticed]:
-        said = self._world.said
-        found = []
-        for unit, verb in said.units.get(row, ()):
-            began, ended = (unit if verb == word else "" for word in ("started", "stopped"))
-            found.append(Noticed(ChangeKind.UNIT, f"{unit} {verb}", began=began, ended=ended))
-        for timer in said.timers.get(row, ()):
-            unit = timer.replace(".timer", ".service")
-            found.append(Noticed(ChangeKind.TIMER, f"{timer} ran", began=unit))
-        for unit in said.kills.get(row, ()):
-            text = f"the kernel killed a process of {unit} for memory"
-            found.append(Noticed(ChangeKind.OOM, text, about=unit))
-        for kind, text in said.notes.get(row, ()):
-            found.append(Noticed(_KINDS[kind], text))
-        return found
-
-
 class _Daemon:
     """One run of the daemon, from a boot to the next."""
 
-    def __init__(self, world: World, folder: Path, config: Config, clock: _Clock, lived: Lived) -> None:
+    def __init__(self, world: World, folder: Path, config: Config, clock: WorldClock, lived: Lived) -> None:
         self._world, self._clock, self._lived, self._config = world, clock, lived, config
         self._column = {spec.name: column for column, spec in enumerate(world.specs)}
         interval, offload = world.interval, Inline()
@@ -284,7 +183,7 @@ class _Daemon:
             grace_seconds=lambda: float(config.alerting.change_grace_seconds),
             failed=lambda: None,
         )
-        self._culprits = Culprits(_NoProcesses())
+        self._culprits = Culprits(NoProcesses())
         self._routines = Routines(interval)
         self._precedents = Precedents()
         self._capacity = CapacityWatch(config.capacity)
@@ -322,7 +221,7 @@ class _Daemon:
             clock=clock,
             learned=self._learned,
         )
-        self._rounds = _WorldRounds(world, clock)
+        self._rounds = WorldRounds(world, clock)
         self._tick = Tick(
             interval_seconds=interval,
             clock=clock,
@@ -344,6 +243,11 @@ class _Daemon:
             drift=self._drift,
             models=self._learning.promotion,
         )
+        self._remembering: dict[str, Culprits | Routines | CapacityWatch] = {
+            "units.usual": self._culprits,
+            "jobs.habits": self._routines,
+            "capacity.growth": self._capacity,
+        }
         self._last_ms = clock.now().time_ms
         self._due: dict[str, int] = {}
 
@@ -371,10 +275,10 @@ class _Daemon:
         self._changes.restore(HostPaths().proc)
         self._drift.restore()
         self._precedents.learn(reversed(self._state.recent_occurrences(500)))
-        for key, restore in self._remembered(restoring=True):
+        for key, part in self._remembering.items():
             text = self._state.meta(key)
             if text is not None:
-                restore(text)
+                part.restore(text)
         self._rounds.expect([mount for mount in ("/", "/var") if self._state.meta("year.since")])
         self._learning.restore()
         self._risk.restored(self._history)()
@@ -387,18 +291,14 @@ class _Daemon:
             name: now.time_ms - now.time_ms % round(jobs[name][0] * 1000) + round(jobs[name][0] * 1000) for name in jobs
         }  # whatever was rebooted meanwhile
 
-    def _remembered(self, *, restoring: bool) -> list[tuple[str, Callable]]:  # type: ignore[type-arg]
-        parts = (("units.usual", self._culprits), ("jobs.habits", self._routines), ("capacity.growth", self._capacity))
-        return [(key, part.restore if restoring else part.remember) for key, part in parts]
-
-    def _jobs(self) -> dict[str, tuple[float, Callable]]:  # type: ignore[type-arg]
+    def _jobs(self) -> dict[str, tuple[float, Callable[[], Awaitable[object]]]]:
         """Return the recurring work of `App`: after how many seconds, and what."""
         learning = self._learning
         return {
-            "rollup": (_HOUR, self._roll_up),
+            "rollup": (6 * _HOUR, self._roll_up),
             "threshold": (float(self._config.anomaly.threshold_interval_seconds), learning.reset_threshold),
             "forecast": (_FORECAST_SECONDS, self._forecasts.make_due),
-            "drift": (_FORECAST_SECONDS, self._drift.check),
+            "drift": (_DRIFT_SECONDS, self._drift.check),
             "train": (_LEARN_SECONDS, learning.retraining.train_again),
             "judge": (_LEARN_SECONDS, learning.promotion.judge_due),
             "house": (24 * _HOUR, self._keep_house),
@@ -411,6 +311,8 @@ class _Daemon:
         snapshot = await self._tick.once()
         await self._failures_of(snapshot, now_ms)
         await self._learning.catch_up()
+        if now_ms < min(self._due.values()):
+            return
         for name, (seconds, job) in self._jobs().items():
             if now_ms >= self._due[name]:
                 self._due[name] = now_ms + round(seconds * 1000)
@@ -453,8 +355,8 @@ class _Daemon:
         self._history.roll_up()
 
     async def _keep_house(self) -> None:
-        for key, remember in self._remembered(restoring=False):
-            self._state.set_meta(key, remember())
+        for key, part in self._remembering.items():
+            self._state.set_meta(key, part.remember())
         retention = self._config.storage.retention
         keep = {
             0: int(retention.raw_days * 86_400 / self._world.interval),

@@ -10,9 +10,11 @@ import pytest
 from benchmarks.year import __main__ as year
 from benchmarks.year import events, plot
 from benchmarks.year.beside import Sent, robust, static_rules
-from benchmarks.year.events import INCIDENTS, ODDITIES, Incident, Oddity, Plan
+from benchmarks.year.events import Oddity, Plan
 from benchmarks.year.figures import judge, poisson, together, wilson
 from benchmarks.year.host import APP, DATABASE, QUEUE, ZONE, local_time
+from benchmarks.year.incidents import INCIDENTS, Incident
+from benchmarks.year.oddities import ODDITIES
 from daemon.collectors import CollectorContext, build_collectors
 from daemon.errors import CollectorError, NotAvailable
 
