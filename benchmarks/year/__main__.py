@@ -155,11 +155,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, action="append", help="a host; may be given again (default: 1, 2 and 3)")
     parser.add_argument("--days", type=int, default=DAYS)
     parser.add_argument("--interval", type=float, default=INTERVAL, help="seconds between two samples")
+    parser.add_argument("--crowding", type=float, default=1.0, help="how many times as much happens in the same time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="the years as SVG")
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    years = [year_of(seed, arguments.days, arguments.interval) for seed in arguments.seed or SEEDS]
+    years = [year_of(seed, arguments.days, arguments.interval, arguments.crowding) for seed in arguments.seed or SEEDS]
     report(years, arguments.json, arguments.plot)
 
 
