@@ -41,7 +41,8 @@ def write(benchmark: str, rows: Sequence[Row], packages: Sequence[str], *, as_js
         print()
         return
     for row in rows:
-        beside = "" if row.theirs is None else f"   {row.peer}: {row.theirs:.3g}   ratio {row.ratio:.2f}"
+        ratio = "" if row.ratio is None else f"   ratio {row.ratio:.2f}"
+        beside = "" if row.theirs is None else f"   {row.peer}: {row.theirs:.3g}{ratio}"
         print(f"{row.case:32} {row.metric:24} {row.ours:10.3g} {row.unit}{beside}")
 
 

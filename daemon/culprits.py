@@ -169,6 +169,11 @@ class Culprits:
                 found.setdefault(wait, self._told(unit, "", wait, units))
         return tuple(sorted(found.values(), key=lambda who: who.resource in _HELD and isnan(who.usual)))
 
+    def taking(self, resource: Resource, units: UnitRound | None) -> tuple[Culprit, ...]:
+        """Return the unit that takes most of `resource` beyond its usual, if there is one; looks at no process."""
+        unit = None if units is None else self._grown(resource, units)
+        return () if unit is None or units is None else (self._told(unit, "", resource, units),)
+
     def _culprit(self, resource: Resource, units: UnitRound | None, scan: Scan) -> Culprit | None:
         processes = scan.top.get(resource, ())
         unit = None if units is None else self._grown(resource, units)

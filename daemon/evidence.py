@@ -17,11 +17,12 @@ from daemon.errors import PresagedError
 from daemon.offload import Offload
 from daemon.precedents import Precedents
 from daemon.sampler import Round
-from detectors.findings import Change, ChangeKind, Culprit, Finding, Strength
+from detectors.findings import Change, ChangeKind, Culprit, Finding, Resource, Strength
 
 _log = structlog.get_logger()
 
 _SCAN_SECONDS = 1.0
+_OF_MEMORY = ("memory", "swap")  # of the resources of capacity; all others are mounts
 
 
 class Evidence:
@@ -52,7 +53,10 @@ class Evidence:
         change = self._changes.before(now.time_ms)
         if change is not None and change.kind is ChangeKind.MARK:
             change = replace(change, text=self._redact(change.text))
-        facts = (replace(fact, change=change) for fact in round_.findings)
+        facts = [
+            replace(fact, change=change, culprits=fact.culprits or self._fillers(fact, round_))
+            for fact in round_.findings
+        ]
         raised = [finding for finding in findings if finding.strength is Strength.RAISED]
         if not raised:
             return (*facts, *findings)
@@ -66,6 +70,13 @@ class Evidence:
                 for one in findings
             ),
         )
+
+    def _fillers(self, fact: Finding, round_: Round) -> tuple[Culprit, ...]:
+        """Return who fills what capacity tells of, by units alone: to look at processes costs too much for days."""
+        if fact.network != "capacity" or fact.strength is not Strength.RAISED:
+            return ()
+        resource = Resource.MEMORY if fact.resource in _OF_MEMORY else Resource.WRITES
+        return self._culprits.taking(resource, round_.units)
 
     async def _told(self, finding: Finding, round_: Round, change: Change | None, now: Instant) -> Finding:
         culprits: tuple[Culprit, ...] = ()

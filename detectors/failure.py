@@ -32,6 +32,7 @@ CALIBRATION_MARKS = {"format": 1, "calibration": "failure"}
 SIMULATOR, HOST = "simulated hosts", "this host"
 
 LEAST_FACTORS, LEAST_SAMPLES = 6, 15  # below which nothing is said
+LONGEST_SECONDS = 60.0  # between two samples; twice what simulated hosts were sampled at, see `detectors.failing_hosts`
 CHECKABLE = 5  # events of a host: with fewer nothing can be told from them
 CEILING = 0.97
 _CEILING_UNSEEN = 0.93  # on a host that has never been seen to fail
@@ -135,6 +136,8 @@ class FailureForecaster:
         basis = self._basis(events)
         if missing:
             return Risk(None, None, basis, len(present), events, missing)
+        if interval_seconds > LONGEST_SECONDS and not self.taught:
+            return self._of_no_such_interval(len(present), events, interval_seconds)
         rows = _each_left_out(inputs, present)  # all of them, then each without one
         told = self.probabilities(rows, events, len(known))
         if not np.isfinite(told).all():
@@ -143,6 +146,14 @@ class FailureForecaster:
         hour, day = (_interval(logits[:, place], len(present), events) for place in (0, 1))
         causes = self._causes(logits, present, known, interval_seconds, about or ("",) * COUNT)
         return Risk(hour, day, basis, len(present), events, "", causes)
+
+    def _of_no_such_interval(self, present: int, events: int, interval_seconds: float) -> Risk:
+        """Return how often hosts fail: windows count samples, and in longer ones the rhythm of a day is a trend."""
+        hour, day = (
+            spread_around(float(one), doubt_of(present, events)) for one in logit(np.array(self.base, np.float64))
+        )
+        basis = f"{self._basis(events)}; samples {interval_seconds:g} s apart are more than it has learned to read"
+        return Risk(hour, day, basis, present, events)
 
     def _missing(self, values: Floats, inputs: Float32, present: int) -> str:
         if self.network is None:

@@ -150,6 +150,10 @@ class NoCulprits(Culprits):
     def calm(self, units: object) -> None:
         """Learn nothing."""
 
+    def taking(self, resource: object, units: object) -> tuple[Culprit, ...]:  # noqa: ARG002
+        """Name nobody."""
+        return ()
+
     def name(self, contributors: Sequence[Contributor], units: object, monotonic_ns: int) -> tuple[Culprit, ...]:  # noqa: ARG002
         """Name nobody."""
         return ()

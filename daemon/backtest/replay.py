@@ -72,7 +72,7 @@ class FixedModel:
 
 
 @dataclass
-class _Told:
+class NamedSink:
     """In the place of a sink: its name stands in what would be sent, and nothing goes to it."""
 
     name: str
@@ -83,7 +83,7 @@ class _Told:
         raise AssertionError(f"a replay sent {notification.id}")
 
 
-class _Kept(Outbox):
+class KeptOutbox(Outbox):
     """Keeps what would be sent, in order; it never delivers."""
 
     def __init__(self, *args: object, **more: object) -> None:
@@ -95,7 +95,7 @@ class _Kept(Outbox):
         self.items += items
 
 
-class _Batched(History):
+class Batched(History):
     """Commits many samples at once: nothing of a replay need survive it."""
 
     def __init__(self, path: Path) -> None:
@@ -124,10 +124,10 @@ class _Batched(History):
         return super().recorded(first_ms, end_ms)
 
 
-class _AtOnce(Child):
+class AtOnce(Child):
     """Does the child's work here and now: a replay waits for it in any case."""
 
-    def __init__(self, history: _Batched) -> None:
+    def __init__(self, history: Batched) -> None:
         super().__init__()
         self._history = history
 
@@ -207,7 +207,7 @@ class _Replay:
         self._clock = clock = RecordedClock(samples)
         self._offload = offload = Inline()
         self._state = state = StateDatabase(folder / "state.db")
-        self._history = _Batched(folder / "history.db")
+        self._history = Batched(folder / "history.db")
         self._history.bind_interval(self._interval)
         numbers = {spec.name: number for spec, number in zip(samples.specs, samples.signal_ids, strict=True)}
         registry = SignalRegistry((), lambda specs, _ms: {one.name: numbers[one.name] for one in specs}, lambda _: None)
@@ -222,7 +222,7 @@ class _Replay:
             models=Registry(folder / "models"),
             registry=registry,
             watch=self._watch,
-            child=_AtOnce(self._history),
+            child=AtOnce(self._history),
             offload=offload,
             metrics=metrics,
             cache=folder,
@@ -233,8 +233,8 @@ class _Replay:
         settings = pipeline_settings(config)
         store = OffloadedState(state, offload)
         new_id = UlidSource(self._letters)
-        sinks = [_Told(one.name) for one in config.alerting.sinks] or [_Told(_NOBODY)]
-        self._outbox = _Kept(store, sinks, now_ms=lambda: clock.now().time_ms)
+        sinks = [NamedSink(one.name) for one in config.alerting.sinks] or [NamedSink(_NOBODY)]
+        self._outbox = KeptOutbox(store, sinks, now_ms=lambda: clock.now().time_ms)
         self._pipeline = Pipeline(
             host,
             settings,

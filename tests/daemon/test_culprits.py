@@ -95,6 +95,15 @@ def test_a_unit_that_is_new_used_to_take_nothing(culprits):
     assert culprits.name([part("load")], now, 1) == (Culprit("new.service", "", CPU, 0.9, 0.0),)
 
 
+def test_who_fills_a_resource_is_named_by_units_alone_and_nobody_without_growth_or_units(culprits):
+    for _ in range(30):
+        culprits.calm(CALM)
+    now = units({"db.service": {WRITES: 0.71}, "log.service": {WRITES: 0.29}}, {WRITES: 5e7, CPU: 0.2})
+    (found,) = culprits.taking(WRITES, now)
+    assert (found.unit, found.process, found.share) == ("db.service", "", 0.71)
+    assert culprits.taking(WRITES, CALM) == culprits.taking(WRITES, None) == ()
+
+
 def test_before_anything_is_usual_only_a_clear_majority_is_named(culprits):
     most, some = (units({"a.service": {CPU: share}}, {CPU: 2.0}) for share in (0.8, 0.4))
     (found,) = culprits.name([part("cpu")], most, 1)

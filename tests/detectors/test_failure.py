@@ -55,6 +55,18 @@ def test_the_risk_grows_as_the_end_comes_nearer():
     assert told[0] < 0.3 < told[-1]
 
 
+def test_of_samples_farther_apart_than_it_has_learned_from_it_tells_the_base_rate_and_says_so():
+    forecaster, leaking = shipped(), host(unit_memory=leak(0.95), space=leak(0.99))
+    known, far = (forecaster.risk(leaking, interval) for interval in (60.0, 61.0))
+    assert known.hour.probability > 0.5
+    assert (far.hour.probability, far.day.probability) == pytest.approx(forecaster.base)
+    assert (far.missing, far.causes, far.factors) == ("", (), known.factors)
+    assert "61 s apart" in far.basis
+    assert far.hour.lo < far.hour.probability < far.hour.hi
+    of_host = FailureForecaster(forecaster.network, forecaster.calibrations, forecaster.base, taught=5)
+    assert of_host.risk(leaking, 600.0).hour.probability > 0.5
+
+
 @pytest.mark.parametrize("interval", [1.0, 30.0])
 def test_a_day_is_never_safer_than_its_hour_and_nothing_is_certain(interval):
     found = simulated(50, 24)
