@@ -12,6 +12,7 @@ only grow with time, and what would be learned is that time goes by.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 from math import nan
 
 import numpy as np
@@ -34,7 +35,7 @@ REPLAYED = (240, 240, 720)
 _FIRST_SEED = 900
 _SLOWER = (1.0, 0.5, 0.25)  # the largest steps that forget nothing
 _SHARE = 0.25  # of all weight that the host's own moments have
-_EARLIER = 1 / 3  # of that: those kept from before, where there are any
+_EARLIER = 1 / 6  # of that: those kept from before, where there are any
 STRENGTH = 0.01  # of the elastic weights: light, as for the anomaly network (docs/consolidation.md)
 _IMPORTANT_ROWS = 1000  # by which importance is told
 _TRAINED = 0.7  # of the host's moments; by the newest it is judged
@@ -88,7 +89,7 @@ def refine(
     `targets` (N, 2): whether it failed within an hour, and within a day; `weights` (N,): how much time each moment
     stands for. `anchor`, else the forecaster itself, says what is to be known of simulated hosts: with the shipped one,
     what a host forgets does not add up from one refinement to the next. `earlier`: moments of this host from before
-    these, which are learned from beside them. Deterministic by the seed of `settings`.
+    these, which are learned from beside them, or not where that is refused. Deterministic by the seed of `settings`.
     """
     anchor = anchor or forecaster
     if forecaster.network is None or anchor.network is None:
@@ -99,13 +100,13 @@ def refine(
     seeds = (_FIRST_SEED + settings.seed + 10 * place for place in range(3))
     known, unseen, judged = (simulated(seed, count) for seed, count in zip(seeds, replayed, strict=True))
     counted = np.ones(len(inputs), np.float32) if weights is None else weights
-    before_these = earlier or _NOTHING
     own = Lived(inputs[:cut], targets[:cut], counted[:cut])
-    rows, wanted, by_row = _lesson(known, anchor.network.predict(known.inputs), own, before_these)
-    elastic = _hold(forecaster.network, known, before_these)
+    said = anchor.network.predict(known.inputs)
+    lessons = [_lesson(known, said, own, lived) for lived in (earlier, _NOTHING) if lived is not None]
+    elastic = _hold(forecaster.network, known, earlier or _NOTHING)
     newest = inputs[cut:], targets[cut:], counted[cut:]
     before, after, refused = _errors(forecaster, *newest), np.full(2, nan), ""
-    for slower in _SLOWER:
+    for (rows, wanted, by_row), slower in product(lessons, _SLOWER):
         gentle = replace(settings, optimizer=replace(settings.optimizer, rate=slower * settings.optimizer.rate))
         try:
             # not varied: the signs of one host are its own

@@ -135,9 +135,10 @@ class DriftCheck:
 
     def _span(self, now_ms: int, learned_ms: int | None) -> Span | str:
         """Return the days to compare with, or what is lacking."""
-        kept = self._stored()
-        if kept is not None and self._serves(kept.span, learned_ms):
-            span = kept.span
+        stored = (self._stored(), *(kept for _, kept in self._earlier.all()))  # a model may come back
+        spans = [one.span for one in stored if one is not None and self._serves(one.span, learned_ms)]
+        if spans:
+            span = spans[0]
         else:
             after = self._history.lineage_start()
             first = self._history.following(max(after, -1), 1).time_ms  # what was imported comes before
@@ -162,7 +163,8 @@ class DriftCheck:
         former = self._stored()
         if former is not None and former.span == span:
             return former
-        kept = read(self._history, asked.ids, span)
+        again = [kept for _, kept in self._earlier.all() if kept.span == span]
+        kept = again[0] if again else read(self._history, asked.ids, span)
         try:
             if former is not None:
                 self._earlier.keep(self._backend(), former, kept, asked.unlike)

@@ -87,6 +87,24 @@ def test_a_reference_outlives_the_samples_that_it_comes_from(days):
     same(after, before)
 
 
+def test_a_model_that_comes_back_finds_its_days_though_their_samples_are_gone(days):
+    days.live(9)
+    first_ms = days.clock.time_ms
+    check = days.check()
+    before = days.run(check, first_ms)
+    days.shift[:] = 4
+    days.live(9)
+    assert days.run(check, days.clock.time_ms).verdict.score() <= 0.1
+    days.history.write(("DELETE FROM samples WHERE seq < ?", [(9 * 288,)]))
+    days.shift[:] = 0
+    days.live(1)
+    for one in (check, days.check()):
+        told = days.run(one, first_ms)
+        assert (told.span, told.earlier) == (before.span, False)
+        assert told.verdict.judged.all()
+        assert told.verdict.score() <= 0.1
+
+
 def test_a_damaged_reference_is_made_anew(days, tmp_path):
     days.live(4 + HOUR)
     before = anew(days)
