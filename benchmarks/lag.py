@@ -153,13 +153,13 @@ def _daemon(folder: Path, port: int, interval: int) -> Iterator[None]:
     config.write_text(
         f'[sampling]\ninterval_seconds = {interval}\n[storage]\ndirectory = "state"\n'
         f'[http]\nlisten = "127.0.0.1:{port}"\n[log]\nlevel = "warning"\n'
-        f"[collectors.latency]\ntargets = {[f'127.0.0.{host}:{port}' for host in range(1, 9)]}\n",
+        f"[collectors.latency]\ntargets = {[f'127.0.0.{host}:{port}' for host in range(1, 16)]}\n",  # more signals
         encoding="utf-8",
     )
     command = [sys.executable, "-P", "-m", "benchmarks.lag", "--probed", str(config), str(folder / "beats.json")]
     environment = {**os.environ, "CACHE_DIRECTORY": str(Path(tempfile.gettempdir()) / "presaged-footprint-cache")}
-    with (folder / "log.jsonl").open("ab") as log:
-        process = subprocess.Popen(command, env=environment, stderr=log)
+    with (folder / "log.jsonl").open("ab") as stderr:
+        process = subprocess.Popen(command, env=environment, stderr=stderr)
     try:
         yield
     finally:

@@ -216,6 +216,7 @@ def names(models):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)  # half an hour for all 200 on a machine that does other things, too
 def test_kill_9_of_daemon_or_child_leaves_one_champion_that_serves(daemons, quiet_host, tmp_path, seed, scale):
     daemon = daemons(program=(FAST, "--collector", "quiet"), text=TEXT)
     lived(daemon.state, 0.5 + 0.02 * np.random.default_rng(seed).normal(size=(ROWS, SIGNALS)).astype(np.float32))
