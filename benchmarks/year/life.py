@@ -56,7 +56,6 @@ from daemon.learning import Learning
 from daemon.metrics import Metrics
 from daemon.offload import Inline
 from daemon.precedents import Precedents
-from daemon.risk import watch as risk_watch
 from daemon.risk.watch import RiskWatch
 from daemon.routines import Routines
 from daemon.signals import SignalRegistry
@@ -92,7 +91,6 @@ async def live(
     nothing = np.full(len(world.time_ms), nan)
     lived = Lived(nothing, nothing.copy(), np.zeros(len(nothing), np.int64))
     config = config.model_copy(update={"compute": Compute(backend="numpy")})
-    risk_watch._EVERY_SECONDS = max(_RISK_SECONDS, 1.5 * world.interval)  # noqa: SLF001 - no option for those who watch a host
     clock = WorldClock(world)
     _write_limit(folder / "root")
     boots = np.flatnonzero(np.diff(world.boot, prepend=-1))
@@ -211,6 +209,7 @@ class _Daemon:
             since=lambda: self._since_ms,
             loops=self._starts.loops,
             load=failure.load_forecaster,
+            every_seconds=max(_RISK_SECONDS, 1.5 * interval),
         )
         self._drift = DriftWatch(
             config.drift,

@@ -62,7 +62,7 @@ class RiskWatch:
     """Follows the risk of this host.
 
     `events` are its own failures, recorded since `since` (UTC, ms); `loops` are units that are started again and again,
-    as of a time (UTC, ms). `load` and `load_past` bring networks, and block.
+    as of a time (UTC, ms). `load` and `load_past` bring networks, and block; `every_seconds`: no sooner is it computed.
     """
 
     def __init__(
@@ -77,8 +77,10 @@ class RiskWatch:
         loops: Callable[[int], Sequence[Loop]],
         load: Callable[[], FailureForecaster],
         load_past: Callable[[], FailureHistory] = load_history,
+        every_seconds: float = _EVERY_SECONDS,
     ) -> None:
         self._interval = interval_seconds
+        self._every = every_seconds
         self._registry = registry
         self._offload = offload
         self._metrics = metrics
@@ -134,7 +136,7 @@ class RiskWatch:
         """
         full = [one.outlook.probability[_A_DAY] for one in capacity.resources if one.resource.is_exhaustible]
         self._samples.push(values, now, nan if anomaly is None else anomaly, max(full, default=nan))
-        early = _EVERY_SECONDS - self._interval / 2
+        early = self._every - self._interval / 2
         if self._computed_ns is None or now.boottime_ns - self._computed_ns >= early * 1e9:
             self._computed_ns = now.boottime_ns
             await self._compute(now)

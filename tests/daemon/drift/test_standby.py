@@ -36,7 +36,8 @@ class Life:
         ids = self.days.registry.ids.tolist()
         spec = {
             "history": str(self.days.history.path), "incoming": str(self.incoming), "interval_seconds": INTERVAL,
-            "most_samples": 30 * A_DAY, "units": {str(number): "" for number in ids}, "champion": self.champion,
+            "episodes_per_week": 7.0, "most_samples": 30 * A_DAY, "champion": self.champion,
+            "units": {str(number): "" for number in ids},
         }  # fmt: skip
         name = worker.train(spec, lambda _share, _text: None)["name"]
         self.champion, self.learned_ms = str(self.incoming / str(name)), self.days.clock.time_ms

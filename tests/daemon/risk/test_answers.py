@@ -22,7 +22,7 @@ STATE = RiskState(
     2,
     (Reason("expected_full", "/var", nan, "/var is full in 9 h"), Reason("memory", "", 0.7, "memory headroom 6 %")),
     AT_MS,
-    Grade(0.61234, None, "600 hours, 6 failures"),
+    grade=Grade(0.61234, None, "600 hours, 6 failures"),
 )
 LACKING = RiskState("not enough evidence: 3 samples, and 15 are needed", time_ms=AT_MS)
 
