@@ -346,6 +346,7 @@ class App:
             drift=self._drift,
             models=self._learning.promotion,
             said=self._verdicts.at,
+            facts=lambda now_ms: self._failures.facts(self._loaded.config.alerting.units, now_ms),
         )
         self._failures = self._watch_failures(config)
         self._scheduler = Scheduler(

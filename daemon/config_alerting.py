@@ -142,6 +142,9 @@ class Alerting(Section):
         description='Who alerts: "presaged" by its sinks, "alertmanager" by what is posted to it (a sink of that type),'
         ' "prometheus" by rules on /metrics: sinks are used only while nobody scrapes.',
     )
+    units: tuple[str, ...] = Field(
+        (), description='Units whose failure is a page, like "nginx.service"; patterns like "postgresql*" too.'
+    )
     for_seconds: int = Field(60, ge=0, description="An anomaly must hold so long before it is an alert.")
     keep_firing_seconds: int = Field(300, ge=0, description="It must be gone so long before the alert is resolved.")
     change_grace_seconds: int = Field(

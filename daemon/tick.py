@@ -6,7 +6,7 @@ caught up. Between two beats, pressure may bring one tick forward.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -56,7 +56,7 @@ _ROUND_SECONDS = 60.0
 class Tick:
     """Takes samples. Everything it touches is handed in; `publish` is given each new snapshot.
 
-    `said`: what operators' verdicts are at a moment, UTC milliseconds.
+    `said`: what operators' verdicts are at a moment, UTC milliseconds; `facts`: failures to be told at that moment.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class Tick:
         drift: DriftWatch | None = None,
         models: Promotion | None = None,
         said: Callable[[int], Standing] = lambda _time_ms: NOTHING,
+        facts: Callable[[int], Sequence[Finding]] = lambda _time_ms: (),
     ) -> None:
         self._interval = interval_seconds
         self._clock = clock
@@ -101,6 +102,7 @@ class Tick:
         self._drift = drift
         self._models = models
         self._said = said
+        self._facts = facts
         self._drill_words = ""
         self._continuity = Continuity(interval_seconds)
         self._wake = asyncio.Event()
@@ -177,7 +179,8 @@ class Tick:
         capacity, exhaustion = (
             (CapacityState(), ()) if self._capacity is None else self._capacity.observe(round_.measured, now)
         )
-        round_ = replace(round_, findings=(*round_.findings, *routine.overdue, *exhaustion))
+        failed = self._facts(now.time_ms)
+        round_ = replace(round_, findings=(*round_.findings, *routine.overdue, *exhaustion, *failed))
         values = self._registry.fill(round_.measured)
         with self._metrics.inference_seconds.labels("anomaly").time():
             verdict = self._watch.observe(

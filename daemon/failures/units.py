@@ -8,7 +8,7 @@ of the journal, the line that a restart is scheduled says so. Asking takes no pr
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -44,7 +44,8 @@ _WORDS = {
 class FailedUnits:
     """Asks, and holds back what the journal says until it is sure.
 
-    `problem`: why systemctl gives no answer, "" = it does. `state` is what `restore` takes: what is held back.
+    `problem`: why systemctl gives no answer, "" = it does. `failed`: what it says of each unit that is failed now, by
+    its name; none without an answer. `state` is what `restore` takes: what is held back.
     `command` is a seam for tests.
     """
 
@@ -53,6 +54,7 @@ class FailedUnits:
         self._command = command
         self._held: dict[str, tuple[int, str, int]] = {}  # when it failed, how, and when that is sure
         self._given_up: set[str] = set()
+        self.failed: Mapping[str, str] = {}
         self.problem = "not asked yet"
 
     @property
@@ -69,6 +71,11 @@ class FailedUnits:
 
     async def ask(self) -> list[FailureReport]:
         """Return a report for each unit that is failed now: the same failure has the same mark each time."""
+        reports = await self._asked()
+        self.failed = {report.resource: report.detail for report in reports}
+        return reports
+
+    async def _asked(self) -> list[FailureReport]:
         if not self._booted.is_dir():  # sd_booted(3)
             self.problem = "systemd does not run this host"
             return []

@@ -16,6 +16,7 @@ import structlog
 from daemon.clock import Clock, Instant
 from daemon.collectors.base import HostPaths, Noticed
 from daemon.errors import PresagedError, StateError
+from daemon.failures.facts import facts
 from daemon.failures.journal import JournalEntry, JournalFollower, beginning
 from daemon.failures.kernel_log import KernelLog
 from daemon.failures.log import FailureLog
@@ -127,6 +128,10 @@ class FailureWatch:
         if self._seen.full():
             self._seen.get_nowait()
         self._seen.put_nowait(seen)
+
+    def facts(self, named: Sequence[str], now_ms: int) -> tuple[Finding, ...]:
+        """Return what of the failures a person is to be told at once; `named`: the units that the operator named."""
+        return tuple(facts(self.log.recent, self.units.failed, named, now_ms))
 
     async def run(self) -> None:
         """Watch until cancelled."""

@@ -21,7 +21,7 @@ def host(tmp_path_factory):
             (folder / "presaged.service.d/journal.conf").read_text(),
         )
         one.write("/etc/systemd/system/presaged.service.d/test.conf", drop_in())
-        one.write("/etc/presaged/config.toml", CONFIG)
+        one.write("/etc/presaged/config.toml", CONFIG + '[alerting]\nunits = ["crash*.service"]\n')
         one.do("systemctl", "daemon-reload")
         one.do("systemctl", "start", UNIT)
         yield one
@@ -29,13 +29,22 @@ def host(tmp_path_factory):
         one.stop()
 
 
-def answer(host):
+def asked(host, what):
     program = (
         "import urllib.request;"
-        "print(urllib.request.urlopen('http://127.0.0.1:9736/api/v1/failures', timeout=5).read().decode())"
+        f"print(urllib.request.urlopen('http://127.0.0.1:9736/api/v1/{what}', timeout=5).read().decode())"
     )
     said = host.do(sys.executable, "-c", program, check=False).stdout
-    return json.loads(said) if said else {"failures": [], "sources": []}
+    return json.loads(said) if said else {}
+
+
+def answer(host):
+    return asked(host, "failures") or {"failures": [], "sources": []}
+
+
+def told(host, alertname, *states):
+    found = asked(host, "alerts").get("alerts", [])
+    return [one for one in found if one["alertname"] == alertname and (not states or one["state"] in states)]
 
 
 def of_unit(host, unit):
@@ -52,11 +61,14 @@ def test_a_unit_that_crashes_until_systemd_gives_up_is_one_failure(host):
     wait_for(lambda: host.show("crashes.service", "ActiveState") == "failed", 20, "the unit is given up")
     (failure,) = wait_for(lambda: of_unit(host, "crashes.service"), 20, "the failure is recorded")
     assert failure["kind"] == "unit_failed"
+    (alert,) = wait_for(lambda: told(host, "UnitFailed"), 20, "the failure of a named unit is told")
+    assert alert["resource"] == "crashes.service"
     before = host.show(UNIT, "MainPID")
     host.do("systemctl", "kill", "-s", "KILL", UNIT)
     wait_for(lambda: restarted(host, before), 20, "a restart")
     wait_for(lambda: answer(host)["sources"], 20, "an answer")
     assert of_unit(host, "crashes.service") == [failure]
+    wait_for(lambda: told(host, "UnitFailed", "firing"), 90, "it is told for as long as the unit is failed")
 
 
 def test_a_process_that_the_kernel_kills_is_one_failure_of_its_unit(host):

@@ -112,6 +112,16 @@ async def test_systemd_is_asked_as_soon_as_it_says_that_a_unit_failed(watched, m
             _SYSTEMD_UNIT="init.scope", UNIT="a.service", UNIT_RESULT="signal",
         )  # fmt: skip
         await watched.until(lambda: watched.events == [(FailureKind.UNIT_FAILED, "a.service")])
+        (fact,) = watch.facts(["a.*"], NOW_MS)
+        assert (fact.alertname, fact.resource, fact.detail) == (
+            "UnitFailed",
+            "a.service",
+            "a.service failed: a signal ended it",
+        )
+        assert watch.facts([], NOW_MS) == ()
+        watched.systemctl("")
+        watch._ask.set()
+        await watched.until(lambda: not watch.facts(["a.*"], NOW_MS))  # it was started again, or reset
 
 
 async def test_a_restart_goes_on_where_it_was(watched):
