@@ -15,6 +15,7 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _KILLS = 3  # within an hour: one may be a slip, the third is a host that lives beyond its memory
 _KILLED_LATELY_MS = 300_000
+_FAILED_LATELY_MS = 900_000
 _MOST_NAMED = 3
 
 
@@ -23,7 +24,7 @@ def facts(
 ) -> Iterator[Finding]:
     """Yield what is to be told now.
 
-    `failed`: what systemd says of each unit that is failed, by its name. `named`: names of units, or patterns.
+    `failed`: what is said of each unit that is failed, by its name. `named`: names of units, or patterns.
     """
     for unit, detail in sorted(failed.items()):
         if any(fnmatchcase(unit, pattern) for pattern in named):
@@ -32,6 +33,15 @@ def facts(
     disks = {one.resource: one for one in events if one.kind is FailureKind.SMART and now_ms - one.last_ms < _DAY_MS}
     for disk, event in sorted(disks.items()):
         yield _told("DiskHealth", disk, event.detail)
+
+
+def failed_lately(events: Sequence[FailureEvent], now_ms: int) -> dict[str, str]:
+    """Return the units that failed within a quarter of an hour: what is known where systemd cannot be asked."""
+    return {
+        one.resource: one.detail
+        for one in events
+        if one.kind is FailureKind.UNIT_FAILED and now_ms - one.last_ms < _FAILED_LATELY_MS
+    }
 
 
 def _repeated_kills(kills: Sequence[FailureEvent], now_ms: int) -> Iterator[Finding]:

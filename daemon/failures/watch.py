@@ -16,7 +16,7 @@ import structlog
 from daemon.clock import Clock, Instant
 from daemon.collectors.base import HostPaths, Noticed
 from daemon.errors import PresagedError, StateError
-from daemon.failures.facts import facts
+from daemon.failures.facts import facts, failed_lately
 from daemon.failures.journal import JournalEntry, JournalFollower, beginning
 from daemon.failures.kernel_log import KernelLog
 from daemon.failures.log import FailureLog
@@ -131,7 +131,9 @@ class FailureWatch:
 
     def facts(self, named: Sequence[str], now_ms: int) -> tuple[Finding, ...]:
         """Return what of the failures a person is to be told at once; `named`: the units that the operator named."""
-        return tuple(facts(self.log.recent, self.units.failed, named, now_ms))
+        events = self.log.recent
+        failed = failed_lately(events, now_ms) if self.units.problem else self.units.failed
+        return tuple(facts(events, failed, named, now_ms))
 
     async def run(self) -> None:
         """Watch until cancelled."""

@@ -1,7 +1,7 @@
 import pytest
 from failing import NOW_MS
 
-from daemon.failures.facts import facts
+from daemon.failures.facts import facts, failed_lately
 from daemon.failures.record import FailureEvent, Source
 from detectors.findings import FailureKind, Strength
 
@@ -34,6 +34,15 @@ def test_a_unit_that_the_operator_named_is_told_while_it_is_failed(named):
 @pytest.mark.parametrize("named", [[], ["web"], ["Web.service"], ["web.timer"]])
 def test_a_unit_that_nobody_named_is_recorded_and_not_told(named):
     assert told(failed=WEB, named=named) == []
+
+
+def test_where_systemd_cannot_be_asked_a_failure_is_told_for_a_quarter_of_an_hour():
+    events = [
+        event(FailureKind.UNIT_FAILED, "a.service", minutes_ago=14, detail="a.service failed: it crashed"),
+        event(FailureKind.UNIT_FAILED, "b.service", minutes_ago=16),
+        event(FailureKind.IO_ERROR, "sda", minutes_ago=1),
+    ]
+    assert failed_lately(events, NOW_MS) == {"a.service": "a.service failed: it crashed"}
 
 
 def test_the_third_kill_of_a_unit_within_an_hour_is_told_and_the_second_not():

@@ -119,6 +119,9 @@ async def test_systemd_is_asked_as_soon_as_it_says_that_a_unit_failed(watched, m
             "a.service failed: a signal ended it",
         )
         assert watch.facts([], NOW_MS) == ()
+        watch.units.problem, failed = "no bus", watch.log.recent[0].last_ms
+        assert watch.facts(["a.*"], failed + 899_999) == (fact,)
+        assert watch.facts(["a.*"], failed + 900_000) == ()
         watched.systemctl("")
         watch._ask.set()
         await watched.until(lambda: not watch.facts(["a.*"], NOW_MS))  # it was started again, or reset
