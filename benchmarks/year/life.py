@@ -45,6 +45,7 @@ from daemon.drift.watch import DriftWatch, Learned
 from daemon.durable import bind_to_machine
 from daemon.errors import PresagedError, StateError
 from daemon.evidence import Evidence
+from daemon.failures.facts import facts
 from daemon.failures.journal import RESTART_SCHEDULED, JournalEntry
 from daemon.failures.log import FailureLog
 from daemon.failures.memory_kills import noticed_kills
@@ -241,6 +242,7 @@ class _Daemon:
             risk=self._risk,
             drift=self._drift,
             models=self._learning.promotion,
+            facts=lambda now_ms: tuple(facts(self._failures.recent, {}, (), now_ms)),
         )
         self._remembering: dict[str, Culprits | Routines | CapacityWatch] = {
             "units.usual": self._culprits,
