@@ -157,7 +157,11 @@ def _daemon(folder: Path, port: int, interval: int) -> Iterator[None]:
         encoding="utf-8",
     )
     command = [sys.executable, "-P", "-m", "benchmarks.lag", "--probed", str(config), str(folder / "beats.json")]
-    environment = {**os.environ, "CACHE_DIRECTORY": str(Path(tempfile.gettempdir()) / "presaged-footprint-cache")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[1]),  # -P leaves out this folder
+        "CACHE_DIRECTORY": str(Path(tempfile.gettempdir()) / "presaged-footprint-cache"),
+    }
     with (folder / "log.jsonl").open("ab") as stderr:
         process = subprocess.Popen(command, env=environment, stderr=stderr)
     try:
