@@ -5,13 +5,14 @@ Enters: years. Leaves: SVG text; a file of some ten kilobytes.
 
 from collections.abc import Sequence
 from html import escape
+from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from benchmarks.year.__main__ import Year
 
 _WIDTH, _LEFT, _RIGHT = 1000.0, 110.0, 10.0
-_LANE, _GAP, _HEAD = 16.0, 34.0, 26.0
+_LANE, _GAP, _HEAD = 16.0, 44.0, 40.0
 _LANES = ("what befell", "ours", "node mixin", "max|z|")
 _STYLE = (
     "text{font:11px sans-serif;fill:#333}.i{fill:#c33}.o{fill:#bbb}.h{fill:#79b}.r{fill:#2a7}.f{fill:#fff;stroke:#c33}"
@@ -24,8 +25,9 @@ def drawn(years: Sequence["Year"]) -> str:
     height = _HEAD + len(years) * (len(_LANES) * _LANE + _GAP) + 20
     parts = [part for place, year in enumerate(years) for part in _year(year, _HEAD + 10 + place * (4 * _LANE + _GAP))]
     legend = (
-        f'<text x="{_LEFT}" y="14">red: an incident · grey: an oddity · blue: hardware, suspend · green dot: a real '
-        "notification · hollow dot: a false one · dashed: an incident of which nothing was said</text>"
+        f'<text x="{_LEFT}" y="14">red: an incident · grey: an oddity · blue: hardware, suspend</text>'
+        f'<text x="{_LEFT}" y="28">green dot: a real notification · hollow dot: a false one · dashed: an incident of '
+        "which nothing was said</text>"
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {height:g}" role="img">'
@@ -50,9 +52,10 @@ def _year(year: "Year", top: float) -> list[str]:
     ]
     parts.append(f'<text x="4" y="{top - 4:g}">host {year.seed}</text>')
     months = year.rows * year.interval / 86_400 / 30.4375
-    for month in range(int(months) + 1):
+    for month in range(ceil(months)):
         at = x(round(month * 30.4375 * 86_400 / year.interval))
         parts.append(f'<line class="g" x1="{at:.1f}" x2="{at:.1f}" y1="{top:g}" y2="{top + 4 * _LANE:g}"/>')
+        parts.append(f'<text x="{at + 2:.1f}" y="{top + 4 * _LANE + 10:g}">month {month + 1}</text>')
     plan = year.plan
     parts += [bar("o", one.began, one.ended, 0, one.kind) for one in plan.oddities]
     parts += [bar("h", one.began, one.ended, 0, one.kind) for one in (*plan.hardware, *plan.suspends)]
