@@ -52,7 +52,7 @@ from daemon.culprits import Culprits
 from daemon.drift.answers import DriftAnswer, drift_answer
 from daemon.drift.check import DriftCheck
 from daemon.drift.routes import drift_route
-from daemon.drift.watch import CHECK_SECONDS, DEADLINE_SECONDS, DriftWatch, Learned
+from daemon.drift.watch import CHECK_SECONDS, DEADLINE_SECONDS, DriftWatch, learned
 from daemon.durable import bind_to_machine
 from daemon.errors import ConfigError, PresagedError, StateError
 from daemon.evidence import Evidence
@@ -93,7 +93,7 @@ from daemon.wake import PressureTriggers
 from daemon.watch import AnomalyWatch
 from detectors import failure
 from detectors.capacity import load_forecaster
-from detectors.factors import COUNT, feeds
+from detectors.factors import COUNT
 from detectors.registry import Registry
 
 _log = structlog.get_logger()
@@ -317,7 +317,7 @@ class App:
             state=self._state,
             offload=self._offload,
             clock=self._clock,
-            learned=self._learned,
+            learned=lambda: learned(self._watch, self._capacity, self._registry),
         )
         evidence = Evidence(
             culprits=self._culprits,
@@ -641,18 +641,6 @@ class App:
     def _tell_drift(self) -> DriftAnswer:
         config = self._drift.config
         return drift_answer(self._drift.state, config.warning, config.critical)
-
-    def _learned(self) -> Learned:
-        """Return what the models on duty rest on, and of which signals the networks' inputs are made."""
-        model = self._watch.model
-        names = {name for one in self._capacity.known[0] for name in one.signals}
-        known = list(zip(self._registry.ids.tolist(), self._registry.specs, strict=True))
-        signals = {
-            "anomaly": frozenset(model.signal_ids if model else ()),
-            "capacity": frozenset(number for number, spec in known if spec.name in names),
-            "failure": frozenset(number for number, spec in known if feeds(spec)),
-        }
-        return Learned(self._watch.trained_ms, self._watch.number, signals)
 
     async def _list_changes(self, limit: int) -> ChangesAnswer:
         return ChangesAnswer(changes=[change_answer(change) for change in await self._changes.recent(limit)])

@@ -41,7 +41,7 @@ from daemon.config import Compute, Config
 from daemon.continuity import hour_of_week
 from daemon.culprits import Culprits
 from daemon.drift.check import DriftCheck
-from daemon.drift.watch import DriftWatch, Learned
+from daemon.drift.watch import DriftWatch, learned
 from daemon.durable import bind_to_machine
 from daemon.errors import PresagedError, StateError
 from daemon.evidence import Evidence
@@ -68,7 +68,6 @@ from detectors import anomaly, failure
 from detectors.ahead import AheadScorer, Rows
 from detectors.anomaly import AnomalyModel
 from detectors.capacity import load_forecaster
-from detectors.factors import feeds
 from detectors.findings import FailureKind
 from detectors.registry import Registry
 
@@ -219,7 +218,7 @@ class _Daemon:
             state=state,
             offload=offload,
             clock=clock,
-            learned=self._learned,
+            learned=lambda: learned(self._watch, self._capacity, self._registry),
         )
         self._rounds = WorldRounds(world, clock)
         self._tick = Tick(
@@ -406,17 +405,6 @@ class _Daemon:
             lived.raw[row], lived.threshold[row] = snapshot.anomaly.raw, snapshot.anomaly.threshold
         lived.episodes[row] = self._watch.episodes
         self._learning.after_tick()
-
-    def _learned(self) -> Learned:
-        model = self._watch.model
-        names = {name for one in self._capacity.known[0] for name in one.signals}
-        known = list(zip(self._registry.ids.tolist(), self._registry.specs, strict=True))
-        signals = {
-            "anomaly": frozenset(model.signal_ids if model else ()),
-            "capacity": frozenset(number for number, spec in known if spec.name in names),
-            "failure": frozenset(number for number, spec in known if feeds(spec)),
-        }
-        return Learned(self._watch.trained_ms, self._watch.number, signals)
 
     def _ahead(self, model: AnomalyModel) -> AheadScorer:
         numbers = dict(zip(self._registry.ids.tolist(), self._registry.specs, strict=True))

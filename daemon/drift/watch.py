@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from alerting.render import rfc3339
 from daemon.capacity.state import CapacityState
+from daemon.capacity.watch import CapacityWatch
 from daemon.clock import Clock
 from daemon.config import Drift
 from daemon.drift.check import Asked, Checked, DriftCheck
@@ -23,7 +24,9 @@ from daemon.offload import Offload
 from daemon.risk.state import RiskState
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
+from daemon.watch import AnomalyWatch
 from detectors.drift import Verdict, level_of
+from detectors.factors import feeds
 from detectors.findings import Finding, Strength
 
 _log = structlog.get_logger()
@@ -47,6 +50,19 @@ class Learned:
     time_ms: int | None
     model: int
     signals: Mapping[str, frozenset[int]]
+
+
+def learned(watch: AnomalyWatch, capacity: CapacityWatch, registry: SignalRegistry) -> Learned:
+    """Return what the models on duty rest on, and of which signals the networks' inputs are made."""
+    model = watch.model
+    names = {name for one in capacity.known[0] for name in one.signals}
+    known = list(zip(registry.ids.tolist(), registry.specs, strict=True))
+    signals = {
+        "anomaly": frozenset(model.signal_ids if model else ()),
+        "capacity": frozenset(number for number, spec in known if spec.name in names),
+        "failure": frozenset(number for number, spec in known if feeds(spec)),
+    }
+    return Learned(watch.trained_ms, watch.number, signals)
 
 
 class DriftWatch:

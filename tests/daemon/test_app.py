@@ -14,6 +14,7 @@ import pytest
 
 from daemon.app import App
 from daemon.config import load
+from daemon.drift.watch import learned
 from daemon.preflight import prepare
 
 FAST = str(Path(__file__).with_name("fast_daemon.py"))
@@ -390,4 +391,4 @@ async def test_what_the_status_says_is_what_the_snapshot_holds(app_of, clock):
     assert app._tell_drift().missing == "not checked yet"
     assert (await app._drift.check()).startswith("a whole day is needed")
     assert app._tell_drift().state == "too little data"
-    assert len(app._learned().signals["anomaly"]) == 12
+    assert len(learned(app._watch, app._capacity, app._registry).signals["anomaly"]) == 12
