@@ -17,7 +17,7 @@ from daemon.operations import Operation, PageQuery, Query, body_of, query_of
 class ForecastsQuery(Query):
     """Of which resource."""
 
-    resource: str | None = Field(None, max_length=4096, description="Only this one, with its past.")
+    resource: str | None = Field(None, max_length=1000, description="Only this one, with its past.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from daemon.session_routes import SessionRoutes
 from daemon.sessions import Sessions
 
 _STOP_SECONDS = 1.0
+_MAX_LINE = 128 * 1024  # a chart of twenty signals whose names are escaped; what is longer aiohttp itself refuses
 _DOCUMENT_SECONDS = 10.0
 _REMEDIES = {
     errno.EADDRINUSE: "another program listens there; choose another port",
@@ -133,7 +134,9 @@ class Server:
                 *pages,
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS, handle_signals=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=_STOP_SECONDS, handle_signals=False, max_line_size=_MAX_LINE
+        )
 
     @property
     def address(self) -> str:

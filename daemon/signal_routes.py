@@ -64,7 +64,7 @@ Moment = Annotated[Milliseconds | AwareDatetime, BeforeValidator(_moment)]
 class SeriesQuery(Query):
     """Which signals, and which span of time."""
 
-    signal: list[str] = Field(
+    signal: list[Annotated[str, Field(max_length=300)]] = Field(
         min_length=1, max_length=_MOST_SERIES, description=f"A name of /api/v1/signals, or one of {', '.join(DERIVED)}."
     )
     from_: Moment | None = Field(
