@@ -6,6 +6,7 @@ all (`daemon.access`), and the document that describes the operations.
 
 import contextlib
 import errno
+import logging
 import os
 import secrets
 import socket
@@ -13,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from daemon import __version__, openapi
 from daemon.access import MAX_BODY, Access, Handler, Links
@@ -135,7 +137,12 @@ class Server:
             ]
         )
         self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=_STOP_SECONDS, handle_signals=False, max_line_size=_MAX_LINE
+            app,
+            access_log=None,
+            logger=_faults(),
+            shutdown_timeout=_STOP_SECONDS,
+            handle_signals=False,
+            max_line_size=_MAX_LINE,
         )
 
     @property
@@ -198,6 +205,21 @@ class Server:
         if self._ready():
             return web.Response(text="ready\n")
         return web.Response(status=503, text="not ready: no sample is stored yet, or the last one is too old\n")
+
+
+class _OwnFaults(logging.Filter):
+    """Lets through what is our own fault: anybody can send what is no HTTP, and would fill the log with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is to be written."""
+        return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+def _faults() -> logging.Logger:
+    logger = logging.getLogger("daemon.server")
+    if not logger.filters:
+        logger.addFilter(_OwnFaults())
+    return logger
 
 
 def _and(names: Sequence[str]) -> str:

@@ -26,9 +26,11 @@ async def server(tmp_path, monkeypatch):
     monkeypatch.setattr(App, "_serve", serve)
     loaded = load(config)
     prepared = prepare(loaded)
-    await App(loaded, prepared).run()
+    app = App(loaded, prepared)
+    await app.run()
     yield found[0]
     prepared.listener.close()
+    app._lock_file.close()
 
 
 @pytest.fixture

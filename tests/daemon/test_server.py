@@ -219,6 +219,18 @@ async def test_beyond_loopback_all_but_health_needs_the_token(serve):
     assert (await running.get("/api/v1/status", host=address, headers=right))[0] == 200
 
 
+async def test_what_is_no_http_is_refused_and_does_not_fill_the_log(serve, caplog):
+    running = await serve()
+    for garbage in (b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \x00\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" + garbage)
+        assert b" 200 " in await reader.readline()
+        assert b" 400 " in await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert caplog.text == ""
+
+
 async def test_bytes_that_are_no_text_are_only_a_wrong_token(serve):
     address = own_address()
     if address is None:
