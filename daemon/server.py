@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
@@ -26,9 +27,11 @@ from daemon.host_routes import HostRoutes
 from daemon.metrics import CONTENT_TYPE, Metrics
 from daemon.offload import Offload
 from daemon.operations import Encoded, Operation
-from daemon.problems import API, of_http
+from daemon.problems import API, of_http, refusal
 from daemon.session_routes import SessionRoutes
 from daemon.sessions import Sessions
+
+_log = structlog.get_logger()
 
 _STOP_SECONDS = 1.0
 _MAX_LINE = 128 * 1024  # a chart of twenty signals whose names are escaped; what is longer aiohttp itself refuses
@@ -179,6 +182,11 @@ class Server:
             if not request.path.startswith(API):
                 raise
             return of_http(error)
+        except web.HTTPException:
+            raise
+        except Exception:  # noqa: BLE001 - a mistake of ours costs one answer, and the log has all of it
+            _log.exception("request_failed", method=request.method, path=request.path)
+            return refusal(request, 500, "something went wrong inside presaged; its log says what")
 
     async def _serve_document(self, _request: web.Request) -> Encoded:
         if self._document is None:
