@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.capacity_inputs import corrected, inputs, part, units
+from detectors.capacity_inputs import ROWS, inputs, moving, part, units
 from detectors.forecasters import select
-from detectors.forecasts import HORIZONS, STEPS, Floats, Horizon
+from detectors.forecasts import HORIZONS, POINTS, STEPS, Floats, Horizon
 from detectors.network import Float32
 from detectors.synthetic import COMPANIONS, groups, series
 
@@ -44,6 +44,11 @@ class Examples:
         return np.asarray(np.minimum(np.abs(self.targets - said).mean(axis=1) * self.steps, _WORST))
 
 
+_NOTHING = Examples(
+    np.zeros((0, ROWS * POINTS), np.float32), np.zeros((0, STEPS), np.float32), np.zeros(0), np.zeros(0, np.int64)
+)
+
+
 def joined(parts: Iterable[Examples]) -> Examples:
     """Return the examples of all `parts`, at least one."""
     every = list(parts)
@@ -55,9 +60,14 @@ def taught(rows: Floats, companions: Floats, truth: Floats, horizon: Horizon) ->
 
     `companions` (R, 3, T) as in `detectors.capacity_inputs`.
     """
-    chosen = select(rows, STEPS, horizon.season)
-    asked = corrected(rows, chosen)
-    rows, companions, truth, chosen = rows[asked], companions[asked], truth[asked], part(chosen, asked)
+    asked = moving(rows)
+    if asked.any():
+        chosen = select(rows[asked], STEPS, horizon.season)
+        judged = np.isfinite(chosen.scale)
+        asked[asked], chosen = judged, part(chosen, judged)
+    if not asked.any():
+        return _NOTHING, asked
+    rows, companions, truth = rows[asked], companions[asked], truth[asked]
     unit = units(rows, chosen.scale)
     steps = np.abs(np.diff(rows, axis=1))
     found = Examples(

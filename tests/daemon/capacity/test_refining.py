@@ -124,7 +124,7 @@ def test_the_past_teaches_what_came_at_each_moment(built):
 
 
 async def test_what_only_this_host_does_is_learned_by_the_real_child_and_lasts(built):
-    one = built(days=180)
+    one = built(days=160)
     assert await one.refining.refine_due() == "no forecast was made yet"
     assert one.refining.load().network.parameters.tobytes() == load_forecaster().network.parameters.tobytes()
     assert await one.refining.refine_due() == "nothing calls for a training"
