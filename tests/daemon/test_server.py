@@ -7,12 +7,15 @@ import stat
 
 import aiohttp
 import pytest
+from problem import KIND, sentence
 
-from daemon import server as module
+from daemon import access as module
 from daemon.api import ChangeAnswer, ChangesAnswer, HostAnswer, StatusAnswer
 from daemon.errors import ConfigError, NotFound, StateError
 from daemon.forecast_answers import ForecastsAnswer
+from daemon.host_routes import HostRoutes
 from daemon.metrics import Metrics
+from daemon.offload import Offload
 from daemon.server import Server, bind, ensure_token
 
 TOKEN = "the-token"
@@ -62,6 +65,7 @@ class Running:
         self.broken = False
         self.scrapes = 0
         self.forecasts_of = []
+        self.now_ms = 1_000_000
 
     def forecasts(self, resource):
         self.forecasts_of.append(resource)
@@ -72,8 +76,8 @@ class Running:
     def scrape(self):
         self.scrapes += 1
 
-    async def changes(self, limit):
-        self.asked.append(limit)
+    async def changes(self, asked):
+        self.asked.append(asked.limit)
         if self.broken:
             raise StateError("state.db: no room")
         return ChangesAnswer(changes=[CHANGE])
@@ -86,7 +90,7 @@ class Running:
 
     async def get(self, path, *, host="127.0.0.1", method="GET", **options):
         async with self.session.request(method, f"http://{host}:{self.port}{path}", **options) as answer:
-            return answer.status, answer.headers, await answer.text()
+            return answer.status, answer.headers, sentence(answer.status, answer.headers, await answer.text())
 
 
 @pytest.fixture
@@ -99,13 +103,12 @@ async def serve():
             server = Server(
                 bind(listen),
                 metrics=Metrics("1.2.3", lambda: "numpy", 10),
-                status=lambda: STATUS,
                 ready=lambda: running.ready,
-                changes=running.changes,
-                mark=running.mark,
+                host=HostRoutes(lambda: STATUS, running.changes, running.mark, running.forecasts),
                 desk=None,  # its routes have tests of their own
-                forecasts=running.forecasts,
                 scraped=running.scrape,
+                now_ms=lambda: running.now_ms,
+                offload=Offload(),
                 token=TOKEN,
                 allowed_hosts=allowed_hosts,
             )
@@ -214,6 +217,18 @@ async def test_beyond_loopback_all_but_health_needs_the_token(serve):
         assert (await running.get("/metrics", host=address, headers={"Authorization": wrong}))[0] in {400, 401}
     right = {"Authorization": f"Bearer {TOKEN}"}
     assert (await running.get("/api/v1/status", host=address, headers=right))[0] == 200
+
+
+async def test_what_is_no_http_is_refused_and_does_not_fill_the_log(serve, caplog):
+    running = await serve()
+    for garbage in (b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \x00\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" + garbage)
+        assert b" 200 " in await reader.readline()
+        assert b" 400 " in await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert caplog.text == ""
 
 
 async def test_bytes_that_are_no_text_are_only_a_wrong_token(serve):
@@ -343,12 +358,12 @@ async def test_it_stops_while_a_client_stays(serve):
     server = Server(
         bind("127.0.0.1:0"),
         metrics=Metrics("", lambda: "", 1),
-        status=lambda: STATUS,
         ready=lambda: True,
-        changes=Running(None).changes,
-        mark=Running(None).mark,
+        host=HostRoutes(lambda: STATUS, None, None, None),
         desk=None,
         scraped=lambda: None,
+        now_ms=lambda: 0,
+        offload=None,
         token=TOKEN,
         allowed_hosts=(),
     )
@@ -424,10 +439,5 @@ async def test_an_unknown_resource_is_a_problem_of_its_own(serve):
     running = await serve()
     status, headers, text = await running.get("/api/v1/forecasts?resource=/vra%20inodes")
     assert status == 404
-    assert headers["Content-Type"].startswith("application/problem+json")
-    assert json.loads(text) == {
-        "type": "about:blank",
-        "title": "Not Found",
-        "status": 404,
-        "detail": 'there is no resource "/vra inodes"; did you mean "/var"?',
-    }
+    assert headers["Content-Type"] == KIND
+    assert text == 'there is no resource "/vra inodes"; did you mean "/var"?\n'
