@@ -13,7 +13,6 @@ from alerting.policy import Kept
 from alerting.silence import Match, Silence, silence_of
 from alerting.timeinterval import Window
 
-
 _LEFT_TO = "left to "
 
 

@@ -227,7 +227,7 @@ def _alerts(snapshot: Snapshot) -> Iterable[Metric]:
     )
     held = GaugeMetricFamily(
         "presaged_alert_held",
-        "1 for an alert that fires and that nobody is to be told of now: a record, silenced, in maintenance, explained.",
+        "1 for an alert that fires and is not to be told now: a record, silenced, in maintenance, explained by another.",
         labels=labels,
     )
     for alert in snapshot.alerts:
