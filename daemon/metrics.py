@@ -227,7 +227,7 @@ def _alerts(snapshot: Snapshot) -> Iterable[Metric]:
     )
     held = GaugeMetricFamily(
         "presaged_alert_held",
-        "1 for an alert that fires and is not to be told now: a record, silenced, in maintenance, explained by another.",
+        "1 for an alert that fires and is not to be told now: a record, silenced, in maintenance, or explained.",
         labels=labels,
     )
     for alert in snapshot.alerts:
