@@ -151,10 +151,10 @@ def test_presaged_down(judge):
 
 
 def test_presaged_is_known_for_as_long_as_it_is_a_target(judge):
-    """Beyond the five minutes that Prometheus looks back: a host that is down for a day is still one of ours."""
+    """Beyond the five minutes that Prometheus looks back: a host that is down for hours is still one of ours."""
     up, build = f"up{{{HOST}}}", f'presaged_build_info{{{HOST},version="1",backend="jit"}}'
-    fires = own("PresagedDown", 1440, {}, "presaged cannot be reached")
-    judge(({up: "1x10 0x2900", build: "1x10 stale"}, [(1440, "PresagedDown", [fires])]))
+    fires = own("PresagedDown", 180, {}, "presaged cannot be reached")
+    judge(({up: "1x10 0x380", build: "1x10 stale"}, [(180, "PresagedDown", [fires])]))
 
 
 def test_presaged_stale(judge):
