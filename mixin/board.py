@@ -15,6 +15,7 @@ from mixin.panels import DATASOURCE, WIDTH
 
 TAG = "presaged"
 ONE = 'job="$job", instance="$instance"'
+_OF_INTERVALS_ALONE = ("auto", "auto_count", "auto_min")  # the SDK gives them to every variable
 MANY = 'job=~"$job", instance=~"$instance"'
 
 
@@ -98,7 +99,12 @@ class Board:
 
     def document(self) -> str:
         """Return the dashboard as Grafana imports it."""
-        return json.dumps(self._builder.build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+        tree = json.loads(json.dumps(self._builder.build(), cls=JSONEncoder))
+        for variable in tree["templating"]["list"]:
+            for name in _OF_INTERVALS_ALONE:
+                del variable[name]
+            variable.setdefault("datasource", None)
+        return json.dumps(tree, indent=2, sort_keys=True) + "\n"
 
 
 def of_the_row(board: str) -> str:
