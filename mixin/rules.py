@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from alerting.policy import DRILL, RULES, PolicySettings, Rule, Severity, timing_of
+from alerting.policy import DRILL, RULES, PolicySettings, Rule, Severity, Timing, timing_of
 from daemon.config import Config
 from mixin.board import TAG
 
@@ -127,11 +127,13 @@ def told_rules() -> Iterator[Rule]:
 
 def expression(rule: Rule) -> str:
     """Return what is true while an alert of `rule` is to be told; its value is when it fired, in UTC seconds."""
-    named = f'{{alertname="{rule.alertname}"}}'
-    return (
-        f"presaged_alert_active{named} * presaged_alert_fired_timestamp_seconds{named}"
-        f" unless presaged_alert_held{named}"
-    )
+
+    def of(name: str) -> str:
+        series = f'presaged_alert_{name}{{alertname="{rule.alertname}"}}'
+        # A drill is over with the next sample: one that fell between two evaluations would never be told.
+        return f"last_over_time({series}[2m])" if rule.timing == Timing(0.0, 0.0) else series
+
+    return f"{of('active')} * {of('fired_timestamp_seconds')} unless {of('held')}"
 
 
 def alerts(places: Places) -> str:

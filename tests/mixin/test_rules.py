@@ -122,6 +122,17 @@ def test_an_alert_outlives_a_restart_of_the_daemon_but_not_its_end(judge):
     judge((away, [(1, "UnitFailed", [told(rule)]), (3, "UnitFailed", [told(rule)]), (30, "UnitFailed", [])]))
 
 
+def test_a_drill_is_told_though_it_is_over_before_the_next_look(judge):
+    fires, held = series("Drill")
+    short = {name: values.replace("x20", "x1 stale") for name, values in fires.items()}
+    kept = {name: values.replace("x20", "x1 stale") for name, values in held.items()}
+    rule = RULES["Drill"]
+    judge(
+        (short, [(2, "Drill", [told(rule)]), (5, "Drill", [])]),
+        (short | kept, [(2, "Drill", [])]),
+    )
+
+
 def own(alertname, minutes, labels, summary, **more):
     (rule,) = [one for one in OWN if one.alertname == alertname]
     around = f"from={minutes * 60000 - 3600_000}&to={minutes * 60000 + 3600_000}"
