@@ -1,8 +1,8 @@
 """Every expression of every dashboard, asked of a real Prometheus that scrapes a live daemon and knows the rules.
 
 The daemon has a past of five days whose last one was unlike the others, so that it has a model, drift, forecasts and
-an alert within a minute. What only days of running can bring (`LATER`) is asked of a second target: what the daemon's
-own code exposes of a state that has it.
+an alert within a minute, and a drill is a page. What only days of running can bring (`LATER`) is asked of a second
+target: what the daemon's own code exposes of a state that has it.
 """
 
 import json
@@ -17,8 +17,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from real import Daemon, need
 from servers import prometheus, rules_of_the_mixin
+
+from daemon.capacity.resources import Resource, ResourceKind
+from daemon.capacity.series import capacity_families
+from daemon.capacity.state import Accuracy, CapacityState, Made, ResourceState
+from daemon.drift.series import drift_families
+from daemon.drift.state import DriftState, NetworkDrift
+from daemon.models.series import model_families
+from daemon.models.state import ModelsState
+from daemon.snapshot import AnomalyState
+from detectors.exhaustion import Outlook
+from detectors.findings import Unit
+from detectors.forecasts import HORIZONS
 
 BOARDS = sorted((Path(__file__).parents[2] / "mixin" / "dashboards").glob("*.json"))
 PRESAGE = "import sys; from daemon.cli import main; sys.exit(main())"
@@ -82,22 +95,33 @@ def with_a_past(folder):
     return Daemon(folder, CONFIG, ("-m", "daemon"))
 
 
+class Grown:
+    """The families of a host on which forecasts have come due and a second model serves, as the daemon makes them."""
+
+    def collect(self):
+        outlook = Outlook((0.0,) * 5, 1e6, 2e6, 3e6)
+        made = Made(HORIZONS[0], 0, 0, np.zeros(96), "", np.full((5, 12), 0.5), (), Accuracy(9, 0.5, 0.8, 0.95))
+        disk = Resource("/", ResourceKind.STORAGE, Unit.BYTES, ("a", "b"))
+        state = ResourceState(disk, 0.02, outlook, 0, "", outlook, (), (made,))
+        yield from capacity_families(CapacityState((state,), (0.5,), (1.0,)), 0, 5)
+        anomaly = AnomalyState(None, None, None, None, (), (), 0, "", "000000000002", 1)
+        yield from model_families(ModelsState(performance=0.4, retention=0.97), anomaly)
+        yield from drift_families(DriftState(networks=(NetworkDrift("anomaly", 0.1, 10, 1, 0.1, 10, 1),)))
+
+
 @pytest.fixture
 def later():
-    """A target whose series are those of a state that has everything."""
-    text = "".join(
-        f"# TYPE {name} gauge\n{name}{{{labels}}} 0.8\n"
-        for name, labels in zip(
-            LATER, ('horizon="hours"', 'horizon="hours",interval="80"', *['network="anomaly"'] * 3), strict=True
-        )
-    )
+    """A target that exposes what only comes with time."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Grown())
+    text = generate_latest(registry)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()
-            self.wfile.write(text.encode())
+            self.wfile.write(text)
 
         def log_message(self, *_):
             """Say nothing."""
