@@ -109,7 +109,7 @@ class Board:
 
 def of_the_row(board: str) -> str:
     """Return the path of a dashboard for a cell: of the host that the row names, at the same time."""
-    host = "var-job=${__data.fields.Job:percentencode}&var-instance=${__data.fields.Host:percentencode}"
+    host = "var-job=${__data.fields.Job}&var-instance=${__data.fields.Host}"  # Grafana encodes what it puts into links
     return f"/d/{TAG}-{board}?${{datasource:queryparam}}&{host}&${{__url_time_range}}"
 
 

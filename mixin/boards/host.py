@@ -107,7 +107,7 @@ def _full() -> table.Panel:
             Column(
                 "Resource",
                 label="resource",
-                link=("Its forecast", of_this_host("capacity", "&var-resource=${__value.raw:percentencode}")),
+                link=("Its forecast", of_this_host("capacity", "&var-resource=${__value.raw}")),
             ),
             Column(
                 "Used",

@@ -136,11 +136,11 @@ def _models(board: Board) -> None:
             "Trainings by what started them and how they ended.",
             [
                 Query(
-                    f"sum by (trigger, outcome) (increase(presaged_retrains_total{{{ONE}}}[$__rate_interval]))"
-                    " or vector(0)",
+                    f"sum by (trigger, outcome) (increase(presaged_retrains_total{{{ONE}}}[$__rate_interval]))",
                     "{{trigger}} {{outcome}}",
                 )
             ],
+            nothing="no training yet",
             unit="short",
             bars=True,
         ),

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from alerting.policy import RULES
-from mixin.rules import OWN, Places, alerts, told_rules
+from mixin.rules import OWN, RECORDS, Places, alerts, told_rules
 
 FOLDER = Path(__file__).parents[2] / "mixin" / "rules"
 FILES = [str(FOLDER / "presaged-records.yaml"), str(FOLDER / "presaged-alerts.yaml")]
@@ -214,6 +214,55 @@ def test_presaged_outbox_stuck(judge):
         ({pending: "0x10 3x80", **counters("5+1x90", "0x90")}, [(40, name, [])]),  # on its way
         ({pending: "0x90", **counters("5x90", "0x90")}, [(40, name, [])]),
     )
+
+
+def test_what_is_recorded(promtool):
+    labels = f'{HOST},alertname="A",resource="/",severity='
+    series = {
+        f'presaged_alert_active{{{labels}"critical"}}': "1x20",
+        f'presaged_alert_active{{{labels}"warning"}}': "1x20",
+        f'presaged_alert_held{{{labels}"warning"}}': "1x20",
+        f'presaged_capacity_exhaustion_probability_ratio{{{HOST},resource="/",within="7d"}}': "0.5x20",
+        f'presaged_capacity_exhaustion_probability_ratio{{{HOST},resource="/",within="30d"}}': "0.9x20",
+        f'presaged_capacity_exhaustion_probability_ratio{{{HOST},resource="/srv",within="7d"}}': "0.25x20",
+        f'presaged_capacity_exhaustion_timestamp_seconds{{{HOST},resource="/",bound="median"}}': "7000x20",
+        f'presaged_capacity_exhaustion_timestamp_seconds{{{HOST},resource="/srv",bound="median"}}': " ".join(
+            ["+Inf"] * 20
+        ),
+        f'presaged_tick_seconds_bucket{{{HOST},le="0.5"}}': "0+1x20",
+        f'presaged_tick_seconds_bucket{{{HOST},le="+Inf"}}': "0+1x20",
+        f"process_cpu_seconds_total{{{HOST}}}": "0+3x20",
+        'process_cpu_seconds_total{job="other",instance="x"}': "0+3x20",
+        f'presaged_build_info{{{HOST},version="1"}}': "1x20",
+    }
+    recorded = {
+        "instance:presaged_alerts:count": ("1", ', severity="critical"'),
+        "instance:presaged_exhaustion_7d:max": ("0.5", ""),
+        "instance:presaged_exhaustion_timestamp_seconds:min": ("7000", ""),
+        "instance:presaged_tick_seconds:p95": ("0.475", ""),
+        "instance:presaged_cpu:rate5m": ("0.1", ""),
+        "instance:presaged_known:group": ("1", ""),
+    }
+    assert set(recorded) == {name for name, _ in RECORDS}
+    document = {
+        "rule_files": FILES[:1],
+        "evaluation_interval": "30s",
+        "tests": [
+            {
+                "interval": "30s",
+                "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                "promql_expr_test": [
+                    {
+                        "expr": name,
+                        "eval_time": "8m",
+                        "exp_samples": [{"labels": f"{name}{{{HOST}{more}}}", "value": float(value)}],
+                    }
+                    for name, (value, more) in recorded.items()
+                ],
+            }
+        ],
+    }
+    promtool("test", "rules", document=document)
 
 
 def test_every_alert_that_may_be_sent_has_a_rule_and_no_record_has():
