@@ -166,8 +166,9 @@ def _signals(board: Board) -> None:
         8,
         _of("Processor", "What the processors do.", "ratio", "cpu\\\\.(user|system|iowait|irq|steal)", stacked=True),
         _of(
-            "Pressure",
-            "Share of the time that tasks waited for processor, memory or disk; only where the kernel tells it.",
+            "Pressure and load",
+            "Share of the time that tasks waited for processor, memory or disk, where the kernel tells it; and the load per "
+            "processor: 100 % is one task for each.",
             "ratio",
             "pressure\\\\..+|load\\\\..+_per_cpu",
         ),

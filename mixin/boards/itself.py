@@ -207,6 +207,7 @@ def _notifications(board: Board) -> None:
 
 
 def _troubles(board: Board) -> None:
+    # A series that comes into being with its first failure shows no increase: those are counted since the start.
     def counted(title: str, text: str, expr: str) -> stat.Panel:
         return number(title, text, expr, unit="short", steps=ANY_IS_BAD, nothing="none", decimals=0)
 
@@ -224,16 +225,15 @@ def _troubles(board: Board) -> None:
         ),
         counted(
             "Jobs failed or skipped",
-            "Scheduled runs that failed or did not happen, within the range.",
-            f"(sum(increase(presaged_job_failures_total{{{ONE}}}[$__range])) or vector(0))"
-            f" + (sum(increase(presaged_jobs_skipped_total{{{ONE}}}[$__range])) or vector(0))",
+            "Scheduled runs that failed or did not happen, since the start.",
+            f"(sum(presaged_job_failures_total{{{ONE}}}) or vector(0))"
+            f" + (sum(presaged_jobs_skipped_total{{{ONE}}}) or vector(0))",
         ),
         counted(
             "Failures survived",
-            "Failures inside the daemon that it survived, of models and of back ends, within the range.",
-            f"(sum(increase(presaged_internal_failures_total{{{ONE}}}[$__range])) or vector(0))"
-            f" + sum(increase(presaged_model_failures_total{{{ONE}}}[$__range]))"
-            f" + sum(increase(presaged_backend_failures_total{{{ONE}}}[$__range]))",
+            "Failures inside the daemon that it survived, of models and of back ends, since the start.",
+            f"(sum(presaged_internal_failures_total{{{ONE}}}) or vector(0))"
+            f" + sum(presaged_model_failures_total{{{ONE}}}) + sum(presaged_backend_failures_total{{{ONE}}})",
         ),
         counted(
             "History set aside",

@@ -35,7 +35,7 @@ def _figures(board: Board) -> None:
             decimals=0,
         ),
         number(
-            "Model is",
+            "Age of the model",
             "Age of the model on duty.",
             f"time() - presaged_model_trained_timestamp_seconds{{{ONE}}}",
             unit="s",
@@ -52,8 +52,8 @@ def _figures(board: Board) -> None:
         ),
         number(
             "Trainings",
-            "Trainings that ended within the range, well or not.",
-            f"sum(increase(presaged_retrains_total{{{ONE}}}[$__range])) or vector(0)",
+            "Trainings that ended since the daemon was started, well or not.",
+            f"sum(presaged_retrains_total{{{ONE}}}) or vector(0)",
             unit="short",
             nothing="none",
             decimals=0,
@@ -133,16 +133,10 @@ def _models(board: Board) -> None:
         ),
         lines(
             "Trainings",
-            "Trainings by what started them and how they ended.",
-            [
-                Query(
-                    f"sum by (trigger, outcome) (increase(presaged_retrains_total{{{ONE}}}[$__rate_interval]))",
-                    "{{trigger}} {{outcome}}",
-                )
-            ],
+            "Trainings since the daemon was started, by what called for them and how they ended: a step is one.",
+            [Query(f"sum by (trigger, outcome) (presaged_retrains_total{{{ONE}}})", "{{trigger}}: {{outcome}}")],
             nothing="no training yet",
             unit="short",
-            bars=True,
         ),
         widths=(8, 8, 8),
     )
