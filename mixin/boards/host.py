@@ -167,7 +167,7 @@ def _signals(board: Board) -> None:
         _of("Processor", "What the processors do.", "ratio", "cpu\\\\.(user|system|iowait|irq|steal)", stacked=True),
         _of(
             "Pressure and load",
-            "Share of the time that tasks waited for processor, memory or disk, where the kernel tells it; and the load per "
+            "Share of the time that tasks waited for processor, memory or disk, where it is told; and the load per "
             "processor: 100 % is one task for each.",
             "ratio",
             "pressure\\\\..+|load\\\\..+_per_cpu",
