@@ -16,6 +16,7 @@ from mixin.panels import DATASOURCE, WIDTH
 TAG = "presaged"
 ONE = 'job="$job", instance="$instance"'
 _OF_INTERVALS_ALONE = ("auto", "auto_count", "auto_min")  # the SDK gives them to every variable
+_OF_A_HOST = f"{TAG}-host"  # the tag of dashboards that are of one host
 MANY = 'job=~"$job", instance=~"$instance"'
 
 
@@ -33,7 +34,7 @@ class Board:
             dashboard.Dashboard(f"presaged / {title}")
             .uid(self.uid)
             .description(text)
-            .tags([TAG])
+            .tags([TAG] if many else [TAG, _OF_A_HOST])
             .timezone("browser")
             .time(since, "now")
             .refresh("1m")
@@ -41,10 +42,17 @@ class Board:
             .tooltip(model.DashboardCursorSync.CROSSHAIR)
             .with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
             .link(
-                dashboard.DashboardLink("presaged")
+                dashboard.DashboardLink("All hosts")
+                .type(model.DashboardLinkType.LINK)
+                .url(f"/d/{TAG}-hosts")
+                .icon("dashboard")
+                .keep_time(True)
+            )
+            .link(
+                dashboard.DashboardLink("One host")
                 .type(model.DashboardLinkType.DASHBOARDS)
-                .tags([TAG])
-                .include_vars(True)
+                .tags([_OF_A_HOST])
+                .include_vars(not many)  # where several are chosen, that would be no host
                 .keep_time(True)
             )
         )

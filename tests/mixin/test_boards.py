@@ -8,7 +8,7 @@ import pytest
 
 from mixin.__main__ import boards, files
 from mixin.panels import WIDTH
-from mixin.rules import Places
+from mixin.rules import RECORDS, Places
 
 HERE = Path(__file__).parents[2] / "mixin"
 NAMES = [board.uid for board in boards()]
@@ -84,12 +84,13 @@ def test_every_expression_asks_for_the_chosen_hosts_alone(uid):
 def test_dashboards_lead_to_each_other_with_host_and_time():
     for uid in NAMES:
         document = read(uid)
-        (link,) = document["links"]
-        assert (link["type"], link["tags"], link["includeVars"], link["keepTime"]) == (
-            "dashboards", ["presaged"], True, True,
-        )  # fmt: skip
-        assert document["tags"] == ["presaged"]
-        for url in re.findall(r'"url": "(/d/[^"]+)"', json.dumps(document)):
+        up, beside = document["links"]
+        assert (up["type"], up["url"], up["keepTime"]) == ("link", "/d/presaged-hosts", True)
+        assert (beside["type"], beside["tags"], beside["keepTime"]) == ("dashboards", ["presaged-host"], True)
+        of_one = uid != "presaged-hosts"
+        assert beside["includeVars"] is of_one
+        assert document["tags"] == ["presaged", "presaged-host"][: 1 + of_one]
+        for url in re.findall(r'"url": "(/d/[^"]+)"', json.dumps(document["panels"])):
             assert url.split("/")[2].partition("?")[0] in NAMES
             assert "var-instance=" in url or "${instance:queryparam}" in url
             assert "${__url_time_range}" in url
@@ -101,3 +102,8 @@ def test_tables_whose_links_name_a_host_have_it():
         if "${__data.fields" in json.dumps(panel):
             titles = set(panel["transformations"][-1]["options"]["renameByName"].values())
             assert {"Job", "Host"} <= titles
+
+
+def test_what_is_recorded_is_used_by_a_dashboard():
+    text = "".join(json.dumps(read(uid)) for uid in NAMES)
+    assert [name for name, _ in RECORDS if name + "{" not in text] == []
