@@ -66,6 +66,7 @@ from daemon.history import TIERS_SECONDS, History
 from daemon.host import describe_host
 from daemon.learning import Learning
 from daemon.metrics import Metrics
+from daemon.models.foretelling import Foretelling
 from daemon.models.routes import NeuralRoutes
 from daemon.models.triggers import Trigger
 from daemon.notify_systemd import Notifier
@@ -365,7 +366,7 @@ class App:
             more=(
                 risk_route(self._tell_risk),
                 drift_route(self._tell_drift),
-                *NeuralRoutes(self._learning).table(),
+                *NeuralRoutes(self._learning, self._foretelling()).table(),
                 *FailureRoutes(
                     recent=self._list_failures,
                     sources=lambda: self._failures.sources,
@@ -380,6 +381,9 @@ class App:
                 *filter(None, (urlsplit(config.http.external_url).hostname,)),
             ),
         )
+
+    def _foretelling(self) -> Foretelling:
+        return Foretelling(self._forecasts.forecaster, self._risk.forecaster, self._offload, self._interval)
 
     def _watch_failures(self, config: Config) -> FailureWatch:
         log_text = config.privacy.log_text

@@ -13,15 +13,22 @@ from daemon.errors import DeskError, PresagedError
 from daemon.learning import Learning
 from daemon.models.answers import (
     ModelAnswer,
-    PredictionsAnswer,
     TrainingsAnswer,
     metrics_answer,
     model_answer,
     models_answer,
-    prediction_answer,
     training_answer,
 )
-from daemon.models.predicting import PredictBatchRequest, PredictRequest
+from daemon.models.foretelling import Foretelling
+from daemon.models.prediction_answers import PredictionsAnswer, predictions_answer
+from daemon.models.questions import (
+    AnomalyBatch,
+    CapacityBatch,
+    FailureBatch,
+    PredictBatchRequest,
+    PredictRequest,
+    as_batch,
+)
 from daemon.models.training import Training
 from detectors.registry import ModelError, Version
 
@@ -34,8 +41,9 @@ _NETWORK = "anomaly"
 class NeuralRoutes:
     """Tells of the models and lets operators order: train, promote, roll back, pin, delete."""
 
-    def __init__(self, learning: Learning) -> None:
+    def __init__(self, learning: Learning, foretelling: Foretelling) -> None:
         self._learning = learning
+        self._foretelling = foretelling
         self._retraining = learning.retraining
         self._promotion = learning.promotion
 
@@ -135,14 +143,20 @@ class NeuralRoutes:
 
     async def _predict(self, request: web.Request) -> web.Response:
         asked = PredictRequest.model_validate_json(await request.read() or "{}")
-        _refuse_other(asked.network)
-        return _json(prediction_answer((await self._learning.predict([asked.values]))[0]))
+        return _json((await self._told_of(as_batch(asked.root))).predictions[0])
 
     async def _predict_batch(self, request: web.Request) -> web.Response:
         asked = PredictBatchRequest.model_validate_json(await request.read())
-        _refuse_other(asked.network)
-        found = await self._learning.predict(asked.samples)
-        return _json(PredictionsAnswer(predictions=[prediction_answer(one) for one in found]))
+        return _json(await self._told_of(asked.root))
+
+    async def _told_of(self, asked: AnomalyBatch | CapacityBatch | FailureBatch) -> PredictionsAnswer:
+        match asked:
+            case AnomalyBatch():
+                return predictions_answer(await self._learning.predict(asked.samples))
+            case CapacityBatch():
+                return predictions_answer(await self._foretelling.forecast(asked))
+            case FailureBatch():
+                return predictions_answer(await self._foretelling.judge(asked))
 
     def _found(self, request: web.Request) -> Training:
         training = self._retraining.trainings.get(request.match_info["number"])
@@ -179,12 +193,6 @@ def _guarded(handler: Handler) -> Handler:
             return web.Response(status=503, text=f"{error}\n")
 
     return guarded
-
-
-def _refuse_other(network: str) -> None:
-    """Raise DeskError for a network that cannot be asked."""
-    if network != _NETWORK:
-        raise DeskError('network: only "anomaly" can be asked; see /api/v1/forecasts and /api/v1/risk for the others')
 
 
 def _complaint(error: ValidationError) -> str:

@@ -10,12 +10,19 @@ from daemon.models.answers import (
     ModelAnswer,
     ModelMetricsAnswer,
     ModelsAnswer,
-    PredictionAnswer,
-    PredictionsAnswer,
     TrainingAnswer,
     TrainingsAnswer,
 )
+from daemon.models.foretelling import Foretelling
+from daemon.models.prediction_answers import (
+    CapacityPredictionAnswer,
+    FailurePredictionAnswer,
+    PredictionAnswer,
+    PredictionsAnswer,
+)
 from daemon.models.routes import NeuralRoutes
+from detectors import capacity, failure
+from detectors.factors import NAMES
 from detectors.registry import save
 
 CONFIG = Config(anomaly=Anomaly(network_after_samples=9999, learning_days=0), compute=Compute(backend="numpy"))
@@ -39,11 +46,23 @@ async def host(hosts, quiet_collector):
     return host
 
 
+def foretelling(host):
+    """Answer from the networks that are shipped."""
+
+    async def forecasts():
+        return capacity.load_forecaster()
+
+    async def risks():
+        return failure.load_forecaster()
+
+    return Foretelling(forecasts, risks, host.offload, host.interval)
+
+
 @pytest.fixture
 async def ask(host):
     """Ask the routes; the answer is the status and what the model reads, or the text."""
     app = web.Application()
-    app.add_routes(NeuralRoutes(host.learning).table())
+    app.add_routes(NeuralRoutes(host.learning, foretelling(host)).table())
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -124,6 +143,10 @@ async def test_a_training_is_ordered_followed_and_stopped(ask, host, monkeypatch
     assert [(one.id, one.outcome) for one in listed][:2] == [(second.id, "failed"), (ordered.id, "cancelled")]
 
 
+def timeless(one):
+    return one.model_copy(update={"latency_seconds": 0.0})
+
+
 async def test_what_the_model_on_duty_would_say(ask, host):
     snapshot = await host.take(1, learn=False)
     _, as_it_is = await ask("POST", "predict", PredictionAnswer)
@@ -134,12 +157,43 @@ async def test_what_the_model_on_duty_would_say(ask, host):
     assert (status, loud.alarm, loud.contributions[0].signal) == (200, True, "s02")
     assert loud.raw_score > 2 * loud.raw_threshold
     assert loud.score > 0.8
+    assert 0 < loud.latency_seconds < 5
+    assert loud.confidence > as_it_is.confidence
+    assert loud.confidence == pytest.approx(1, abs=1 / len(host.watch.model.quiet_scores))  # above all of quiet time
     samples = [{"s02": 9.0}, {}, dict.fromkeys(("s00", "s01", "s02", "s03"))]
     _, several = await ask("POST", "predict/batch", PredictionsAnswer, json={"samples": samples})
-    assert several.predictions[:2] == [loud, as_it_is]
-    assert (several.predictions[2].raw_score, several.predictions[2].alarm) == (None, False)
+    assert [timeless(one) for one in several.predictions[:2]] == [timeless(loud), timeless(as_it_is)]
+    assert several.latency_seconds == pytest.approx(sum(one.latency_seconds for one in several.predictions))
+    nothing = several.predictions[2]
+    assert (nothing.raw_score, nothing.confidence, nothing.alarm) == (None, None, False)
     assert (host.history.last(), host.watch.seen, host.watch.episodes) == before
     assert (await host.take(1, learn=False)).anomaly.raw < host.watch.in_force
+
+
+async def test_the_two_other_networks_answer_with_bounds_or_what_lacks(ask):
+    points = [50 + hour % 24 for hour in range(96)]
+    body = {"network": "capacity", "horizon": "hours", "points": points, "high": 80}
+    status, told = await ask("POST", "predict", CapacityPredictionAnswer, json=body)
+    assert (status, told.missing, told.confidence, len(told.mean)) == (200, "", 0.8, 12)
+    for step, value in enumerate(told.mean):  # a day like the others
+        assert value == pytest.approx(50 + step, abs=3)
+        assert 0 <= told.lo95[step] <= told.lo80[step] <= value <= told.hi80[step] <= told.hi95[step] <= 80
+    del body["points"]
+    several = {**body, "samples": [points, [1, None, 3]]}
+    _, both = await ask("POST", "predict/batch", PredictionsAnswer, json=several)
+    assert [one.missing for one in both.predictions] == ["", "needs 10 more hours"]
+    assert (both.predictions[1].mean, both.predictions[1].confidence) == (None, None)
+    calm = {name: [0.1] * 60 for name in NAMES}
+    ill = {**calm, "memory": [0.4 + 0.01 * at for at in range(60)], "memory_pressure": [0.01 * at for at in range(60)]}
+    _, one = await ask("POST", "predict", FailurePredictionAnswer, json={"network": "failure", "factors": ill})
+    assert 0 < one.within_1h.lo80 < one.within_1h.probability < one.within_1h.hi80 < 1
+    assert (one.factors, one.confidence, one.missing) == (32, 0.8, "")
+    batch = {"network": "failure", "samples": [calm, ill, {}]}
+    _, three = await ask("POST", "predict/batch", PredictionsAnswer, json=batch)
+    assert timeless(three.predictions[1]) == timeless(one)
+    assert three.predictions[0].within_1h.probability < one.within_1h.probability
+    assert "not enough evidence" in three.predictions[2].missing
+    assert (three.predictions[2].within_24h, three.predictions[2].confidence) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +204,26 @@ async def test_what_the_model_on_duty_would_say(ask, host):
         ("predict", '{"values": {"s00": 1e999}}', "values.s00"),
         ("predict", '{"values": {"s77": 1}}', "does not know s77"),
         ("predict", '{"value": {}}', "value: Extra inputs"),
-        ("predict", '{"network": "capacity"}', "/api/v1/forecasts"),
+        ("predict", '{"values": {"s00": NaN}}', "values.s00"),
+        ("predict", '{"values": {"s00": 1e19}}', "values.s00"),
+        ("predict", '{"network": "weather"}', '"anomaly" (where none is named), "capacity" or "failure"'),
+        ("predict", '{"network": "capacity"}', "capacity.points: Field required"),
+        ("predict", '{"network": "capacity", "points": []}', "capacity.points"),
+        ("predict", '{"network": "capacity", "points": [1, "2 GB"]}', "capacity.points.1"),
+        ("predict", '{"network": "capacity", "points": [1, NaN]}', "capacity.points.1"),
+        ("predict", '{"network": "capacity", "points": [1], "horizon": "weeks"}', "capacity.horizon"),
+        ("predict", '{"network": "capacity", "points": [1], "low": 2, "high": 1}', "high is not above low"),
+        ("predict", '{"network": "capacity", "points": [' + ", ".join(["1"] * 1001) + "]}", "capacity.points"),
+        ("predict", '{"network": "failure", "factors": {"mood": [1]}}', "factors: there is no mood; there are memory,"),
+        (
+            "predict",
+            '{"network": "failure", "factors": {"memory": [1], "swap": [1, 2]}}',
+            "memory has 1 samples and swap 2",
+        ),
+        ("predict", '{"network": "failure", "factors": {"memory": []}}', "failure.factors.memory"),
+        ("predict", '{"network": "failure", "factors": {}, "events": -1}', "failure.events"),
+        ("predict/batch", '{"network": "capacity", "samples": [[1], []]}', "capacity.samples.1"),
+        ("predict/batch", '{"network": "failure", "samples": [' + ", ".join(["{}"] * 257) + "]}", "failure.samples"),
         ("predict/batch", "", "the body: Invalid JSON"),
         ("predict/batch", '{"samples": []}', "samples: "),
         ("predict/batch", '{"samples": [' + ", ".join(["{}"] * 257) + "]}", "samples: "),
