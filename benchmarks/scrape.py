@@ -2,8 +2,8 @@
 
 Starts the real daemon with an application that tells as many figures as are lacking for 200 signals, and node_exporter
 as it comes. Both are scraped in turn, in blocks; between two blocks the daemon goes on with its ticks, and what those
-take is measured in blocks without a scrape and taken off. Told are the median of the blocks, and the ratio with its 95 %
-interval by bootstrap over the pairs of blocks.
+take is measured in blocks without a scrape and taken off. Told are the median of the blocks, and the ratio with its
+95 % interval by bootstrap over the pairs of blocks.
 """
 
 import argparse

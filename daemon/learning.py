@@ -35,7 +35,7 @@ from daemon.state import StateDatabase
 from daemon.watch import WINDOW_ROWS, AnomalyWatch
 from detectors import kernels
 from detectors.anomaly import MINIMUM_ROWS, AnomalyModel
-from detectors.registry import Manifest, Registry
+from detectors.registry import Manifest, ModelError, Registry, Version
 
 _log = structlog.get_logger()
 
@@ -316,12 +316,20 @@ class Learning:
         work = predictions(self._watch, self._registry, samples)
         return await self._offload.run(work, deadline_seconds=_FIT_SECONDS, what="predictions")
 
-    async def latency(self, name: str) -> float | None:
-        """Return how many seconds the model `name` takes for one sample here and now, None = there is no sample.
+    @property
+    def model(self) -> AnomalyModel | None:
+        """The model on duty."""
+        return self._watch.model
 
-        Raises ModelError, PresagedError.
+    async def latency(self, version: Version) -> float | None:
+        """Return how many seconds a model takes for one sample here; None without a sample, and of a broken one.
+
+        Raises PresagedError.
         """
-        model = await self.promotion.load(name)
+        try:
+            model = await self.promotion.load(version.name)
+        except ModelError:
+            return None
         work = latency(model, self._watch.window, self.computes)
         return await self._offload.run(work, deadline_seconds=_FIT_SECONDS, what="latency of a model")
 

@@ -58,6 +58,7 @@ class ModelsAnswer(Answer):
     degraded: bool
     latency_seconds: float | None = None
     health: list[str] = []
+    next: str | None = None
 
 
 class ModelMetricsAnswer(Answer):
@@ -96,6 +97,7 @@ class TrainingsAnswer(Answer):
     """The newest trainings of this process."""
 
     trainings: list[TrainingAnswer]
+    next: str | None = None
 
 
 class LogsAnswer(Answer):

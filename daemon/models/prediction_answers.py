@@ -5,6 +5,8 @@ Enters: predictions. Leaves: answers as JSON; each says how sure it is and how l
 
 from typing import Literal
 
+from pydantic import RootModel
+
 from daemon.models.answers import Answer
 from daemon.models.foretelling import Judged, Told
 from daemon.models.predicting import Prediction
@@ -76,6 +78,10 @@ class FailurePredictionAnswer(Answer):
 
 
 AnyPrediction = PredictionAnswer | CapacityPredictionAnswer | FailurePredictionAnswer
+
+
+class AnyPredictionAnswer(RootModel[AnyPrediction]):
+    """What one of the networks says."""
 
 
 class PredictionsAnswer(Answer):

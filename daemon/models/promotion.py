@@ -531,23 +531,30 @@ class Promotion:
         """Return an accepted model, to be looked at. Raises ModelError."""
         return await self._do(lambda: load_model(self._models.folder(name))[0])
 
+    def not_comparable(self, version: Version) -> str:
+        """Return why a model cannot be held against the one on duty, "" = it can."""
+        if not self._watch.lasting:
+            return "no model of the child serves yet: there is nothing to hold it against"
+        if version.name == self._watch.name:
+            return f"{version.name} serves itself: there is nothing to hold it against"
+        if version.manifest is None:
+            return version.problem
+        if version.manifest.interval_seconds != self._interval:
+            return f"{version.name} was trained at another interval, {version.manifest.interval_seconds:g} s"
+        return ""
+
     async def validate(self, name: str) -> tuple[str, Mapping[str, object]]:
         """Return the champion and what the rules say of `name` beside it, judged in the child; nothing follows from it.
 
         Raises Conflict where there is nothing to compare, ModelError, PresagedError.
         """
         serves = self._watch.name
-        if not self._watch.lasting:
-            raise Conflict("no model of the child serves yet: there is nothing to hold it against")
-        if name == serves:
-            raise Conflict(f"{name} serves itself: there is nothing to hold it against")
+        for version in await self.lineage():
+            if version.name == name and (why := self.not_comparable(version)):
+                raise Conflict(why)
 
         def spec() -> Mapping[str, object]:
-            folder = self._models.folder(name)
-            interval = read_manifest(folder).interval_seconds
-            if interval != self._interval:
-                raise ModelError(f"{name} was trained at another interval, {interval:g} s")
-            return {**self._spec([str(folder)]), "predecessor": "", "since_ms": 0}
+            return {**self._spec([str(self._models.folder(name))]), "predecessor": "", "since_ms": 0}
 
         with self._watch.own_work():
             result = await self._child.run("judge", await self._do(spec), deadline_seconds=_JUDGE_SECONDS)

@@ -102,17 +102,18 @@ _CHOICE = Discriminator(
 )
 
 
-class PredictRequest(
-    RootModel[
-        Annotated[
-            Annotated[AnomalyQuestion, Tag("anomaly")]
-            | Annotated[CapacityQuestion, Tag("capacity")]
-            | Annotated[FailureQuestion, Tag("failure")],
-            _CHOICE,
-        ]
-    ]
-):
-    """One question."""
+_Question = Annotated[
+    Annotated[AnomalyQuestion, Tag("anomaly")]
+    | Annotated[CapacityQuestion, Tag("capacity")]
+    | Annotated[FailureQuestion, Tag("failure")],
+    _CHOICE,
+]
+
+
+class PredictRequest(RootModel[_Question]):
+    """One question; without a body it is of the newest sample as it is."""
+
+    root: _Question = AnomalyQuestion()
 
 
 class PredictBatchRequest(
