@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from crowded_host import GONE
 from real import need
 
 DRIVER = Path(__file__).parent / "crowded_host.py"
@@ -41,7 +42,6 @@ def test_500_mounts_and_1000_interfaces_are_few_series_and_what_is_gone_leaves_n
         assert (lint.returncode, lint.stdout, lint.stderr) == (0, "", "")
     for text in (told["before"], told["after"]):
         assert 'presaged_signal_ratio{signal="cpu.busy"}' in text  # a crowd does not displace what matters
-    here = {f"lan{number}" for number in range(5)} | {f"disk{number}" for number in range(5)}
+    gone = re.compile(r"(lan|disk)(\d+)\b")
     for one in after:
-        for word in one.replace("/", ".").replace('"', ".").split("."):
-            assert word in here or not word.startswith(("lan", "disk")) or not word[-1].isdigit(), one
+        assert not any(int(number) in GONE for _, number in gone.findall(one)), one
