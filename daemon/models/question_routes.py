@@ -59,7 +59,7 @@ class QuestionRoutes:
                 guarded(self._validation), answer=ValidationAnswer, errors=(404, 503),
             ),
             Operation(
-                "GET", f"{BASE}/ensembles", "listEnsembles", "Who answers together, with which weights.",
+                "GET", f"{BASE}/ensembles", "getEnsembles", "Who answers together, with which weights.",
                 guarded(self._ensembles), answer=EnsemblesAnswer,
             ),
             Operation(
