@@ -182,6 +182,7 @@ class App:
             self._offload.close()
             stores.history.close()
             stores.state.close()
+            self._lock_file.close()
         _log.info("stopped", samples=self._tick.samples)
 
     def _open_stores(self) -> _Stores:
