@@ -70,6 +70,8 @@ from daemon.host import describe_host
 from daemon.host_routes import HostRoutes
 from daemon.learning import Learning
 from daemon.metrics import Metrics
+from daemon.models.foretelling import Foretelling
+from daemon.models.question_routes import QuestionRoutes
 from daemon.models.refined import RefinedModels
 from daemon.models.routes import NeuralRoutes
 from daemon.models.triggers import Trigger
@@ -181,6 +183,7 @@ class App:
             self._offload.close()
             stores.history.close()
             stores.state.close()
+            self._lock_file.close()
         _log.info("stopped", samples=self._tick.samples)
 
     def _open_stores(self) -> _Stores:
@@ -405,6 +408,7 @@ class App:
                 risk_route(self._tell_risk),
                 drift_route(self._tell_drift),
                 *NeuralRoutes(self._learning).table(),
+                *QuestionRoutes(self._learning, self._foretelling(), lambda: self._risk.told.taught).table(),
                 *FailureRoutes(
                     recent=self._list_failures,
                     sources=lambda: self._failures.sources,
@@ -419,6 +423,9 @@ class App:
                 *filter(None, (urlsplit(config.http.external_url).hostname,)),
             ),
         )
+
+    def _foretelling(self) -> Foretelling:
+        return Foretelling(self._forecasts.forecaster, self._risk.forecaster, self._offload, self._interval)
 
     def _watch_failures(self, config: Config) -> FailureWatch:
         log_text = config.privacy.log_text

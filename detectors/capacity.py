@@ -53,6 +53,11 @@ class CapacityForecaster:
         self.tables = dict(tables or {})
         self.problem = problem
 
+    def own(self) -> "CapacityForecaster":
+        """Return the same with a scratch of its own, for another thread."""
+        network = None if self.network is None else self.network.own()
+        return CapacityForecaster(network, self.tables, self.problem)
+
     def forecast(
         self,
         rows: Floats,

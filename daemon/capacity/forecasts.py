@@ -151,6 +151,10 @@ class Forecasting:
     async def _ask(self, work: Callable[[], T], what: str) -> T:
         return await self._offload.run(work, deadline_seconds=_CALL_SECONDS, what=what)
 
+    async def forecaster(self) -> CapacityForecaster:
+        """Return what forecasts, for questions beside its own work. Raises PresagedError."""
+        return (await self._ready_forecaster()).own()
+
     async def _ready_forecaster(self) -> CapacityForecaster:
         if self._forecaster is None:
             self._forecaster = await self._ask(self._load, "capacity model")
