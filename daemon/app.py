@@ -49,6 +49,11 @@ from daemon.collectors.errors import ErrorCounts
 from daemon.collectors.network import link_speeds
 from daemon.config import Config, Loaded, load, split_address
 from daemon.culprits import Culprits
+from daemon.dashboard.answers import MonthAnswer, SelfAnswer
+from daemon.dashboard.charts import ChartLibrary, installed_library
+from daemon.dashboard.cost import OwnCost
+from daemon.dashboard.month import last_month
+from daemon.dashboard.routes import DashboardRoutes
 from daemon.drift.answers import DriftAnswer, drift_answer
 from daemon.drift.check import DriftCheck
 from daemon.drift.routes import drift_route
@@ -208,6 +213,7 @@ class App:
             most_resources=config.metrics.resources,
             resets=lambda: self._history.resets,
         )
+        self._cost = OwnCost(self._loaded.state_directory, self._metrics.tick_seconds)
         self._watch = AnomalyWatch(config.anomaly, self._interval)
         self._child = Child()
         self._learning = Learning(
@@ -365,6 +371,12 @@ class App:
             more=(
                 risk_route(self._tell_risk),
                 drift_route(self._tell_drift),
+                *DashboardRoutes(
+                    library=ChartLibrary(self._loaded.cache_directory, installed_library()),
+                    offload=self._offload,
+                    month=self._tell_month,
+                    cost=self._tell_cost,
+                ).table(),
                 *NeuralRoutes(self._learning).table(),
                 *FailureRoutes(
                     recent=self._list_failures,
@@ -555,7 +567,7 @@ class App:
             state=str(self._loaded.state_directory),
             metrics=f"http://{self._server.address}/metrics",
             status=f"http://{self._server.address}/api/v1/status",
-            dashboard="none yet",
+            dashboard=f"http://{self._server.address}/",
         )
 
     async def _shut_down(self, running: list[asyncio.Task[None]]) -> None:
@@ -641,6 +653,25 @@ class App:
     def _tell_drift(self) -> DriftAnswer:
         config = self._drift.config
         return drift_answer(self._drift.state, config.warning, config.critical)
+
+    async def _tell_month(self) -> MonthAnswer:
+        return await self._offload.run(
+            lambda: last_month(
+                self._state,
+                self._alerts.desk.sink_names(),
+                now_ms=self._clock.now().time_ms,
+                first_ms=self._history.first_own_ms(),
+            ),
+            deadline_seconds=5.0,
+            what="state.db",
+        )
+
+    async def _tell_cost(self) -> SelfAnswer:
+        return await self._offload.run(
+            lambda: self._cost.tell(self._snapshot, self._history.first_own_ms()),
+            deadline_seconds=5.0,
+            what="state folder",
+        )
 
     async def _list_changes(self, limit: int) -> ChangesAnswer:
         return ChangesAnswer(changes=[change_answer(change) for change in await self._changes.recent(limit)])
