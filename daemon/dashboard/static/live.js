@@ -3,10 +3,12 @@
 // A browser gives up on a stream that was refused once; this one never does, or a page left open over a restart of the
 // daemon would show yesterday.
 
-const LONGEST_MS = 15_000;
+const LONGEST_MS = 10_000;
+const GONE_MS = 5000;
 
 export class Live {
-  // `heard`: {tick, alert, state}. A state is "live", "waiting" or "gone", with the time of the last word.
+  // `heard`: {tick, alert, restarted, poll, state}. A state is "live", "waiting" (for an answer), "asking" (answers, but no
+  // stream) or "gone", with the time of the last word.
   constructor(heard) {
     this.heard = heard;
     this.stream = "";
@@ -35,7 +37,8 @@ export class Live {
     source.addEventListener("open", () => this.note());
     source.addEventListener("error", () => {
       source.close(); // our own turn: it comes back at once after a restart, whatever it was refused with
-      this.say(Date.now() - this.lastMs > 10_000 ? "gone" : "waiting");
+      this.say("waiting");
+      this.ask();
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.connect(), this.delay);
       this.delay = Math.min(LONGEST_MS, this.delay * 1.6);
@@ -56,8 +59,18 @@ export class Live {
     this.say("live");
   }
 
+  // Where no stream is to be had (a proxy, too many readers) the daemon may still answer: then it is asked instead.
+  async ask() {
+    const answer = await fetch("/healthz", { cache: "no-store" }).catch(() => null);
+    if (this.state === "live") return;
+    if (answer && answer.ok) {
+      this.lastMs = Date.now();
+      this.say("asking");
+      this.heard.poll();
+    } else if (Date.now() - this.lastMs > GONE_MS) this.say("gone");
+  }
+
   watch() {
-    if (this.state === "waiting" && this.lastMs && Date.now() - this.lastMs > 10_000) this.say("gone");
     const quiet = Date.now() - this.lastMs;
     if (this.state === "live" && quiet > Math.max(20_000, 3.5 * this.interval * 1000)) {
       this.say("waiting"); // the line is open and nothing comes: a sleeping laptop, a stopped daemon

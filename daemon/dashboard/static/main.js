@@ -100,7 +100,6 @@ const heard = {
     if (document.hidden) return;
     if (Date.now() - lastFast >= FASTEST_MS) renew();
     score.tick();
-    if (told.status && data.version && data.version !== told.status.version) location.reload();
   },
   async alert({ transition, alert }) {
     const name = alert.resource ? `${alert.alertname} on ${alert.resource}` : alert.alertname;
@@ -115,10 +114,14 @@ const heard = {
     whoAmI();
     return renew(true).then(() => score.refresh());
   },
+  poll() {
+    renew();
+    score.tick();
+  },
   state(state, lastMs) {
     const live = at("live");
     live.dataset.state = state;
-    live.textContent = state === "live" ? "live" : "reconnecting";
+    live.textContent = { live: "live", asking: "every 10 s" }[state] || "reconnecting";
     const gone = at("gone");
     gone.hidden = state !== "gone";
     if (state === "gone") gone.replaceChildren(h("strong", {}, "The daemon does not answer"), lastMs ? ` since ${moment(lastMs, true)}. What you see is from before.` : ".", " It is tried again and again; on the host, ", h("code", {}, "systemctl status presaged"), " tells more.");

@@ -1,7 +1,7 @@
 // The first thing on the page: one plain sentence, and below it what is wrong, each with its buttons.
 
 import { at, h, icon, show } from "./dom.js";
-import { count, percent, sentence, several, when } from "./words.js";
+import { count, DAY_MS, percent, sentence, several, when } from "./words.js";
 import { alertCard } from "./alert.js";
 
 const STALE_INTERVALS = 3;
@@ -44,7 +44,7 @@ function lead(status, month, said) {
   if (said.mood === "learning" && learning) parts.push(h("span", {}, sentence(learning), ". "), progress(learning));
   parts.push(`${several(status.signals, "signal")} watched`, status.interval_seconds === 1 ? " every second" : ` every ${count(status.interval_seconds)} s`);
   if (status.last_sample_at) parts.push("; last sample ", when(status.last_sample_at));
-  if (month) parts.push(month.sent ? `; ${several(month.sent, "alert")} sent since ` : "; nothing was sent since ", when(month.since, "day"));
+  if (month) parts.push(month.sent ? `; ${several(month.sent, "alert")} sent since ` : "; nothing was sent since ", when(month.since, Date.now() - new Date(month.since).getTime() < 2 * DAY_MS ? "moment" : "day"));
   parts.push(".");
   if (said.mood !== "learning" && learning) parts.push(h("span", { class: "dim" }, ` Still ${learning}.`));
   return parts;

@@ -59,7 +59,7 @@ export class ResourceView {
     if (!brief) return place.replaceChildren();
     const made = brief.horizons.filter((one) => !one.needs);
     if (!made.length) return show(place, [this.chosen, brief.horizons.map((one) => one.needs)], () =>
-      h("p", { class: "empty" }, `No forecast of ${this.chosen} yet: ${brief.horizons.map((one) => `the one of ${one.name} ${one.needs}`).join(", ")}.`));
+      h("p", { class: "empty" }, brief.horizons.length ? `No forecast of ${this.chosen} yet: ${brief.horizons.map((one) => `the one of ${one.name} ${one.needs}`).join(", ")}.` : "The first forecasts are made within a minute of the start."));
     let one = brief;
     try {
       one = (await ask(`forecasts?resource=${encodeURIComponent(this.chosen)}`)).forecasts[0];

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 
-const DAY = 86_400_000;
+export const DAY_MS = 86_400_000;
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const clockSeconds = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
@@ -106,7 +106,8 @@ export function keepTime() {
   }
 }
 
-export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) : "");
+// Begin a sentence with a capital, unless it begins with the name of something: cpu.busy, backup.service.
+export const sentence = (text) => (/^[a-z]+(?:[ ,:]|$)/.test(text || "") ? text[0].toUpperCase() + text.slice(1) : text || "");
 
 // The words of the daemon's own units, signals and states, spoken.
 export const SEVERITIES = { critical: "page", warning: "ticket", info: "record" };
@@ -114,4 +115,3 @@ export const ODD = {
   above: "too high", below: "too low", rising: "rising", falling: "falling", changeable: "changing too much",
   flat: "changing too little", apart: "out of step with others",
 };
-export const DAY_MS = DAY;
