@@ -119,9 +119,10 @@ class SilenceAnswer(Answer):
 
 
 class AlertsAnswer(Answer):
-    """`GET /api/v1/alerts`: the newest first."""
+    """`GET /api/v1/alerts`: the newest first; `next` is the cursor of the page after this one."""
 
     alerts: list[AlertAnswer]
+    next: str | None = None
 
 
 class AlertDetail(AlertAnswer):
@@ -164,12 +165,14 @@ class VerdictsAnswer(Answer):
 
     threshold: str
     verdicts: list[JudgedAnswer]
+    next: str | None = None
 
 
 class SilencesAnswer(Answer):
     """`GET /api/v1/silences`: those that are not over, the oldest first."""
 
     silences: list[SilenceAnswer]
+    next: str | None = None
 
 
 class DrillAnswer(Answer):

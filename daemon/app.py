@@ -69,12 +69,14 @@ from daemon.failures.watch import FailureWatch, Seen
 from daemon.forecast_answers import ForecastsAnswer
 from daemon.history import TIERS_SECONDS, History
 from daemon.host import describe_host
+from daemon.host_routes import HostRoutes
 from daemon.learning import Learning
 from daemon.metrics import Metrics
 from daemon.models.routes import NeuralRoutes
 from daemon.models.triggers import Trigger
 from daemon.notify_systemd import Notifier
 from daemon.offload import Offload
+from daemon.operations import PageQuery, cursor_of, place_of
 from daemon.precedents import Precedents
 from daemon.preflight import Prepared
 from daemon.process_scan import ProcessScan
@@ -358,25 +360,24 @@ class App:
         self._scheduler = Scheduler(
             self._jobs(config), clock=self._clock, state=self._state, offload=self._offload, metrics=self._metrics
         )
+        dashboard = DashboardRoutes(
+            library=ChartLibrary(self._loaded.cache_directory, installed_library()),
+            offload=self._offload,
+            month=self._tell_month,
+            cost=self._tell_cost,
+        )
         self._server = Server(
             self._prepared.listener,
             metrics=self._metrics,
-            status=self._status,
             ready=self._is_ready,
-            changes=self._list_changes,
-            mark=self._mark_change,
+            host=HostRoutes(self._status, self._list_changes, self._mark_change, self._list_forecasts),
             desk=self._alerts.desk,
-            forecasts=self._list_forecasts,
             scraped=self._alerts.note_scrape,
+            now_ms=lambda: self._clock.now().time_ms,
             more=(
                 risk_route(self._tell_risk),
                 drift_route(self._tell_drift),
-                *DashboardRoutes(
-                    library=ChartLibrary(self._loaded.cache_directory, installed_library()),
-                    offload=self._offload,
-                    month=self._tell_month,
-                    cost=self._tell_cost,
-                ).table(),
+                *dashboard.table(),
                 *NeuralRoutes(self._learning).table(),
                 *FailureRoutes(
                     recent=self._list_failures,
@@ -385,6 +386,7 @@ class App:
                     now_ms=lambda: self._clock.now().time_ms,
                 ).table(),
             ),
+            pages=dashboard.pages(),
             token=stores.token,
             allowed_hosts=(
                 split_address(config.http.listen)[0],
@@ -411,9 +413,9 @@ class App:
             redact_mark=redactor("full" if log_text == "full" else "redacted"),  # "none" is for other programs' words
         )
 
-    async def _list_failures(self, limit: int) -> Sequence[FailureEvent]:
+    async def _list_failures(self, limit: int, before: tuple[int, int] | None) -> Sequence[FailureEvent]:
         return await self._offload.run(
-            lambda: self._state.recent_failures(limit), deadline_seconds=5.0, what="failure log"
+            lambda: self._state.recent_failures(limit, before), deadline_seconds=5.0, what="failure log"
         )
 
     async def _restore_risk(self) -> None:
@@ -673,8 +675,13 @@ class App:
             what="state folder",
         )
 
-    async def _list_changes(self, limit: int) -> ChangesAnswer:
-        return ChangesAnswer(changes=[change_answer(change) for change in await self._changes.recent(limit)])
+    async def _list_changes(self, asked: PageQuery) -> ChangesAnswer:
+        found = await self._changes.page(asked.limit + 1, place_of(asked))
+        page = found[: asked.limit]
+        return ChangesAnswer(
+            changes=[change_answer(change) for _, change in page],
+            next=cursor_of(page[-1][1].time_ms, page[-1][0]) if len(found) > len(page) else None,
+        )
 
     async def _mark_change(self, text: str) -> ChangeAnswer:
         return change_answer(await self._changes.mark(text))

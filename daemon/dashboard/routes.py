@@ -15,6 +15,7 @@ from daemon.dashboard.charts import ChartLibrary
 from daemon.dashboard.files import ICON, PAGE, PageFile, PageFiles, read_files
 from daemon.errors import PresagedError
 from daemon.offload import Offload
+from daemon.operations import Operation
 
 _PREPARE_SECONDS = 60.0
 _READ_SECONDS = 10.0
@@ -53,15 +54,36 @@ class DashboardRoutes:
         self._files: PageFiles | None = None
         self._preparing = asyncio.Lock()
 
-    def table(self) -> list[web.RouteDef]:
-        """Return the routes."""
+    def table(self) -> list[Operation]:
+        """Return the operations of the API."""
+        return [
+            Operation(
+                "GET",
+                "/api/v1/month",
+                "getMonth",
+                "What was sent in the last 30 days, and what share of it was judged real.",
+                self._tell_month,
+                answer=MonthAnswer,
+                errors=(503,),
+            ),
+            Operation(
+                "GET",
+                "/api/v1/self",
+                "getSelf",
+                "What presaged itself costs: processor, memory, time a tick, room on the disk.",
+                self._tell_cost,
+                answer=SelfAnswer,
+                errors=(503,),
+            ),
+        ]
+
+    def pages(self) -> list[web.RouteDef]:
+        """Return the page and its files."""
         return [
             web.get("/", self._serve_page),
             web.get("/favicon.ico", self._serve_icon),
             web.get("/dashboard/{name}", self._serve_library),
             web.get("/dashboard/{version}/{name}", self._serve_file),
-            web.get("/api/v1/month", self._serve_month),
-            web.get("/api/v1/self", self._serve_cost),
         ]
 
     async def _read(self) -> PageFiles:
@@ -104,19 +126,11 @@ class DashboardRoutes:
             headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
         return web.FileResponse(found.path, headers=headers)
 
-    async def _serve_month(self, _request: web.Request) -> web.Response:
-        return await _told(self._month())
+    async def _tell_month(self, _request: web.Request) -> MonthAnswer:
+        return await self._month()
 
-    async def _serve_cost(self, _request: web.Request) -> web.Response:
-        return await _told(self._cost())
-
-
-async def _told(asked: Awaitable[MonthAnswer | SelfAnswer]) -> web.Response:
-    try:
-        answer = await asked
-    except PresagedError as error:
-        return web.Response(status=503, text=f"{error}\n")
-    return web.Response(text=answer.model_dump_json(), content_type="application/json")
+    async def _tell_cost(self, _request: web.Request) -> SelfAnswer:
+        return await self._cost()
 
 
 def _sent(request: web.Request, file: PageFile, more: Mapping[str, str]) -> web.Response:

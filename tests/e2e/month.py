@@ -68,7 +68,7 @@ def _signals():
         for one in collectors:
             try:
                 found |= {spec: value for spec, value in one.collect(turn * 10**9) if value is not None}
-            except Exception:  # noqa: BLE001, S112 - what this host does not have
+            except Exception:  # noqa: BLE001 - what this host does not have
                 continue
     for one in collectors:
         one.close()
@@ -228,7 +228,15 @@ def _write_record(state, alerts, now_ms):
     state.record_failures(
         [
             FailureEvent(
-                1, FailureKind.UNIT_FAILED, Source.SYSTEMD, one.started_ms, one.started_ms, now_ms, 3, one.resource, "exit"
+                1,
+                FailureKind.UNIT_FAILED,
+                Source.SYSTEMD,
+                one.started_ms,
+                one.started_ms,
+                now_ms,
+                3,
+                one.resource,
+                "exit",
             )
             for one in alerts
             if one.network == "host"
