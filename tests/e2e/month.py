@@ -6,6 +6,7 @@ page shows comes from mounts, units and logs that anybody may have named.
 
 import time
 from contextlib import closing
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def write_month(folder, *, days=30, step_seconds=30, now_ms=None, seed=1):
         order = sorted(range(len(specs)), key=lambda place: numbers[specs[place].name])
         ids = np.array([numbers[specs[place].name] for place in order], np.int64)
         level = level[order]
-        _write_samples(history, ids, level, rng, first_ms, now_ms, step_seconds * 1000, starts)
+        times = np.arange(first_ms, now_ms, step_seconds * 1000)
+        _write_samples(history, (ids, level), rng, times, starts)
         alerts = _alerts(starts)
         _write_record(state, alerts, now_ms)
     return alerts
@@ -76,8 +78,8 @@ def _signals():
     return list(found), np.abs(values)
 
 
-def _write_samples(history, ids, level, rng, first_ms, now_ms, step_ms, starts):
-    times = np.arange(first_ms, now_ms, step_ms)
+def _write_samples(history, signals, rng, times, starts):
+    ids, level = signals
     day = 1 + 0.25 * np.sin(2 * np.pi * (times % DAY_MS) / DAY_MS)
     score = 0.55 * np.exp(0.16 * rng.normal(size=len(times))) * (0.85 + 0.15 * day)
     flags = np.zeros(len(times), np.int64)
@@ -94,7 +96,7 @@ def _write_samples(history, ids, level, rng, first_ms, now_ms, step_ms, starts):
             [
                 StoredSample(
                     seq=row,
-                    instant=Instant(int(times[row]), row * step_ms * 10**6, 0, "month"),
+                    instant=Instant(int(times[row]), int(times[row] - times[0]) * 10**6, 0, "month"),
                     hour=int(times[row] // 3_600_000 % 168),
                     flags=int(flags[row]),
                     model=1,
@@ -121,13 +123,13 @@ def _roll(history, ids, values, times, first_seq):
                 [
                     (
                         tier,
-                        first_seq + int(end) - 1,
+                        first_seq + end - 1,
                         int(buckets[begin]) * tier * 1000,
                         schema,
-                        int(end - begin),
+                        end - begin,
                         _statistics(values[begin:end]).tobytes(),
                     )
-                    for begin, end in zip(edges[:-1], edges[1:], strict=True)
+                    for begin, end in pairwise(edges.tolist())
                 ],
             )
         )
@@ -239,7 +241,7 @@ def _write_record(state, alerts, now_ms):
                 "exit",
             )
             for one in alerts
-            if one.network == "host"
+            if one.network == "host" and (start := one.started_ms)
         ],
         {},
     )

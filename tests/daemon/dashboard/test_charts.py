@@ -1,5 +1,4 @@
 import gzip
-import os
 import subprocess
 import sys
 
@@ -20,7 +19,8 @@ def source(tmp_path):
 def test_the_library_is_compressed_once_and_kept(tmp_path, source):
     library = ChartLibrary(tmp_path / "cache", source)
     first = library.prepared()
-    assert first.is_compressed and gzip.decompress(first.path.read_bytes()) == TEXT
+    assert first.is_compressed
+    assert gzip.decompress(first.path.read_bytes()) == TEXT
     made = first.path.stat().st_mtime_ns
     assert ChartLibrary(tmp_path / "cache", source).prepared().path.stat().st_mtime_ns == made
     assert [one.name for one in (tmp_path / "cache" / "dashboard").iterdir()] == [f"{library.name}.gz"]
@@ -53,7 +53,11 @@ def test_a_library_that_is_not_there_has_no_address_and_one_that_went_is_said(tm
 
 
 def test_the_installed_library_is_found_without_importing_it():
-    code = "import sys; from daemon.dashboard.charts import installed_library as f; print(f()); assert 'plotly' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=os.getcwd())
+    code = (
+        "import sys; from daemon.dashboard.charts import installed_library as found; print(found());"
+        " assert 'plotly' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert installed_library() is not None and done.stdout.strip() == str(installed_library())
+    assert installed_library() is not None
+    assert done.stdout.strip() == str(installed_library())

@@ -31,7 +31,8 @@ def test_sizes_are_those_on_the_disk_and_ticks_are_averaged(tmp_path):
     with (tmp_path / "state.db").open("wb") as hole:
         hole.truncate(10**8)  # a hole takes nothing
     told = OwnCost(tmp_path, ticks(0.01, 0.03)).tell(snapshot(5e7, 7.0), 1_772_344_800_000)
-    assert 20_000 <= told.history_bytes <= 40_000 and told.state_bytes < 10_000
+    assert 20_000 <= told.history_bytes <= 40_000
+    assert told.state_bytes < 10_000
     assert (told.resident_bytes, told.threads, told.ticks) == (50_000_000, 7, 2)
     assert abs(told.tick_mean_seconds - 0.02) < 1e-9
     assert told.first_sample_at == "2026-03-01T06:00:00.000Z"
