@@ -52,9 +52,9 @@ def write_month(folder, *, days=30, step_seconds=30, now_ms=None, seed=1):
         numbers = state.assign_signals(specs, now_ms)
         order = sorted(range(len(specs)), key=lambda place: numbers[specs[place].name])
         ids = np.array([numbers[specs[place].name] for place in order], np.int64)
-        level = level[order]
+        specs, level = [specs[place] for place in order], level[order]
         times = np.arange(first_ms, now_ms, step_seconds * 1000)
-        _write_samples(history, (ids, level), rng, times, starts)
+        _write_samples(history, ids, lambda some: _values(specs, level, rng, some), times, _scores(rng, times, starts))
         alerts = _alerts(starts)
         _write_record(state, alerts, now_ms)
     return alerts
@@ -78,20 +78,30 @@ def _signals():
     return list(found), np.abs(values)
 
 
-def _write_samples(history, signals, rng, times, starts):
-    ids, level = signals
-    day = 1 + 0.25 * np.sin(2 * np.pi * (times % DAY_MS) / DAY_MS)
-    score = 0.55 * np.exp(0.16 * rng.normal(size=len(times))) * (0.85 + 0.15 * day)
+def _values(specs, level, rng, times):
+    """Return (T, S): a daily rhythm and some noise; file systems stay as they are, or they would be full tomorrow."""
+    day = 1 + 0.25 * np.sin(2 * np.pi * (times % DAY_MS) / DAY_MS)[:, None]
+    values = level * day * (1 + 0.05 * rng.normal(size=(len(times), len(level))))
+    still = [place for place, spec in enumerate(specs) if spec.family == "filesystem"]
+    values[:, still] = level[still]
+    return values.astype(np.float32)
+
+
+def _scores(rng, times, starts):
+    score = 0.55 * np.exp(0.16 * rng.normal(size=len(times)))
     flags = np.zeros(len(times), np.int64)
     for start in starts:
         hit = (times >= start) & (times < start + _HURT * 60_000)
         score[hit] = 1.5 + 0.6 * np.abs(np.sin(np.arange(hit.sum()) / 9))
         flags[hit] = FLAG_ALARMED
+    return score, flags
+
+
+def _write_samples(history, ids, values_at, times, scored):
+    score, flags = scored
     for at in range(0, len(times), 5_000):
         rows = range(at, min(at + 5_000, len(times)))
-        values = (level * day[at : at + 5_000, None] * (1 + 0.05 * rng.normal(size=(len(rows), len(ids))))).astype(
-            np.float32
-        )
+        values = values_at(times[at : at + 5_000])
         history.add(
             [
                 StoredSample(
@@ -241,7 +251,7 @@ def _write_record(state, alerts, now_ms):
                 "exit",
             )
             for one in alerts
-            if one.network == "host" and (start := one.started_ms)
+            if one.network == "host"
         ],
         {},
     )

@@ -133,7 +133,7 @@ function wire() {
   wireButtons();
   const theme = at("theme");
   const root = document.documentElement;
-  const name = () => (theme.textContent = root.dataset.theme || "auto");
+  const name = () => (at("theme-name").textContent = root.dataset.theme || "auto");
   theme.addEventListener("click", () => {
     const next = { auto: "light", light: "dark", dark: "auto" }[root.dataset.theme || "auto"];
     if (next === "auto") delete root.dataset.theme;
