@@ -91,6 +91,7 @@ from daemon.routines import Routines
 from daemon.sampler import Sampler
 from daemon.scheduler import Job, Scheduler
 from daemon.server import Server, ensure_token
+from daemon.signal_routes import SignalRoutes
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
 from daemon.state import StateDatabase
@@ -375,6 +376,15 @@ class App:
             scraped=self._alerts.note_scrape,
             now_ms=lambda: self._clock.now().time_ms,
             more=(
+                *SignalRoutes(
+                    history=stores.history.path,
+                    signals=self._state.load_signals,
+                    snapshot=lambda: self._snapshot,
+                    offload=self._offload,
+                    interval_seconds=self._interval,
+                    score_threshold=lambda: self._loaded.config.anomaly.score_threshold,
+                    now_ms=lambda: self._clock.now().time_ms,
+                ).table(),
                 risk_route(self._tell_risk),
                 drift_route(self._tell_drift),
                 *dashboard.table(),

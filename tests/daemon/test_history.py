@@ -505,7 +505,7 @@ def test_a_history_of_version_1_is_migrated_and_a_copy_is_kept_for_a_fortnight(p
     history = History(path)
     assert history.last_rows(9).seq.tolist() == [1, 2, 3, 4, 5]
     assert history.read("SELECT count(*) FROM forecasts") == [(0,)]
-    assert history.read("PRAGMA user_version") == [(2,)]
+    assert history.read("PRAGMA user_version") == [(3,)]
     copy = path.with_name("history.db.before-v2")
     assert copy.stat().st_mode & 0o777 == 0o600
     with contextlib.closing(sqlite3.connect(copy)) as before:
@@ -530,7 +530,7 @@ def test_without_room_for_a_copy_it_is_migrated_all_the_same(path, monkeypatch):
 
 
 def test_a_new_history_has_no_copy(history, path):
-    assert history.read("PRAGMA user_version") == [(2,)]
+    assert history.read("PRAGMA user_version") == [(3,)]
     assert not list(path.parent.glob("*before*"))
 
 
