@@ -1,15 +1,24 @@
-// Drawing with plotly, which is loaded after the words are there; where it is not, the words and tables remain.
+// Drawing with plotly, which is loaded when everything else is there. Until then, and where it cannot be had, the same
+// figures are drawn by hand: lines without axes, which the words beside them explain.
 
-import { h } from "./dom.js";
+import { h, svg } from "./dom.js";
 
 let loading;
+let ready;
 
 // Return the library. Rejects where it is not installed or cannot be loaded.
 export function library() {
   loading ||= new Promise((settle, refuse) => {
     const address = document.querySelector('meta[name="charts"]').content;
     if (!address) return refuse(new Error("The chart library (the Python package plotly) is not installed: figures are told as text."));
-    const script = h("script", { src: address, onload: () => settle(window.Plotly), onerror: () => refuse(new Error("The chart library could not be loaded: figures are told as text.")) });
+    // its part for maps writes a style of its own into the page, which the page's policy refuses; no map is drawn
+    const own = document.head.appendChild;
+    document.head.appendChild = (one) => (one.tagName === "STYLE" ? one : own.call(document.head, one));
+    const done = (end, value) => () => {
+      delete document.head.appendChild;
+      end(value || (ready = window.Plotly));
+    };
+    const script = h("script", { src: address, onload: done(settle), onerror: done(refuse, new Error("The chart library could not be loaded: figures are told as text.")) });
     document.head.append(script);
   });
   return loading;
@@ -51,7 +60,13 @@ const watched = new Map();
 
 // Draw into `place`. `drawn` is made anew with the colours of the page whenever those change.
 export async function draw(place, make) {
+  if (!ready) {
+    sketch(place, make());
+    performance.mark("sketched");
+  }
+  await calm();
   const plotly = await library();
+  if (!watched.has(place)) place.replaceChildren();
   const { traces, layout: wanted } = make();
   await plotly.react(place, traces, wanted, { displayModeBar: false, responsive: false, doubleClick: false, scrollZoom: false });
   if (!watched.has(place)) {
@@ -63,6 +78,39 @@ export async function draw(place, make) {
     }).observe(place);
   }
   watched.set(place, make);
+}
+
+// Wait until the browser has shown what it has: the library takes a moment to be read.
+const calm = () => (ready ? null : new Promise((settle) => ("requestIdleCallback" in window ? requestIdleCallback(settle, { timeout: 2000 }) : setTimeout(settle, 200))));
+
+const SIZE = [1000, 250];
+
+// Draw the same by hand: bands, lines, and shapes that are lines or spans of time.
+function sketch(place, { traces, layout: { xaxis, yaxis, shapes = [] } }) {
+  const [width, height] = SIZE;
+  const times = traces.flatMap((one) => one.x).map(Date.parse);
+  const values = traces.flatMap((one) => one.y).filter((one) => one !== null);
+  if (!values.length) return;
+  const [left, right] = (xaxis.range || [Math.min(...times), Math.max(...times)]).map((one) => Number(new Date(one)));
+  const [low, high] = yaxis.range || [Math.min(0, ...values), Math.max(...values)];
+  const across = (time) => (Date.parse(time) - left) / (right - left) * width;
+  const up = (value) => height - (value - low) / (high - low || 1) * height;
+  const line = (x, y) => y.map((value, spot) => (value === null ? "" : `${y[spot - 1] === undefined || y[spot - 1] === null ? "M" : "L"}${across(x[spot]).toFixed(1)} ${up(value).toFixed(1)}`)).join("");
+  const between = (upper, under) => {
+    const known = upper.x.map((_, spot) => spot).filter((spot) => upper.y[spot] !== null && under.y[spot] !== null);
+    const edge = (one, spots) => spots.map((spot) => `${across(one.x[spot]).toFixed(1)} ${up(one.y[spot]).toFixed(1)}`);
+    return known.length ? `M${[...edge(upper, known), ...edge(under, known.reverse())].join("L")}Z` : "";
+  };
+  const parts = [];
+  for (const one of shapes.filter((shape) => shape.type === "rect"))
+    parts.push(svg("rect", { x: across(one.x0), y: 0, width: Math.max(1, across(one.x1) - across(one.x0)), height, fill: one.fillcolor }));
+  traces.forEach((one, spot) => {
+    if (one.fill) parts.push(svg("path", { d: between(one, traces[spot - 1]), fill: one.fillcolor, stroke: "none" }));
+    else if (one.line.width) parts.push(svg("path", { d: line(one.x, one.y), fill: "none", stroke: one.line.color, "stroke-width": one.line.width, "stroke-dasharray": one.line.dash === "dot" ? "3 3" : "none", "vector-effect": "non-scaling-stroke" }));
+  });
+  for (const one of shapes.filter((shape) => shape.type === "line"))
+    parts.push(svg("path", { d: `M0 ${up(one.y0)}H${width}`, fill: "none", stroke: one.line.color, "stroke-width": 1.5, "stroke-dasharray": "6 5", "vector-effect": "non-scaling-stroke" }));
+  place.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", class: "sketch" }, ...parts));
 }
 
 export async function redrawAll() {

@@ -65,7 +65,8 @@ async function slow() {
   drawChanges(changes && changes.changes, failures);
   drawQuiet(silences && silences.silences, verdicts);
   drawCost(cost, told.status);
-  return resources.take(forecasts);
+  if (!score.plot) score.begin(cost && cost.first_sample_at);
+  return forecasts;
 }
 
 function drawRecord() {
@@ -84,7 +85,7 @@ async function renew(everything = false) {
   }
   waiting = (async () => {
     await fast();
-    if (everything || Date.now() - lastSlow > SLOW_MS) await slow();
+    if (everything || Date.now() - lastSlow > SLOW_MS) await resources.take(await slow());
   })();
   try {
     await waiting;
@@ -172,15 +173,12 @@ async function start() {
   }
   new Live(heard);
   try {
-    const settled = slow();
-    const cost = await askOr("self");
-    score.begin(cost && cost.first_sample_at);
-    await settled;
+    const forecasts = await slow();
     performance.mark("filled");
-    await score.refresh();
+    await Promise.all([score.refresh(), resources.take(forecasts)]);
     performance.mark("drawn");
   } catch {
-    score.begin(null); // the stream tells when somebody answers, and everything is asked again then
+    // the stream tells when somebody answers, and everything is asked again then
   }
 }
 

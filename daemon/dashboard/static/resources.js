@@ -72,7 +72,7 @@ export class ResourceView {
     const text = this.words(one, horizon);
     show(place, [one.resource, horizon.name, text, one.explanation, one.exhaustion], () => this.frame(one, ready, horizon, text));
     const plot = place.querySelector(".plot");
-    return draw(plot, () => this.picture(one, horizon)).catch(() => (plot.hidden = true));
+    return draw(plot, () => this.picture(one, horizon)).catch(() => {}); // the sketch stays
   }
 
   frame(one, ready, horizon, text) {

@@ -94,12 +94,13 @@ export class ScoreView {
 
   // At a new sample: ask again as often as the picture can show it, when it follows the present.
   tick() {
-    if (this.window || document.hidden) return;
+    if (!this.plot || this.window || document.hidden) return;
     const step = Math.max(2000, (this.span * 1000) / POINTS);
     if (Date.now() - this.lastMs >= step) this.refresh();
   }
 
   async refresh() {
+    if (!this.plot) return; // the frame is not built yet
     const turn = ++this.asked;
     this.lastMs = Date.now();
     const [from, to] = this.edges().map(Math.round);
@@ -199,7 +200,6 @@ export class ScoreView {
     try {
       await draw(place, make);
     } catch (error) {
-      place.hidden = true;
       if (!this.failed) say(error.message);
       this.failed = error.message;
       return;
