@@ -60,6 +60,7 @@ from daemon.drift.routes import drift_route
 from daemon.drift.watch import CHECK_SECONDS, DEADLINE_SECONDS, DriftWatch, learned
 from daemon.durable import bind_to_machine
 from daemon.errors import ConfigError, PresagedError, StateError
+from daemon.events import Events
 from daemon.evidence import Evidence
 from daemon.failures.families import ErrorPatterns
 from daemon.failures.log import FailureLog
@@ -367,6 +368,13 @@ class App:
             month=self._tell_month,
             cost=self._tell_cost,
         )
+        self._events = Events(
+            version=__version__,
+            interval_seconds=self._interval,
+            score_threshold=lambda: self._loaded.config.anomaly.score_threshold,
+            job=self._job,
+            dropped=lambda: self._metrics.failures.labels("event_stream").inc(),
+        )
         self._server = Server(
             self._prepared.listener,
             metrics=self._metrics,
@@ -375,7 +383,9 @@ class App:
             desk=self._alerts.desk,
             scraped=self._alerts.note_scrape,
             now_ms=lambda: self._clock.now().time_ms,
+            stopping=self._events.stop,
             more=(
+                self._events.operation(),
                 *SignalRoutes(
                     history=stores.history.path,
                     signals=self._state.load_signals,
@@ -629,6 +639,7 @@ class App:
         first = self._snapshot is None
         self._snapshot = snapshot
         self._metrics.publish(snapshot, self._pipeline.counts, self._alerts.beats)
+        self._events.publish(snapshot)
         self._learning.after_tick()
         self._forecasts.after_tick()
         self._failures.after_tick(Seen(self._clock.now(), snapshot.values, snapshot.findings, snapshot.noticed))
@@ -696,9 +707,12 @@ class App:
     async def _mark_change(self, text: str) -> ChangeAnswer:
         return change_answer(await self._changes.mark(text))
 
+    def _job(self) -> JobAnswer | None:
+        progress = self._child.progress
+        return JobAnswer(name=progress[0], share=progress[1], text=progress[2]) if progress else None
+
     def _status(self) -> StatusAnswer:
         snapshot = self._snapshot
-        progress = self._child.progress
         return StatusAnswer(
             version=__version__,
             backend=self._learning.backend,
@@ -716,7 +730,7 @@ class App:
             sinks=sink_answers(self._pipeline.counts),
             capacity=capacity_answers(snapshot) if snapshot else [],
             risk=risk_in_brief(snapshot.risk) if snapshot else None,
-            job=JobAnswer(name=progress[0], share=progress[1], text=progress[2]) if progress else None,
+            job=self._job(),
             verdicts=self._alerts.desk.verdicts_in_brief(),
             state_directory=str(self._loaded.state_directory),
             config_files=[str(file) for file in self._loaded.files],

@@ -362,7 +362,7 @@ def test_a_newer_history_is_refused_and_left_alone(path):
     written(path)
     with contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 99")
-    with pytest.raises(StateError, match="written by a newer presaged \\(version 99, this one knows 2\\)"):
+    with pytest.raises(StateError, match="written by a newer presaged \\(version 99, this one knows 3\\)"):
         History(path)
     assert not path.with_name("history.db.corrupt").exists()
 
