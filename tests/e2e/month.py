@@ -6,6 +6,7 @@ page shows comes from mounts, units and logs that anybody may have named.
 
 import time
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -39,8 +40,11 @@ THRESHOLD = 1.4
 _HURT = 47  # minutes that an incident lasts
 
 
-def write_month(folder, *, days=30, step_seconds=30, now_ms=None, seed=1):
-    """Fill `folder` so that a daemon of that interval goes on from there; return the alerts, the oldest first."""
+def write_month(folder, *, days=30, step_seconds=30, now_ms=None, seed=1, firing=False):
+    """Fill `folder` so that a daemon of that interval goes on from there; return the alerts, the oldest first.
+
+    `firing`: one more alert is open, and stays so for half an hour after the daemon's start.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     now_ms = now_ms or int(time.time() * 1000)
     rng = np.random.default_rng(seed)
@@ -56,6 +60,8 @@ def write_month(folder, *, days=30, step_seconds=30, now_ms=None, seed=1):
         times = np.arange(first_ms, now_ms, step_seconds * 1000)
         _write_samples(history, ids, lambda some: _values(specs, level, rng, some), times, _scores(rng, times, starts))
         alerts = _alerts(starts)
+        if firing:
+            alerts.append(_open_alert(now_ms - 600_000))
         _write_record(state, alerts, now_ms)
     return alerts
 
@@ -202,6 +208,22 @@ def _alerts(starts):
     return out
 
 
+def _open_alert(start):
+    name, unit = "RepeatedOOMKills", f"shop{HOSTILE}.service"
+    return replace(
+        _alerts([start])[0],
+        fingerprint=fingerprint_of(name, "host", unit),
+        alertname=name,
+        network="host",
+        resource=unit,
+        severity=Severity.PAGE,
+        state=State.FIRING,
+        resolved_ms=None,
+        sentence=f"{unit}: 4 processes ended for want of memory within 10 min",
+        ended=(),
+    )
+
+
 def _contributors():
     return (
         Contributor("cpu.busy", Unit.RATIO, "cpu", "", 0.97, 0.08, 0.31, 9.1, Direction.ABOVE, 0.9, 0.98),
@@ -232,7 +254,7 @@ def _write_record(state, alerts, now_ms):
     state.record_transitions(alerts, items)
     for item in items:
         state._write(lambda db, item=item: db.execute("UPDATE outbox SET state = 'delivered' WHERE id = ?", (item.id,)))
-    for one, kind in zip(alerts, (VerdictKind.REAL, VerdictKind.EXPECTED, VerdictKind.REAL), strict=False):
+    for one, kind in zip(alerts[:3], (VerdictKind.REAL, VerdictKind.EXPECTED, VerdictKind.REAL), strict=True):
         state.record_verdict(
             Verdict(new_id(one.resolved_ms), one.id, kind, "ana", f"seen {HOSTILE}", one.resolved_ms + 60_000)
         )

@@ -2,16 +2,16 @@
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from browser import Visit, axe, chromium, grave
 from month import write_month
-from real import Daemon, get, need, wait_for
+from real import Daemon, get, wait_for
 
 FAST_DAEMON = str(Path(__file__).parents[1] / "daemon" / "fast_daemon.py")
 KB = 1000
@@ -77,36 +77,13 @@ def browser():
 def living(tmp_path_factory, browser):
     """A host with a month behind it that is scored five times a second."""
     folder = tmp_path_factory.mktemp("living")
-    write_month(folder / "state")
+    write_month(folder / "state", firing=True)
     one = Living(folder, CONFIG, (FAST_DAEMON,))
     try:
         one.wait_samples(1)
         yield one
     finally:
         one.stop()
-
-
-@pytest.fixture(scope="module")
-def troubled(living):
-    """The same, under stress: an anomaly fires. Where this machine is too loud for one, a drill does."""
-    need("stress-ng", "stress-ng")
-    wait_for(lambda: living.status()["anomaly"]["score"] is not None, 40, "a score")
-
-    def firing():
-        return [one for one in living.status()["alerts"] if one["state"] == "firing"]
-
-    with stress(20):
-        try:
-            wait_for(firing, 12, "an anomaly")
-        except AssertionError:
-            request = urllib.request.Request(
-                f"{living.origin}/api/v1/drill",
-                data=b'{"author": "test"}',
-                headers={"Authorization": f"Bearer {living.token}", "Content-Type": "application/json"},
-            )
-            with urllib.request.urlopen(request, timeout=5):
-                wait_for(firing, 10, "a drill")
-        yield living
 
 
 @contextlib.contextmanager
@@ -119,6 +96,11 @@ def stress(seconds):
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+@pytest.fixture(scope="module")
+def axe_source(tmp_path_factory):
+    return axe(tmp_path_factory.mktemp("axe"))
 
 
 @pytest.fixture
@@ -140,7 +122,7 @@ def visit(browser):
 def test_the_first_view_is_quick_and_small_and_the_next_one_tiny(living, visit, scale):
     get(f"{living.origin}/")
     rows = []
-    for _ in range(3 * scale):
+    for _ in range(2 * scale):
         one = visit(living.origin)
         marks = one.open()
         first = one.bytes
@@ -161,8 +143,14 @@ def test_the_first_view_is_quick_and_small_and_the_next_one_tiny(living, visit, 
     assert min(marks["filled"] for marks, *_ in rows) <= 1000
 
 
-def test_every_panel_is_filled_under_stress(troubled, visit):
-    one = visit(troubled.origin)
+def test_every_panel_is_filled_under_stress(living, visit):
+    wait_for(lambda: living.status()["anomaly"]["score"] is not None, 40, "a score")
+    with stress(30):
+        look_at_every_panel(living, visit)
+
+
+def look_at_every_panel(living, visit):
+    one = visit(living.origin)
     one.open()
     assert one.page.title().endswith("db-7.example · presaged")
     alert = one.page.locator("#now-alerts article").first
@@ -179,8 +167,8 @@ def test_every_panel_is_filled_under_stress(troubled, visit):
         assert one.page.locator(f"{plot} .main-svg").count() > 0, plot
     assert one.page.locator("#score-body .shapelayer path").count() > 1, "the threshold, and incidents shaded"
     one.until("document.getElementById('live').textContent", lambda text: text == "live")
-    before = troubled.status()["seq"]
-    wait_for(lambda: troubled.status()["seq"] > before + 12, 10, "more samples")
+    before = living.status()["seq"]
+    wait_for(lambda: living.status()["seq"] > before + 12, 10, "more samples")
     one.until("document.querySelector('#now-lead').textContent", lambda text: "just now" in text)
     assert one.complaints == []
 
@@ -188,7 +176,7 @@ def test_every_panel_is_filled_under_stress(troubled, visit):
 def test_names_that_are_markup_stay_text(living, visit):
     one = visit(living.origin)
     one.page.on("dialog", lambda _dialog: pytest.fail("a script of a name ran"))
-    one.open()
+    one.open("filled")
     for row in one.page.locator(".record-row").all():
         row.click()
     one.page.wait_for_timeout(300)
@@ -197,23 +185,23 @@ def test_names_that_are_markup_stay_text(living, visit):
     assert one.complaints == []
 
 
-def test_a_verdict_and_a_silence_are_clicked_and_effective(troubled, visit):
-    one = visit(troubled.origin)
-    one.open()
+def test_a_verdict_and_a_silence_are_clicked_and_effective(living, visit):
+    one = visit(living.origin)
+    one.open("filled")
     card = one.page.locator("#now-alerts article").first
     number = one.page.evaluate("document.querySelector('#now-alerts [data-key$=\"-real\"]').dataset.key").removesuffix(
         "-real"
     )
     card.get_by_role("button", name="real").click()
     box = one.page.get_by_role("dialog")
-    box.get_by_label("Token").fill("not the token")
+    box.get_by_label("Token", exact=True).fill("not the token")
     box.get_by_label("Your name").fill("Ana")
     box.get_by_role("button", name="Sign in").click()
     one.until("document.querySelector('dialog .problem').textContent", lambda text: "not the token" in text)
-    box.get_by_label("Token").fill(troubled.token)
+    box.get_by_label("Token", exact=True).fill(living.token)
     box.get_by_role("button", name="Sign in").click()
-    wait_for(lambda: troubled.ask(f"alerts/{number}")["verdicts"], 5, "the verdict is kept")
-    verdict = troubled.ask(f"alerts/{number}")["verdicts"][-1]
+    wait_for(lambda: living.ask(f"alerts/{number}")["verdicts"], 5, "the verdict is kept")
+    verdict = living.ask(f"alerts/{number}")["verdicts"][-1]
     assert (verdict["verdict"], verdict["author"]) == ("real", "Ana")
     one.until(
         "document.querySelector('#now-alerts [data-key$=\"-real\"]').getAttribute('aria-pressed')",
@@ -221,19 +209,19 @@ def test_a_verdict_and_a_silence_are_clicked_and_effective(troubled, visit):
     )
     assert "Noted as real" in one.text("#said")
     one.page.reload()  # the session outlives the page, the CSRF token is had again
-    one.marked("drawn")
+    one.marked("filled")
     card = one.page.locator("#now-alerts article").first
     card.get_by_role("button", name="Silence …").click()
     box = one.page.get_by_role("dialog")
     box.get_by_label("For").select_option("7200")
     box.get_by_label("Why").fill("we know")
     box.get_by_role("button", name="Silence").click()
-    wait_for(lambda: troubled.ask("silences")["silences"], 5, "the silence is kept")
+    wait_for(lambda: living.ask("silences")["silences"], 5, "the silence is kept")
     one.until("document.querySelector('#quiet-body').textContent", lambda text: "we know" in text)
     one.page.locator("#quiet-body").get_by_role("button", name="end it").click()
-    wait_for(lambda: not troubled.ask("silences")["silences"], 5, "the silence is over")
+    wait_for(lambda: not living.ask("silences")["silences"], 5, "the silence is over")
     one.page.locator("#now-alerts").get_by_role("button", name="take back").first.click()
-    wait_for(lambda: troubled.ask(f"alerts/{number}")["verdicts"][-1]["undone_at"], 5, "the verdict is taken back")
+    wait_for(lambda: living.ask(f"alerts/{number}")["verdicts"][-1]["undone_at"], 5, "the verdict is taken back")
     problems = [text for text in one.complaints if "401" not in text]  # the wrong token
     assert problems == []
 
@@ -249,7 +237,7 @@ def test_thirty_days_are_zoomed_without_lag(living, visit):
         one.page.get_by_role("button", name=span, exact=True).click()
         one.until(drawn, lambda text, before=before: text != before)
         took.append(time.monotonic() - began)
-    assert "5 incidents shaded" in one.page.evaluate(drawn)
+    assert int(re.search(r"(\d+) incidents shaded", one.page.evaluate(drawn))[1]) >= 6
     box = one.page.locator("#score-body .plot").first.bounding_box()
     before = one.page.evaluate(drawn)
     one.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 100)
@@ -268,32 +256,32 @@ def test_thirty_days_are_zoomed_without_lag(living, visit):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_grave_stands_in_the_way_of_anybody(living, visit, scheme, tmp_path):
-    source = axe(tmp_path)
-    for width in (390, 1280):
-        one = visit(living.origin, width=width, scheme=scheme)
-        one.open()
-        one.page.locator(".record-row").first.click()
-        one.page.wait_for_timeout(200)
-        assert grave(one, source) == []
-        one.page.get_by_role("button", name="Sign in").click()
-        assert grave(one, source) == []
-        one.close()
+def test_nothing_grave_stands_in_the_way_of_anybody(living, visit, scheme, axe_source):
+    one = visit(living.origin, width=390, scheme=scheme)
+    one.open("sketched")
+    one.page.locator(".record-row").first.click()
+    one.page.wait_for_timeout(200)
+    assert grave(one, axe_source) == []
+    one.page.set_viewport_size({"width": 1280, "height": 900})
+    assert grave(one, axe_source) == []
+    one.page.get_by_role("button", name="Sign in").click()
+    assert grave(one, axe_source) == []
 
 
 def test_the_page_fits_every_screen(living, visit):
+    one = visit(living.origin)
+    one.open()
+    for row in one.page.locator(".record-row").all():
+        row.click()
     for width in (320, 390, 768, 1024, 1920):
-        one = visit(living.origin, width=width)
-        one.open()
-        for row in one.page.locator(".record-row").all():
-            row.click()
+        one.page.set_viewport_size({"width": width, "height": 900})
+        one.page.wait_for_timeout(150)
         assert one.sideways() == 0, width
-        one.close()
 
 
 def test_the_keyboard_alone_is_enough(living, visit):
     one = visit(living.origin)
-    one.open()
+    one.open("filled")
     one.page.keyboard.press("Tab")
     assert one.page.evaluate("document.activeElement.textContent") == "Skip to what is wrong now"
     one.page.keyboard.press("Enter")
@@ -323,7 +311,7 @@ def test_a_young_host_learns_and_a_restart_is_survived(tmp_path, browser, visit)
     try:
         young.wait_samples(1)
         one = visit(young.origin, width=390)
-        one.open()
+        one.open("filled")
         assert "Learning what is normal here" in one.text("h1")
         assert "of 60 samples" in one.text("#now-lead")
         assert one.page.locator("#now-lead progress").count() == 1

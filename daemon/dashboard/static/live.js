@@ -3,8 +3,8 @@
 // A browser gives up on a stream that was refused once; this one never does, or a page left open over a restart of the
 // daemon would show yesterday.
 
-const LONGEST_MS = 10_000;
-const GONE_MS = 5000;
+const LONGEST_MS = 5000;
+const GONE_MS = 4000;
 
 export class Live {
   // `heard`: {tick, alert, restarted, poll, state}. A state is "live", "waiting" (for an answer), "asking" (answers, but no

@@ -122,7 +122,7 @@ const heard = {
   state(state, lastMs) {
     const live = at("live");
     live.dataset.state = state;
-    live.textContent = { live: "live", asking: "every 10 s" }[state] || "reconnecting";
+    live.textContent = { live: "live", asking: "every 5 s" }[state] || "reconnecting";
     const gone = at("gone");
     gone.hidden = state !== "gone";
     if (state === "gone") gone.replaceChildren(h("strong", {}, "The daemon does not answer"), lastMs ? ` since ${moment(lastMs, true)}. What you see is from before.` : ".", " It is tried again and again; on the host, ", h("code", {}, "systemctl status presaged"), " tells more.");
