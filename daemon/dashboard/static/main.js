@@ -53,7 +53,7 @@ async function details(alerts) {
 async function slow() {
   lastSlow = Date.now();
   const [month, alerts, forecasts, risk, drift, models, changes, failures, silences, verdicts, cost] = await Promise.all(
-    ["month", `alerts?limit=${listed + 1}`, "forecasts", "risk", "drift", "neural/models", "changes?limit=14", "failures?limit=14", "silences", "verdicts", "self"].map((path) => askOr(path)));
+    ["month", `alerts?limit=${listed + 1}`, "forecasts", "risk", "drift", "neural/models", "changes?limit=9", "failures?limit=9", "silences", "verdicts", "self"].map((path) => askOr(path)));
   Object.assign(told, { month, alerts: alerts && alerts.alerts });
   score.alerts = told.alerts || [];
   drawNow(told, showSignal);

@@ -67,7 +67,7 @@ export function drawChanges(changes, failures) {
     const rows = [
       ...(changes || []).map((one) => ({ at: one.at, kind: one.kind, text: one.text, bad: false })),
       ...(failures?.failures || []).map((one) => ({ at: one.at, kind: one.kind.replaceAll("_", " "), text: [one.resource, one.detail].filter(Boolean).join(": "), bad: true, times: one.times })),
-    ].sort((one, other) => (one.at < other.at ? 1 : -1)).slice(0, 14);
+    ].sort((one, other) => (one.at < other.at ? 1 : -1)).slice(0, 9);
     const blind = (failures?.sources || []).filter((one) => one.problem);
     return [
       rows.length ? h("ul", { class: "log" }, rows.map((one) => h("li", {}, when(one.at, "moment"), " ", h("span", { class: one.bad ? "tag tag-critical" : "tag" }, one.bad ? `failed: ${one.kind}` : one.kind), " ", one.text, one.times > 1 ? ` (${one.times} times)` : "")))
