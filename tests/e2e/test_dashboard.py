@@ -238,7 +238,9 @@ def test_thirty_days_are_zoomed_without_lag(living, visit):
         one.until(drawn, lambda text, before=before: text != before)
         took.append(time.monotonic() - began)
     assert int(re.search(r"(\d+) incidents shaded", one.page.evaluate(drawn))[1]) >= 6
-    box = one.page.locator("#score-body .plot").first.bounding_box()
+    plot = one.page.locator("#score-body .plot").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
     before = one.page.evaluate(drawn)
     one.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 100)
     one.page.mouse.down()
