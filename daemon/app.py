@@ -383,6 +383,7 @@ class App:
             desk=self._alerts.desk,
             scraped=self._alerts.note_scrape,
             now_ms=lambda: self._clock.now().time_ms,
+            offload=self._offload,
             stopping=self._events.stop,
             more=(
                 self._events.operation(),

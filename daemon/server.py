@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from daemon import __version__, openapi
 from daemon.access import MAX_BODY, Access, Handler, Links
 from daemon.alert_routes import AlertRoutes
 from daemon.config import split_address, toml_value
@@ -21,12 +22,14 @@ from daemon.desk import Desk
 from daemon.errors import ConfigError
 from daemon.host_routes import HostRoutes
 from daemon.metrics import CONTENT_TYPE, Metrics
-from daemon.operations import Operation
+from daemon.offload import Offload
+from daemon.operations import Encoded, Operation
 from daemon.problems import API, of_http
 from daemon.session_routes import SessionRoutes
 from daemon.sessions import Sessions
 
 _STOP_SECONDS = 1.0
+_DOCUMENT_SECONDS = 10.0
 _REMEDIES = {
     errno.EADDRINUSE: "another program listens there; choose another port",
     errno.EACCES: "choose a port above 1023",
@@ -89,6 +92,7 @@ class Server:
         desk: Desk,
         scraped: Callable[[], None],
         now_ms: Callable[[], int],
+        offload: Offload,
         more: Sequence[Operation] = (),
         pages: Sequence[web.RouteDef] = (),
         stopping: Callable[[], None] = lambda: None,
@@ -100,6 +104,8 @@ class Server:
         self._ready = ready
         self._scraped = scraped
         self._stopping = stopping
+        self._offload = offload
+        self._document: Encoded | None = None
         alerts = AlertRoutes(desk, lambda: host.status().interval_seconds)
         sessions = Sessions(now_ms)
         access = Access(token, sessions, allowed_hosts, Links(alerts.link_refusal, alerts.refuse_link))
@@ -108,6 +114,9 @@ class Server:
             *alerts.table(),
             *SessionRoutes(sessions, access).table(),
             *more,
+            Operation(
+                "GET", openapi.PATH, "getDocument", "This document.", self._serve_document, answer=openapi.Document
+            ),
         )
 
         @web.middleware
@@ -160,6 +169,15 @@ class Server:
             if not request.path.startswith(API):
                 raise
             return of_http(error)
+
+    async def _serve_document(self, _request: web.Request) -> Encoded:
+        if self._document is None:
+            self._document = await self._offload.run(
+                lambda: openapi.document(self.operations, __version__),
+                deadline_seconds=_DOCUMENT_SECONDS,
+                what="openapi",
+            )
+        return self._document
 
     def _names(self) -> list[str]:
         """Return the families of operations, each once."""

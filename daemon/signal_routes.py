@@ -6,6 +6,7 @@ history.db, which are read, shaped and compressed in a thread.
 
 import difflib
 import math
+import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,12 +43,18 @@ _SECONDS = 10.0
 _GAP = 2.5  # steps without a sample: there time is missing
 _DIGITS = 6  # of a value in a chart
 _MOST_DIGITS = 15
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]", re.ASCII)
 
 
 def _moment(value: object) -> object:
-    """Take digits as UTC milliseconds, all else as it stands."""
-    digits = isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS
-    return int(str(value)) if digits else value
+    """Take digits as UTC milliseconds, and no other number: pydantic would guess what it counts."""
+    if not isinstance(value, str):
+        return value
+    if value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS:
+        return int(value)
+    if not _DATE.match(value):
+        raise ValueError("a date as RFC 3339 has it, or UTC milliseconds")
+    return value
 
 
 Milliseconds = Annotated[int, Field(ge=0, le=_LATEST_MS)]

@@ -15,6 +15,7 @@ from daemon.errors import ConfigError, NotFound, StateError
 from daemon.forecast_answers import ForecastsAnswer
 from daemon.host_routes import HostRoutes
 from daemon.metrics import Metrics
+from daemon.offload import Offload
 from daemon.server import Server, bind, ensure_token
 
 TOKEN = "the-token"
@@ -107,6 +108,7 @@ async def serve():
                 desk=None,  # its routes have tests of their own
                 scraped=running.scrape,
                 now_ms=lambda: running.now_ms,
+                offload=Offload(),
                 token=TOKEN,
                 allowed_hosts=allowed_hosts,
             )
@@ -349,6 +351,7 @@ async def test_it_stops_while_a_client_stays(serve):
         desk=None,
         scraped=lambda: None,
         now_ms=lambda: 0,
+        offload=None,
         token=TOKEN,
         allowed_hosts=(),
     )
