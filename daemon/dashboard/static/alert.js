@@ -1,6 +1,6 @@
 // One alert, told in the order somebody asks at night: what, why, who, what changed before, what to do.
 
-import { h, icon } from "./dom.js";
+import { at, h, icon } from "./dom.js";
 import { amount, duration, moment, ODD, percent, sentence, several, SEVERITIES, when } from "./words.js";
 import { acknowledge, copyButton, judge, silence, takeBack } from "./dialogs.js";
 
@@ -15,7 +15,7 @@ export function alertCard(alert, showSignal, compact = false) {
   const name = alert.resource ? `${alert.alertname} · ${alert.resource}` : alert.alertname;
   return h("article", { class: `alert alert-${alert.severity}`, "aria-label": name, "data-state": alert.state },
     compact ? null : h("header", { class: "alert-head" }, severityTag(alert.severity), h("strong", {}, name), standing(alert)),
-    h("p", { class: "alert-sentence" }, sentence(alert.sentence)),
+    h("p", { class: "alert-sentence" }, spoken(alert)),
     h("dl", { class: "facts" }, [...facts(alert, showSignal)].map(([term, ...said]) => [h("dt", {}, term), h("dd", {}, ...said)])),
     buttons(alert));
 }
@@ -46,19 +46,22 @@ function* facts(alert, showSignal) {
     verdict.comment ? `: ${verdict.comment}` : "", verdict.effect ? h("div", { class: "dim" }, sentence(verdict.effect)) : ""];
 }
 
+// The sentence as it is sent names the host, which is the one that this page is about.
+export function spoken(alert) {
+  const host = `${at("host").textContent}: `;
+  return sentence(alert.sentence.startsWith(host) ? alert.sentence.slice(host.length) : alert.sentence);
+}
+
 export function standingVerdict(alert) {
   return alert.verdicts.filter((one) => !one.undone_at).at(-1);
 }
 
 function signals(parts, showSignal) {
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Unusual signals" },
-    h("table", { class: "grid" },
-      h("thead", {}, h("tr", {}, ["signal", "now", "usually here", "what is unusual"].map((one) => h("th", { scope: "col" }, one)))),
-      h("tbody", {}, parts.map((part) => h("tr", {},
-        h("td", {}, h("button", { type: "button", class: "link", onclick: () => showSignal(part.signal), title: "Show its history" }, part.signal)),
-        h("td", { class: "number" }, amount(part.value, part.unit)),
-        h("td", { class: "number" }, usual(part)),
-        h("td", {}, ODD[part.direction] || part.direction || ""))))));
+  return h("ul", { class: "signals" }, parts.map((part) => h("li", {},
+    h("button", { type: "button", class: "link", onclick: () => showSignal(part.signal), title: "Show its history" }, part.signal),
+    h("strong", { class: "number" }, amount(part.value, part.unit)),
+    h("span", { class: "dim" }, `usually ${usual(part)}`),
+    h("span", {}, ODD[part.direction] || part.direction || ""))));
 }
 
 function usual(part) {
@@ -84,7 +87,7 @@ function steps(alert) {
   const lines = [`presage explain ${short}`];
   if (alert.network === "capacity") lines.push(`presage forecast ${quoted(alert.resource)}`);
   return h("div", {},
-    h("p", {}, alert.meaning && alert.contributors.length ? `${alert.meaning} ` : "", "What to check and do stands in ", h("code", {}, `docs/runbooks/${alert.alertname}.md`), "."),
+    h("p", {}, alert.meaning && alert.contributors.length ? `${alert.meaning} ` : "", "What to check and do stands in ", h("code", {}, `docs/runbooks/${alert.alertname}.md`)),
     h("ul", { class: "commands" }, lines.map((line) => h("li", {}, h("code", {}, line), copyButton(line)))));
 }
 

@@ -44,9 +44,14 @@ export function layout(more) {
     font: { family: 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif', color: ink, size: 13 },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 8, r: 8, t: 8, b: 8 }, showlegend: false,
     hovermode: "x unified", hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink } }, dragmode: "zoom",
-    ...rest, xaxis: { type: "date", showgrid: false, ...axis, ...xaxis }, yaxis: { fixedrange: true, rangemode: "tozero", ...axis, ...yaxis },
+    ...rest, xaxis: { type: "date", showgrid: false, tickangle: 0, nticks: innerWidth < 600 ? 4 : 8, tickformatstops: TICKS, ...axis, ...xaxis }, yaxis: { fixedrange: true, rangemode: "tozero", ...axis, ...yaxis },
   };
 }
+
+const TICKS = [
+  { dtickrange: [null, 60_000], value: "%H:%M:%S" }, { dtickrange: [60_000, 86_400_000], value: "%H:%M\n%-d %b" },
+  { dtickrange: [86_400_000, null], value: "%-d %b" },
+];
 
 // Plotly shows the digits of its dates and has no time zones: it is handed the reader's own clock.
 export function local(ms) {

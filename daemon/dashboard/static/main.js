@@ -4,6 +4,7 @@
 // comes or goes, when somebody has ordered something, and once a minute.
 
 import { ask, askOr, isSignedIn, signOut, whoAmI } from "./api.js";
+import { spoken } from "./alert.js";
 import { redrawAll } from "./charts.js";
 import { askToSignIn, tellStateDirectory, wireButtons } from "./dialogs.js";
 import { at, h, say } from "./dom.js";
@@ -104,7 +105,7 @@ const heard = {
   },
   async alert({ transition, alert }) {
     const name = alert.resource ? `${alert.alertname} on ${alert.resource}` : alert.alertname;
-    if (transition === "firing") say(`${name}: ${sentence(alert.sentence)}`);
+    if (transition === "firing") say(`${name}: ${spoken(alert)}`);
     if (transition === "resolved") say(`${name} is over`);
     await renew(true);
     score.refresh();

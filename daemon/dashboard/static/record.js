@@ -2,7 +2,7 @@
 
 import { at, h, show } from "./dom.js";
 import { ask } from "./api.js";
-import { alertCard, severityTag } from "./alert.js";
+import { alertCard, severityTag, spoken } from "./alert.js";
 import { endSilence, takeBack } from "./dialogs.js";
 import { count, duration, moment, percent, sentence, several, when } from "./words.js";
 
@@ -35,7 +35,7 @@ function row(one, verdict, showSignal, again) {
   return h("li", {},
     h("button", { type: "button", class: "record-row", "aria-expanded": String(Boolean(detail)), "data-key": one.occurrence, onclick: toggle },
       h("span", { class: "record-when" }, when(one.started_at, "moment"), h("span", { class: "dim" }, lasted)),
-      h("span", { class: "record-what" }, h("span", { class: "record-name" }, severityTag(one.severity), h("strong", {}, one.resource ? `${one.alertname} · ${one.resource}` : one.alertname)), h("span", { class: "dim" }, sentence(one.sentence))),
+      h("span", { class: "record-what" }, h("span", { class: "record-name" }, severityTag(one.severity), h("strong", {}, one.resource ? `${one.alertname} · ${one.resource}` : one.alertname)), h("span", { class: "dim" }, spoken(one))),
       h("span", { class: "record-said" }, verdict ? h("span", { class: `tag verdict-${verdict}` }, verdict) : h("span", { class: "dim" }, one.state === "pending" ? "" : "not judged"), h("span", { class: "dim" }, one.sent_to.length ? "sent" : "kept"))),
     detail ? alertCard(detail, showSignal, true) : null);
 }
