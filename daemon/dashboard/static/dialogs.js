@@ -74,8 +74,8 @@ export async function askToSignIn(why = "") {
   const answer = await dialog("Sign in to change something", [
     h("p", {}, why, "Reading is open on this machine; what changes something needs the token. On the host it is told by"),
     h("p", { class: "commands" }, h("code", {}, command), copyButton(command)),
-    field("Token", "token", { type: "password", required: true, autofocus: true, autocomplete: "current-password" }),
-    field("Your name", "author", { maxlength: 100, value: kept("author"), required: true, autocomplete: "name" }, "Shown beside what you do."),
+    field("Your name", "author", { maxlength: 100, value: kept("author"), required: true, autofocus: !kept("author"), autocomplete: "username" }, "Shown beside what you do."),
+    field("Token", "token", { type: "password", required: true, autofocus: Boolean(kept("author")), autocomplete: "current-password" }),
   ], "Sign in", async (given) => {
     await signIn(given.token.trim());
     keep("author", given.author.trim());

@@ -50,7 +50,7 @@ export function say(text) {
   place.textContent = text;
   place.dataset.shown = "";
   clearTimeout(fading);
-  fading = setTimeout(() => delete place.dataset.shown, 7000);
+  fading = setTimeout(() => delete place.dataset.shown, 4000 + 60 * text.length);
 }
 
 export function icon(kind) {

@@ -31,7 +31,7 @@ function model(one) {
   const left = Object.entries(one.exclusions).filter(([, number]) => number).map(([why, number]) => `${count(number)} ${why.replaceAll("_", " ")}`);
   return h("li", { class: one.state === "champion" ? "serves" : "" },
     h("p", {}, h("strong", {}, one.id), ` (${one.network}) `, h("span", { class: "tag" }, STATES[one.state] || one.state), one.pinned ? h("span", { class: "tag" }, "pinned") : null),
-    h("p", { class: "dim" }, one.trained_at ? ["Trained ", when(one.trained_at), one.trigger ? ` because of ${one.trigger.replaceAll("_", " ")}` : "", `, ${several(one.samples, "sample")}`,
+    h("p", { class: "dim" }, one.trained_at ? ["Trained ", when(one.trained_at), one.trigger ? ` (${one.trigger.replaceAll("_", " ")})` : "", ` on ${several(one.samples, "sample")}`,
       one.data_from ? ` of ${day(one.data_from)} to ${day(one.data_to)}` : "", one.parent ? `; from ${one.parent}` : "; the first of its line", "."] : "Nothing is known of its training."),
     left.length ? h("p", { class: "dim" }, `Left out: ${left.join(", ")}.`) : null,
     one.reason ? h("p", {}, sentence(one.reason)) : null,

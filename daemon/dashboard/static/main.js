@@ -39,6 +39,7 @@ async function fast() {
   at("host").textContent = status.host.name;
   told.active = await details(status.alerts);
   drawNow(told, showSignal);
+  score.learning = status.anomaly ? status.anomaly.learning : "";
   drawUnusual(status, score);
   drawFoot(status);
 }
@@ -126,6 +127,7 @@ const heard = {
     live.textContent = { live: "live", asking: "every 5 s" }[state] || "reconnecting";
     const gone = at("gone");
     gone.hidden = state !== "gone";
+    at("main").classList.toggle("old", state === "gone");
     if (state === "gone") gone.replaceChildren(h("strong", {}, "The daemon does not answer"), lastMs ? ` since ${moment(lastMs, true)}. What you see is from before.` : ".", " It is tried again and again; on the host, ", h("code", {}, "systemctl status presaged"), " tells more.");
     if (state === "live" && told.status) renew(Date.now() - lastSlow > 5000);
   },

@@ -10,6 +10,7 @@ import { amount, duration, moment, several } from "./words.js";
 const RANGES = [["1 h", 3600], ["6 h", 21_600], ["24 h", 86_400], ["7 d", 604_800], ["30 d", 2_592_000]];
 const POINTS = 480;
 const ROWS = 12;
+const THINNEST = 250; // of the span: what is shorter would not be seen
 
 export class ScoreView {
   constructor() {
@@ -17,6 +18,7 @@ export class ScoreView {
     this.window = null; // from and to, where somebody has zoomed; null follows the present
     this.signal = "";
     this.alerts = [];
+    this.learning = "";
     this.names = [];
     this.asked = 0;
     this.lastMs = 0;
@@ -132,7 +134,8 @@ export class ScoreView {
       const x = answer.times_ms.map(local);
       const incidents = this.alerts.filter((one) => one.state !== "pending" && this.within(one, from, to)).map((one) => ({
         type: "rect", layer: "below", xref: "x", yref: "paper", y0: 0, y1: 1, line: { width: 0 },
-        x0: local(Math.max(from, new Date(one.started_at).getTime())), x1: local(one.resolved_at ? new Date(one.resolved_at).getTime() : to),
+        x0: local(Math.max(from, new Date(one.started_at).getTime())),
+        x1: local(Math.max(one.resolved_at ? new Date(one.resolved_at).getTime() : to, new Date(one.started_at).getTime() + (to - from) / THINNEST)),
         fillcolor: one.severity === "info" ? shade : shadeDeep,
       }));
       const limit = { type: "line", xref: "paper", x0: 0, x1: 1, y0: threshold, y1: threshold, line: { color: bad, width: 1.5, dash: "dash" } };
@@ -154,7 +157,7 @@ export class ScoreView {
     const step = answer.step_seconds ? `; each point is ${duration(answer.step_seconds)}` : "";
     const text = known.length
       ? `${moment(from)} to ${moment(to)}: highest ${Math.max(...known).toFixed(2)}, threshold ${series.threshold.toFixed(2)}; ${several(incidents, "incident")} shaded${step}.`
-      : "No score in this time: it is being learned, or nothing was sampled.";
+      : this.learning && !this.window ? `No score yet; ${this.learning}. Signals can be looked at already.` : "No score in this time: it was being learned, or nothing was sampled.";
     this.caption.textContent = text;
     this.plot.setAttribute("aria-label", `Score. ${text}`);
     this.table.hidden = known.length === 0;
