@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 from browser import Visit, axe, chromium, grave
-from month import write_month
-from real import Daemon, get, wait_for
+from month import HOSTILE, write_month
+from real import Daemon, get, need, wait_for
+
+from daemon.drift.answers import DriftAnswer, SignalDriftAnswer
+from daemon.models.answers import ModelAnswer, ModelsAnswer
+from daemon.risk.answers import ErrorAnswer, ProbabilityAnswer, ReasonAnswer, RiskAnswer
 
 FAST_DAEMON = str(Path(__file__).parents[1] / "daemon" / "fast_daemon.py")
 KB = 1000
@@ -144,6 +148,7 @@ def test_the_first_view_is_quick_and_small_and_the_next_one_tiny(living, visit, 
 
 
 def test_every_panel_is_filled_under_stress(living, visit):
+    need("stress-ng", "stress-ng")
     wait_for(lambda: living.status()["anomaly"]["score"] is not None, 40, "a score")
     with stress(30):
         look_at_every_panel(living, visit)
@@ -296,6 +301,84 @@ def test_the_keyboard_alone_is_enough(living, visit):
     one.page.locator("#theme").press("Enter")
     assert one.page.evaluate("document.documentElement.dataset.theme") == "light"
     assert one.page.evaluate("[...document.querySelectorAll('h1')].length") == 1
+
+
+def test_what_only_an_old_host_has_is_told(living, visit):
+    """Models in shadow, drift, a high risk: it takes weeks to have them, so the answers are put in the daemon's place."""
+    one = visit(living.origin, width=390)
+    for path, answer in old_host().items():
+        one.page.route(f"**/api/v1/{path}", told(answer.model_dump_json()))
+    one.open("filled")
+    models = one.text("#learning-body")
+    assert "in shadow" in models
+    assert "from anomaly-6" in models
+    assert "97 %" in models
+    assert "12 incidents" in models
+    drift = one.text("#drift-body")
+    assert "14 %" in drift
+    assert "10 of 70 judged signals" in drift
+    risk = one.text("#risk-body")
+    assert "62 %" in risk
+    assert "80 %: 21 % to 91 %" in risk
+    assert "5 of 7 came true" in risk
+    assert HOSTILE in risk
+    assert one.sideways() == 0
+    assert one.complaints == []
+
+
+def told(text):
+    return lambda route: route.fulfill(body=text, content_type="application/json")
+
+
+def old_host():
+    at = "2026-11-28T06:00:00.000Z"
+    known = {
+        "network": "anomaly", "pinned": False, "since": at, "trained_at": at, "trigger": "drift", "samples": 86_400,
+        "data_from": at, "data_to": at, "problem": "",
+    }  # fmt: skip
+    shadow = {"id": "anomaly-7", "state": "shadow", "reason": "2 episodes", "parent": "anomaly-6"}
+    champion = {"id": "anomaly-6", "state": "champion", "reason": "better", "parent": ""}
+    models = ModelsAnswer(
+        models=[
+            ModelAnswer(**known, **shadow, exclusions={"incidents": 12}),
+            ModelAnswer(**known, **champion, exclusions={}),
+        ],
+        performance=0.83,
+        baseline=0.85,
+        retention=0.97,
+        degraded=False,
+        latency_seconds=0.0004,
+        health=["ok"],
+    )
+    drift = DriftAnswer(
+        at=at,
+        state="warning",
+        score=0.14,
+        warning=0.1,
+        critical=0.2,
+        missing="",
+        signals=74,
+        judged=70,
+        drifted=10,
+        reference_from=at,
+        reference_until=at,
+        earlier=False,
+        examples=[SignalDriftAnswer(signal="memory.cached_bytes", distance=0.8, probability=0.001, effective=40.0)],
+        networks=[],
+    )
+    risk = RiskAnswer(
+        at=at,
+        within_1h=ProbabilityAnswer(probability=0.62, lo80=0.21, hi80=0.91),
+        within_24h=ProbabilityAnswer(probability=0.88, lo80=0.5, hi80=0.99),
+        missing="",
+        basis="this host: 5 of 7 came true",
+        factors=30,
+        of_factors=32,
+        events=7,
+        reasons=[ReasonAnswer(factor="memory", about="a.service", share=0.7, text="memory headroom 6 %")],
+        errors=[ErrorAnswer(at=at, speaker="kernel", family="oom", severity="error", times=4, text=HOSTILE)],
+    )
+    return {"neural/models*": models, "drift": drift, "risk": risk}
 
 
 def test_without_the_chart_library_the_words_remain(living, visit):
