@@ -51,6 +51,11 @@ from daemon.collectors.errors import ErrorCounts
 from daemon.collectors.network import link_speeds
 from daemon.config import Config, Loaded, load, split_address
 from daemon.culprits import Culprits
+from daemon.dashboard.answers import MonthAnswer, SelfAnswer
+from daemon.dashboard.charts import ChartLibrary, installed_library
+from daemon.dashboard.cost import OwnCost
+from daemon.dashboard.month import last_month
+from daemon.dashboard.routes import DashboardRoutes
 from daemon.drift.answers import DriftAnswer, drift_answer
 from daemon.drift.check import DriftCheck
 from daemon.drift.routes import drift_route
@@ -216,6 +221,7 @@ class App:
             most_resources=config.metrics.resources,
             resets=lambda: self._history.resets,
         )
+        self._cost = OwnCost(self._loaded.state_directory, self._metrics.tick_seconds)
         self._watch = AnomalyWatch(config.anomaly, self._interval)
         self._child = Child()
         self._learning = Learning(
@@ -377,6 +383,12 @@ class App:
         self._scheduler = Scheduler(
             self._jobs(config), clock=self._clock, state=self._state, offload=self._offload, metrics=self._metrics
         )
+        dashboard = DashboardRoutes(
+            library=ChartLibrary(self._loaded.cache_directory, installed_library()),
+            offload=self._offload,
+            month=self._tell_month,
+            cost=self._tell_cost,
+        )
         self._events = Events(
             version=__version__,
             interval_seconds=self._interval,
@@ -407,6 +419,7 @@ class App:
                 ).table(),
                 risk_route(self._tell_risk),
                 drift_route(self._tell_drift),
+                *dashboard.table(),
                 *NeuralRoutes(self._learning).table(),
                 *QuestionRoutes(self._learning, self._foretelling(), lambda: self._risk.told.taught).table(),
                 *FailureRoutes(
@@ -416,6 +429,7 @@ class App:
                     now_ms=lambda: self._clock.now().time_ms,
                 ).table(),
             ),
+            pages=dashboard.pages(),
             token=stores.token,
             allowed_hosts=(
                 split_address(config.http.listen)[0],
@@ -602,7 +616,7 @@ class App:
             state=str(self._loaded.state_directory),
             metrics=f"http://{self._server.address}/metrics",
             status=f"http://{self._server.address}/api/v1/status",
-            dashboard="none yet",
+            dashboard=f"http://{self._server.address}/",
         )
 
     async def _shut_down(self, running: list[asyncio.Task[None]]) -> None:
@@ -689,6 +703,25 @@ class App:
     def _tell_drift(self) -> DriftAnswer:
         config = self._drift.config
         return drift_answer(self._drift.state, config.warning, config.critical)
+
+    async def _tell_month(self) -> MonthAnswer:
+        return await self._offload.run(
+            lambda: last_month(
+                self._state,
+                self._alerts.desk.sink_names(),
+                now_ms=self._clock.now().time_ms,
+                first_ms=self._history.first_own_ms(),
+            ),
+            deadline_seconds=5.0,
+            what="state.db",
+        )
+
+    async def _tell_cost(self) -> SelfAnswer:
+        return await self._offload.run(
+            lambda: self._cost.tell(self._snapshot, self._history.first_own_ms()),
+            deadline_seconds=5.0,
+            what="state folder",
+        )
 
     async def _list_changes(self, asked: PageQuery) -> ChangesAnswer:
         found = await self._changes.page(asked.limit + 1, place_of(asked))
