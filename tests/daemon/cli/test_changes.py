@@ -4,8 +4,9 @@ import os
 import pytest
 
 from daemon.api import ChangesAnswer
-from daemon.cli.client import DaemonError, fetch_changes, mark_change
+from daemon.cli.client import fetch_changes, mark_change
 from daemon.config import load
+from daemon.errors import DaemonError
 
 
 def test_a_change_is_marked_and_listed(daemon, presage, config):

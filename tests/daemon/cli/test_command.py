@@ -34,44 +34,11 @@ def test_help_names_every_command_and_has_examples(invoke):
         "config",
         "--version",
         "--install-completion",
-        "Examples\n",
-        "presage status ",
+        "Examples:\n",
+        "Answer an alert:",
+        "presage status",
     ):
         assert word in said.output
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("status",),
-        ("doctor",),
-        ("changes",),
-        ("mark-change",),
-        ("alerts",),
-        ("import",),
-        ("backtest",),
-        ("explain",),
-        ("ack",),
-        ("feedback",),
-        ("drill",),
-        ("silence",),
-        ("silence", "add"),
-        ("silence", "list"),
-        ("silence", "expire"),
-        ("sinks",),
-        ("sinks", "test"),
-        ("config", "check"),
-        ("config", "show"),
-        ("config",),
-    ],
-)
-def test_help_in_a_pipe_is_plain_and_fits(invoke, command):
-    said = invoke(*command, "--help")
-    assert said.exit_code == 0
-    assert said.output.isascii()
-    assert "[/" not in said.output
-    assert "..." not in said.output.replace("[ARGS]...", "")
-    assert max(map(len, said.output.splitlines())) <= 80
 
 
 def test_version(invoke):
@@ -91,7 +58,7 @@ def test_without_a_command_there_is_help(presage):
         (["status", "--jsn"], "presage: No such option: --jsn"),
         (["status", "extra"], "presage: Got unexpected extra argument"),
         (["status", "--config"], "presage: Option '--config' requires an argument. (see `presage --help`)\n"),
-        (["config"], "presage: Missing command. (see `presage --help`)\n"),
+        (["config"], "presage: Missing command. (see `presage config --help`)\n"),
     ],
 )
 def test_misuse_is_one_line(presage, arguments, message):

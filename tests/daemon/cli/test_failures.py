@@ -12,9 +12,10 @@ import typer
 from rich.console import Console
 
 from daemon.cli import failures as module
-from daemon.cli.client import DaemonError, fetch_failures, mark_failure
+from daemon.cli.client import fetch_failures, mark_failure
 from daemon.cli.failures import moment
 from daemon.config import load
+from daemon.errors import DaemonError
 from daemon.failures.answers import FailuresAnswer
 
 NOW = datetime(2026, 3, 1, 14, 30, tzinfo=timezone(timedelta(hours=1)))

@@ -1,0 +1,4 @@
+"""`presage top`."""
+
+def watch_host() -> None:
+    """Watch."""
