@@ -35,11 +35,11 @@ _MODEL_SECONDS = 15.0  # a model file is read and written
 _SINK_SECONDS = 20.0  # a sink is waited for longer than the daemon
 
 
-def fetch_status(loaded: Loaded) -> "tuple[StatusAnswer, bytes]":
+def fetch_status(loaded: Loaded, *, seconds: float | None = None) -> "tuple[StatusAnswer, bytes]":
     """Return the daemon's status, and the same as the JSON it sent. Raises DaemonError."""
     from daemon.api import StatusAnswer
 
-    return ask(loaded, "/api/v1/status", StatusAnswer)
+    return ask(loaded, "/api/v1/status", StatusAnswer, seconds=seconds)
 
 
 def fetch_changes(loaded: Loaded, limit: int) -> "tuple[ChangesAnswer, bytes]":
@@ -49,12 +49,14 @@ def fetch_changes(loaded: Loaded, limit: int) -> "tuple[ChangesAnswer, bytes]":
     return ask(loaded, f"/api/v1/changes?limit={limit}", ChangesAnswer)
 
 
-def fetch_forecasts(loaded: Loaded, resource: str | None = None) -> "tuple[ForecastsAnswer, bytes]":
+def fetch_forecasts(
+    loaded: Loaded, resource: str | None = None, *, seconds: float | None = None
+) -> "tuple[ForecastsAnswer, bytes]":
     """Return the forecasts of all resources, or of one with its past, and the same as the JSON. Raises DaemonError."""
     from daemon.forecast_answers import ForecastsAnswer
 
     asked = "" if resource is None else f"?resource={quote(resource.encode('utf-8', 'surrogateescape'), safe='')}"
-    return ask(loaded, f"/api/v1/forecasts{asked}", ForecastsAnswer)
+    return ask(loaded, f"/api/v1/forecasts{asked}", ForecastsAnswer, seconds=seconds)
 
 
 def mark_change(loaded: Loaded, text: str) -> "ChangeAnswer":
@@ -93,11 +95,11 @@ def mark_failure(loaded: Loaded, what: str, at: datetime | None) -> "FailureAnsw
     return ask(loaded, "/api/v1/failures", FailureAnswer, "POST", sent)[0]
 
 
-def fetch_alerts(loaded: Loaded, limit: int) -> "AlertsAnswer":
+def fetch_alerts(loaded: Loaded, limit: int, *, seconds: float | None = None) -> "AlertsAnswer":
     """Return the newest alerts, those that are over too. Raises DaemonError."""
     from daemon.alert_answers import AlertsAnswer
 
-    return ask(loaded, f"/api/v1/alerts?limit={limit}", AlertsAnswer)[0]
+    return ask(loaded, f"/api/v1/alerts?limit={limit}", AlertsAnswer, seconds=seconds)[0]
 
 
 def fetch_alert(loaded: Loaded, alert: str) -> "tuple[AlertDetail, bytes]":
@@ -138,11 +140,11 @@ def fetch_verdicts(loaded: Loaded) -> "tuple[VerdictsAnswer, bytes]":
     return ask(loaded, "/api/v1/verdicts", VerdictsAnswer)
 
 
-def fetch_silences(loaded: Loaded) -> "tuple[SilencesAnswer, bytes]":
+def fetch_silences(loaded: Loaded, *, seconds: float | None = None) -> "tuple[SilencesAnswer, bytes]":
     """Return the silences that are not over, and the same as the JSON. Raises DaemonError."""
     from daemon.alert_answers import SilencesAnswer
 
-    return ask(loaded, "/api/v1/silences", SilencesAnswer)
+    return ask(loaded, "/api/v1/silences", SilencesAnswer, seconds=seconds)
 
 
 def add_silence(loaded: Loaded, wanted: Mapping[str, object]) -> "SilenceAnswer":
@@ -159,11 +161,11 @@ def expire_silence(loaded: Loaded, silence: str, author: str) -> "SilenceAnswer"
     return ask(loaded, f"/api/v1/silences/{part(silence)}", SilenceAnswer, "DELETE", {"author": author})[0]
 
 
-def fetch_models(loaded: Loaded) -> "tuple[ModelsAnswer, bytes]":
+def fetch_models(loaded: Loaded, *, seconds: float | None = None) -> "tuple[ModelsAnswer, bytes]":
     """Return all models, and the same as the JSON. Raises DaemonError."""
     from daemon.models.answers import ModelsAnswer
 
-    return ask(loaded, "/api/v1/neural/models", ModelsAnswer)
+    return ask(loaded, "/api/v1/neural/models", ModelsAnswer, seconds=seconds)
 
 
 def fetch_model(loaded: Loaded, model: str) -> "tuple[ModelAnswer, ModelMetricsAnswer]":

@@ -50,7 +50,7 @@ def explain(
     """Show all about one alert: why it fired, who was told, and what to do next."""
     detail, body = fetch_alert(load(config), alert)
     if as_json:
-        print_json(json.loads(body))
+        print_json(console(), json.loads(body))
     else:
         print_rows(console(), rows(detail, datetime.now(UTC)), _LABEL)
 

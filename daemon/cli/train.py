@@ -37,7 +37,7 @@ def train(
     told = start_training(loaded)
     if not follow:
         if as_json:
-            print_json(told.model_dump())
+            print_json(out, told.model_dump())
         else:
             out.print(f"training {told.id}: {told.outcome}; `presage models list` shows what comes of it")
         return
@@ -49,7 +49,7 @@ def train(
             break
         time.sleep(_LOOK_SECONDS)
     if as_json:
-        print_json(told.model_dump())
+        print_json(out, told.model_dump())
     else:
         out.print(f"{told.outcome}: {printable(told.text)}", soft_wrap=True)
     if told.outcome not in ("promoted", "shadow"):
