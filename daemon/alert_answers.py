@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alerting.silence import Silence
     from alerting.verdict import Verdict
     from daemon.state import Delivery
-    from detectors.findings import Contributor
+    from detectors.findings import Contributor, Finding
 
 MAX_AUTHOR = 100  # letters
 MAX_COMMENT = 500
@@ -119,12 +119,23 @@ class SilenceAnswer(Answer):
 
 
 class AlertsAnswer(Answer):
-    """`GET /api/v1/alerts`: the newest first."""
+    """`GET /api/v1/alerts`: the newest first; `next` is the cursor of the page after this one."""
 
     alerts: list[AlertAnswer]
+    next: str | None = None
 
 
-class AlertDetail(AlertAnswer):
+class EvidenceAnswer(Answer):
+    """What an alert or a finding rests on."""
+
+    contributors: list[ContributorAnswer]
+    culprits: list[CulpritAnswer]
+    victims: list[VictimAnswer]
+    change: ChangeAnswer | None
+    precedent: PrecedentAnswer | None
+
+
+class AlertDetail(AlertAnswer, EvidenceAnswer):
     """`GET /api/v1/alerts/{id}`: all that is known of one alert. `owed`: somebody is still to be told of it."""
 
     fingerprint: str
@@ -133,11 +144,6 @@ class AlertDetail(AlertAnswer):
     score: float | None
     threshold: float | None
     acknowledged_at: str | None
-    contributors: list[ContributorAnswer]
-    culprits: list[CulpritAnswer]
-    victims: list[VictimAnswer]
-    change: ChangeAnswer | None
-    precedent: PrecedentAnswer | None
     owed: bool
     deliveries: list[DeliveryAnswer]
     verdicts: list[VerdictAnswer]
@@ -164,12 +170,14 @@ class VerdictsAnswer(Answer):
 
     threshold: str
     verdicts: list[JudgedAnswer]
+    next: str | None = None
 
 
 class SilencesAnswer(Answer):
     """`GET /api/v1/silences`: those that are not over, the oldest first."""
 
     silences: list[SilenceAnswer]
+    next: str | None = None
 
 
 class DrillAnswer(Answer):
@@ -266,17 +274,28 @@ def alert_detail(
     `effects`: what verdicts change, in words, by their id.
     """
     acknowledged, rule = occurrence.acknowledged, RULES.get(occurrence.alertname)
-    change, precedent = occurrence.change, occurrence.precedent
-    takers, victims = by_role(occurrence.culprits)
     return AlertDetail(
         **alert_answer(occurrence, muted).model_dump(),
+        **evidence_answer(occurrence).model_dump(),
         fingerprint=occurrence.fingerprint,
         network=occurrence.network,
         meaning="" if rule is None else rule.summary,
         score=finite(occurrence.score),
         threshold=finite(occurrence.threshold),
         acknowledged_at=None if acknowledged is None else rfc3339(acknowledged.time_ms),
-        contributors=[_contributor(part) for part in occurrence.contributors],
+        owed=occurrence.owed,
+        deliveries=[told for delivery in deliveries if (told := _delivery(delivery, occurrence.id)) is not None],
+        verdicts=[verdict_answer(verdict, effects.get(verdict.id, "")) for verdict in verdicts],
+        silences=[silence_answer(silence) for silence in silences],
+    )
+
+
+def evidence_answer(one: "Occurrence | Finding") -> EvidenceAnswer:
+    """Return what an alert or a finding rests on."""
+    change, precedent = one.change, one.precedent
+    takers, victims = by_role(one.culprits)
+    return EvidenceAnswer(
+        contributors=[_contributor(part) for part in one.contributors],
         culprits=[
             CulpritAnswer(
                 unit=one_line(who.unit),
@@ -306,10 +325,6 @@ def alert_detail(
             lasted_seconds=finite(precedent.lasted_seconds),
             likeness=finite(precedent.likeness),
         ),
-        owed=occurrence.owed,
-        deliveries=[told for delivery in deliveries if (told := _delivery(delivery, occurrence.id)) is not None],
-        verdicts=[verdict_answer(verdict, effects.get(verdict.id, "")) for verdict in verdicts],
-        silences=[silence_answer(silence) for silence in silences],
     )
 
 

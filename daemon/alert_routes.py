@@ -1,40 +1,50 @@
 """The routes of the operator's desk: alerts, feedback, silences, drill, tests of sinks, and the pages behind links.
 
-Enters: requests that the server's guard has let in. Leaves: JSON, a page, or one line that says why not. A link of
+Enters: requests that the guard has let in. Leaves: answers, a page, or an error that says why not. A link of
 a notification is its own proof: with it a GET shows a page and does nothing, whoever previews it, and only the
 POST of the page's form acts.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Literal
 from urllib.parse import parse_qs
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
+from pydantic import Field
 
 from alerting.render import one_line
 from alerting.verdict import VerdictKind
 from daemon import link_page
 from daemon.alert_answers import (
     MAX_COMMENT,
+    AlertDetail,
+    AlertsAnswer,
     AskedBy,
     DrillAnswer,
+    FeedbackAnswer,
     FeedbackRequest,
+    SilenceAnswer,
     SilenceRequest,
+    SilencesAnswer,
+    SinkTestAnswer,
     TakenBackBy,
+    VerdictsAnswer,
 )
-from daemon.api import Answer
-from daemon.desk import STATES, Desk
-from daemon.errors import Conflict, DeskError, NotFound, PresagedError
-
-T = TypeVar("T", bound=BaseModel)
-
-MOST_LISTED = 1000
+from daemon.api import AlertAnswer
+from daemon.desk import Desk
+from daemon.errors import PresagedError
+from daemon.operations import Operation, PageQuery, body_of, query_of
+from daemon.problems import status_of
 
 _FEEDBACK = "/api/v1/alerts/{id}/feedback"
 _BY_LINK = frozenset(("GET", "HEAD", "POST"))
 _MOST_FIELDS = 10
-_MOST_KEY = 60  # letters of a body's own key that are shown again
+
+
+class AlertsQuery(PageQuery):
+    """Which alerts."""
+
+    state: Literal["firing", "resolved", "all"] = Field("all", description="`all` has the pending ones too.")
 
 
 class AlertRoutes:
@@ -44,22 +54,62 @@ class AlertRoutes:
         self._desk = desk
         self._interval_seconds = interval_seconds
 
-    def table(self) -> list[web.RouteDef]:
-        """Return the routes."""
+    def table(self) -> list[Operation]:
+        """Return the operations."""
+        alert = "/api/v1/alerts/{id}"
         return [
-            web.get("/api/v1/alerts", self._list_alerts),
-            web.get("/api/v1/alerts/{id}", self._show_alert),
-            web.post("/api/v1/alerts/{id}/ack", self._acknowledge),
-            web.get(_FEEDBACK, self._show_page),
-            web.post(_FEEDBACK, self._take_feedback),
-            web.delete(_FEEDBACK, self._undo_feedback),
-            web.get("/api/v1/verdicts", self._list_verdicts),
-            web.get("/api/v1/silences", self._list_silences),
-            web.post("/api/v1/silences", self._add_silence),
-            web.delete("/api/v1/silences/{id}", self._expire_silence),
-            web.post("/api/v1/drill", self._drill),
-            web.post("/api/v1/sinks/{name}/test", self._test_sink),
-        ]
+            Operation(
+                "GET", "/api/v1/alerts", "listAlerts", "Alerts, the newest first.",
+                self._list_alerts, answer=AlertsAnswer, query=AlertsQuery, errors=(503,),
+            ),
+            Operation(
+                "GET", alert, "getAlert", "All that is known of one alert: its evidence, notifications and verdicts.",
+                self._show_alert, answer=AlertDetail, errors=(404, 409, 503),
+            ),
+            Operation(
+                "POST", f"{alert}/ack", "acknowledgeAlert", "Take an alert in hand: it is not told again.",
+                self._acknowledge, answer=AlertAnswer, body=AskedBy, errors=(404, 409, 503),
+            ),
+            Operation(
+                "GET", _FEEDBACK, "showFeedbackPage", "The page behind a link of a notification; it changes nothing.",
+                self._show_page, answer="text/html", errors=(403, 404, 409, 503), page=True,
+            ),
+            Operation(
+                "POST", _FEEDBACK, "giveFeedback", "Say what an alert was: real, false or expected.",
+                self._take_feedback, answer=FeedbackAnswer, body=FeedbackRequest, errors=(403, 404, 409, 503),
+                page=True,
+            ),
+            Operation(
+                "DELETE", _FEEDBACK, "takeFeedbackBack", "Take back the newest verdict on an alert.",
+                self._undo_feedback, answer=FeedbackAnswer, body=TakenBackBy, body_optional=True,
+                errors=(404, 409, 503),
+            ),
+            Operation(
+                "GET", "/api/v1/verdicts", "listVerdicts", "What verdicts change now, the oldest first.",
+                self._list_verdicts, answer=VerdictsAnswer, query=PageQuery,
+            ),
+            Operation(
+                "GET", "/api/v1/silences", "listSilences", "The silences that are not over, the oldest first.",
+                self._list_silences, answer=SilencesAnswer, query=PageQuery,
+            ),
+            Operation(
+                "POST", "/api/v1/silences", "addSilence", "Keep alerts quiet for a time.",
+                self._add_silence, answer=SilenceAnswer, body=SilenceRequest, status=201, errors=(409, 503),
+            ),
+            Operation(
+                "DELETE", "/api/v1/silences/{id}", "expireSilence", "End a silence now.",
+                self._expire_silence, answer=SilenceAnswer, body=TakenBackBy, body_optional=True,
+                errors=(404, 409, 503),
+            ),
+            Operation(
+                "POST", "/api/v1/drill", "startDrill", "Let the next sample carry an alert that is none.",
+                self._drill, answer=DrillAnswer, body=AskedBy, status=202,
+            ),
+            Operation(
+                "POST", "/api/v1/sinks/{name}/test", "testSink", "Send a test to one sink, beside the queue.",
+                self._test_sink, answer=SinkTestAnswer, errors=(404, 503),
+            ),
+        ]  # fmt: skip
 
     def link_refusal(self, request: web.Request) -> str | None:
         """Return "" for a request by a genuine link, why not for another link, and None for what is no link."""
@@ -80,18 +130,16 @@ class AlertRoutes:
         """Return the page for a link that is not to be followed."""
         return _page(link_page.refused(self._desk.host, reason), 403)
 
-    async def _list_alerts(self, request: web.Request) -> web.Response:
-        state = request.query.get("state", "all")
-        if state not in STATES:
-            return web.Response(status=400, text=f"state is one of {', '.join(STATES)}\n")
-        return await _answer(self._desk.alerts(state, limit_of(request)))
+    async def _list_alerts(self, request: web.Request) -> AlertsAnswer:
+        asked = query_of(request, AlertsQuery)
+        return await self._desk.alerts(asked.state, asked.limit, asked.cursor)
 
-    async def _show_alert(self, request: web.Request) -> web.Response:
-        return await _answer(self._desk.alert(request.match_info["id"]))
+    async def _show_alert(self, request: web.Request) -> AlertDetail:
+        return await self._desk.alert(request.match_info["id"])
 
-    async def _acknowledge(self, request: web.Request) -> web.Response:
-        asked = await _body(request, AskedBy)
-        return await _answer(self._desk.acknowledge(request.match_info["id"], asked.author))
+    async def _acknowledge(self, request: web.Request) -> AlertAnswer:
+        asked = await body_of(request, AskedBy)
+        return await self._desk.acknowledge(request.match_info["id"], asked.author)
 
     async def _show_page(self, request: web.Request) -> web.Response:
         """Show what the button will do. It is what a link preview asks for, so it changes nothing."""
@@ -100,15 +148,15 @@ class AlertRoutes:
         try:
             alert = await self._desk.alert(request.match_info["id"])
         except PresagedError as error:
-            return _page(link_page.refused(self._desk.host, str(error)), _status_of(error))
+            return _page(link_page.refused(self._desk.host, str(error)), status_of(error))
         return _page(link_page.asking(self._desk.host, alert, request.query["action"]))
 
-    async def _take_feedback(self, request: web.Request) -> web.Response:
+    async def _take_feedback(self, request: web.Request) -> FeedbackAnswer | web.StreamResponse:
         if "signature" in request.query:
             return await self._act_by_link(request)
-        asked = await _body(request, FeedbackRequest)
-        return await _answer(
-            self._desk.feedback(request.match_info["id"], asked.verdict, asked.author, asked.comment, asked.every)
+        asked = await body_of(request, FeedbackRequest)
+        return await self._desk.feedback(
+            request.match_info["id"], asked.verdict, asked.author, asked.comment, asked.every
         )
 
     async def _act_by_link(self, request: web.Request) -> web.Response:
@@ -132,96 +180,44 @@ class AlertRoutes:
                 changed = (await self._desk.feedback(number, VerdictKind(action), author, comment)).changed
             alert = await self._desk.alert(number)
         except PresagedError as error:
-            return _page(link_page.refused(self._desk.host, str(error)), _status_of(error))
+            return _page(link_page.refused(self._desk.host, str(error)), status_of(error))
         return _page(link_page.done(self._desk.host, alert, action, changed))
 
     def _refusal_of_page(self, request: web.Request) -> str:
         refusal = self.link_refusal(request)
         return "this link is not complete" if refusal is None else refusal
 
-    async def _undo_feedback(self, request: web.Request) -> web.Response:
-        asked = await _body_or_none(request)
-        return await _answer(self._desk.undo(request.match_info["id"], asked.author))
+    async def _undo_feedback(self, request: web.Request) -> FeedbackAnswer:
+        asked = await body_of(request, TakenBackBy)
+        return await self._desk.undo(request.match_info["id"], asked.author)
 
-    async def _list_verdicts(self, _request: web.Request) -> web.Response:
-        return _json(self._desk.verdicts())
+    async def _list_verdicts(self, request: web.Request) -> VerdictsAnswer:
+        return self._desk.verdicts(query_of(request, PageQuery))
 
-    async def _list_silences(self, _request: web.Request) -> web.Response:
-        return _json(self._desk.silences())
+    async def _list_silences(self, request: web.Request) -> SilencesAnswer:
+        return self._desk.silences(query_of(request, PageQuery))
 
-    async def _add_silence(self, request: web.Request) -> web.Response:
-        return await _answer(self._desk.add_silence(await _body(request, SilenceRequest)), 201)
+    async def _add_silence(self, request: web.Request) -> SilenceAnswer:
+        return await self._desk.add_silence(await body_of(request, SilenceRequest))
 
-    async def _expire_silence(self, request: web.Request) -> web.Response:
-        asked = await _body_or_none(request)
-        return await _answer(self._desk.expire(request.match_info["id"], asked.author))
+    async def _expire_silence(self, request: web.Request) -> SilenceAnswer:
+        asked = await body_of(request, TakenBackBy)
+        return await self._desk.expire(request.match_info["id"], asked.author)
 
-    async def _drill(self, request: web.Request) -> web.Response:
-        asked = await _body(request, AskedBy)
-        return _json(
-            DrillAnswer(
-                after=self._desk.drill(asked.author),
-                interval_seconds=self._interval_seconds(),
-                sinks=self._desk.sink_names(),
-            ),
-            202,
+    async def _drill(self, request: web.Request) -> DrillAnswer:
+        asked = await body_of(request, AskedBy)
+        return DrillAnswer(
+            after=self._desk.drill(asked.author),
+            interval_seconds=self._interval_seconds(),
+            sinks=self._desk.sink_names(),
         )
 
-    async def _test_sink(self, request: web.Request) -> web.Response:
-        return await _answer(self._desk.test_sink(request.match_info["name"]))
-
-
-def limit_of(request: web.Request) -> int:
-    """Return how many rows are asked for. Raises HTTPBadRequest for what is no such number."""
-    limit = request.query.get("limit", "100")
-    if not (limit.isascii() and limit.isdecimal() and 0 < int(limit[:9]) <= MOST_LISTED):
-        raise web.HTTPBadRequest(text=f"limit is a number from 1 to {MOST_LISTED}\n")
-    return int(limit)
-
-
-async def _answer(asked: Awaitable[Answer], status: int = 200) -> web.Response:
-    try:
-        answer = await asked
-    except PresagedError as error:
-        return web.Response(status=_status_of(error), text=f"{error}\n")
-    return _json(answer, status)
-
-
-def _json(answer: Answer, status: int = 200) -> web.Response:
-    return web.Response(status=status, text=answer.model_dump_json(), content_type="application/json")
+    async def _test_sink(self, request: web.Request) -> SinkTestAnswer:
+        return await self._desk.test_sink(request.match_info["name"])
 
 
 def _page(html: str, status: int = 200) -> web.Response:
     return web.Response(status=status, text=html, content_type="text/html", headers=link_page.HEADERS)
-
-
-def _status_of(error: PresagedError) -> int:
-    match error:
-        case NotFound():
-            return 404
-        case Conflict():
-            return 409
-        case DeskError():
-            return 400
-        case _:
-            return 503  # the store, or the door to it
-
-
-async def _body(request: web.Request, model: type[T]) -> T:
-    """Return the body as `model`. Raises an HTTP error of one line that says what is wrong with it."""
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="the body must be JSON, with Content-Type: application/json\n")
-    try:
-        return model.model_validate_json(await request.read())
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = one_line(".".join(map(str, first["loc"])))[:_MOST_KEY]
-        said = one_line(first["msg"].removeprefix("Value error, "))
-        raise web.HTTPBadRequest(text=f"{key}: {said}\n" if key else f"{said}\n") from error
-
-
-async def _body_or_none(request: web.Request) -> TakenBackBy:
-    return await _body(request, TakenBackBy) if await request.read() else TakenBackBy()
 
 
 def _field(fields: dict[str, list[str]], name: str, most: int) -> str:

@@ -163,6 +163,7 @@ class ChangesAnswer(Answer):
     """`GET /api/v1/changes`: the newest first."""
 
     changes: list[ChangeAnswer]
+    next: str | None = None
 
 
 class MarkRequest(BaseModel):

@@ -55,6 +55,7 @@ from daemon.drift.routes import drift_route
 from daemon.drift.watch import CHECK_SECONDS, DEADLINE_SECONDS, DriftWatch, learned
 from daemon.durable import bind_to_machine
 from daemon.errors import ConfigError, PresagedError, StateError
+from daemon.events import Events
 from daemon.evidence import Evidence
 from daemon.failures.families import ErrorPatterns
 from daemon.failures.log import FailureLog
@@ -64,12 +65,14 @@ from daemon.failures.watch import FailureWatch, Seen
 from daemon.forecast_answers import ForecastsAnswer
 from daemon.history import TIERS_SECONDS, History
 from daemon.host import describe_host
+from daemon.host_routes import HostRoutes
 from daemon.learning import Learning
 from daemon.metrics import Metrics
 from daemon.models.routes import NeuralRoutes
 from daemon.models.triggers import Trigger
 from daemon.notify_systemd import Notifier
 from daemon.offload import Offload
+from daemon.operations import PageQuery, cursor_of, place_of
 from daemon.precedents import Precedents
 from daemon.preflight import Prepared
 from daemon.process_scan import ProcessScan
@@ -84,6 +87,7 @@ from daemon.routines import Routines
 from daemon.sampler import Sampler
 from daemon.scheduler import Job, Scheduler
 from daemon.server import Server, ensure_token
+from daemon.signal_routes import SignalRoutes
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
 from daemon.state import StateDatabase
@@ -352,17 +356,33 @@ class App:
         self._scheduler = Scheduler(
             self._jobs(config), clock=self._clock, state=self._state, offload=self._offload, metrics=self._metrics
         )
+        self._events = Events(
+            version=__version__,
+            interval_seconds=self._interval,
+            score_threshold=lambda: self._loaded.config.anomaly.score_threshold,
+            job=self._job,
+            dropped=lambda: self._metrics.failures.labels("event_stream").inc(),
+        )
         self._server = Server(
             self._prepared.listener,
             metrics=self._metrics,
-            status=self._status,
             ready=self._is_ready,
-            changes=self._list_changes,
-            mark=self._mark_change,
+            host=HostRoutes(self._status, self._list_changes, self._mark_change, self._list_forecasts),
             desk=self._alerts.desk,
-            forecasts=self._list_forecasts,
             scraped=self._alerts.note_scrape,
+            now_ms=lambda: self._clock.now().time_ms,
+            stopping=self._events.stop,
             more=(
+                self._events.operation(),
+                *SignalRoutes(
+                    history=stores.history.path,
+                    signals=self._state.load_signals,
+                    snapshot=lambda: self._snapshot,
+                    offload=self._offload,
+                    interval_seconds=self._interval,
+                    score_threshold=lambda: self._loaded.config.anomaly.score_threshold,
+                    now_ms=lambda: self._clock.now().time_ms,
+                ).table(),
                 risk_route(self._tell_risk),
                 drift_route(self._tell_drift),
                 *NeuralRoutes(self._learning).table(),
@@ -399,9 +419,9 @@ class App:
             redact_mark=redactor("full" if log_text == "full" else "redacted"),  # "none" is for other programs' words
         )
 
-    async def _list_failures(self, limit: int) -> Sequence[FailureEvent]:
+    async def _list_failures(self, limit: int, before: tuple[int, int] | None) -> Sequence[FailureEvent]:
         return await self._offload.run(
-            lambda: self._state.recent_failures(limit), deadline_seconds=5.0, what="failure log"
+            lambda: self._state.recent_failures(limit, before), deadline_seconds=5.0, what="failure log"
         )
 
     async def _restore_risk(self) -> None:
@@ -605,6 +625,7 @@ class App:
         first = self._snapshot is None
         self._snapshot = snapshot
         self._metrics.publish(snapshot, self._pipeline.counts, self._alerts.beats)
+        self._events.publish(snapshot)
         self._learning.after_tick()
         self._forecasts.after_tick()
         self._failures.after_tick(Seen(self._clock.now(), snapshot.values, snapshot.findings, snapshot.noticed))
@@ -642,15 +663,23 @@ class App:
         config = self._drift.config
         return drift_answer(self._drift.state, config.warning, config.critical)
 
-    async def _list_changes(self, limit: int) -> ChangesAnswer:
-        return ChangesAnswer(changes=[change_answer(change) for change in await self._changes.recent(limit)])
+    async def _list_changes(self, asked: PageQuery) -> ChangesAnswer:
+        found = await self._changes.page(asked.limit + 1, place_of(asked))
+        page = found[: asked.limit]
+        return ChangesAnswer(
+            changes=[change_answer(change) for _, change in page],
+            next=cursor_of(page[-1][1].time_ms, page[-1][0]) if len(found) > len(page) else None,
+        )
 
     async def _mark_change(self, text: str) -> ChangeAnswer:
         return change_answer(await self._changes.mark(text))
 
+    def _job(self) -> JobAnswer | None:
+        progress = self._child.progress
+        return JobAnswer(name=progress[0], share=progress[1], text=progress[2]) if progress else None
+
     def _status(self) -> StatusAnswer:
         snapshot = self._snapshot
-        progress = self._child.progress
         return StatusAnswer(
             version=__version__,
             backend=self._learning.backend,
@@ -668,7 +697,7 @@ class App:
             sinks=sink_answers(self._pipeline.counts),
             capacity=capacity_answers(snapshot) if snapshot else [],
             risk=risk_in_brief(snapshot.risk) if snapshot else None,
-            job=JobAnswer(name=progress[0], share=progress[1], text=progress[2]) if progress else None,
+            job=self._job(),
             verdicts=self._alerts.desk.verdicts_in_brief(),
             state_directory=str(self._loaded.state_directory),
             config_files=[str(file) for file in self._loaded.files],

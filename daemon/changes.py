@@ -107,10 +107,10 @@ class ChangeLog:
         _log.info("change_marked", text=text, grace_seconds=self._grace())
         return change
 
-    async def recent(self, limit: int) -> Sequence[Change]:
-        """Return at most `limit` stored changes, the newest first."""
+    async def page(self, limit: int, before: tuple[int, int] | None = None) -> Sequence[tuple[int, Change]]:
+        """Return at most `limit` stored changes with their numbers, the newest first, behind that of (time, number)."""
         return await self._offload.run(
-            lambda: self._state.recent_changes(limit), deadline_seconds=_STORE_SECONDS, what="change log"
+            lambda: self._state.changes_before(before, limit), deadline_seconds=_STORE_SECONDS, what="change log"
         )
 
     def in_grace(self, now: Instant) -> bool:

@@ -45,6 +45,7 @@ from daemon.api import AlertAnswer, alert_answer
 from daemon.clock import Clock
 from daemon.errors import Conflict, DeskError, NotFound, StateError
 from daemon.offload import Offload
+from daemon.operations import FIRST_PAGE, PageQuery, page_of
 from daemon.state import StateDatabase
 from daemon.verdicts.counting import Verdicts
 from daemon.verdicts.words import in_brief, raised_by, told
@@ -52,7 +53,6 @@ from daemon.verdicts.words import in_brief, raised_by, told
 T = TypeVar("T")
 
 LATEST = "latest"
-STATES = ("firing", "resolved", "all")
 
 _STORE_SECONDS = 5.0
 _WHOLE = 26  # letters of an id
@@ -60,6 +60,7 @@ _LEAST_ENDING = 4  # letters of an id that are enough, as long as they fit one a
 _LETTERS = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _READ_AS = str.maketrans("ILO", "110")  # as the alphabet of the ids has it: no letter is taken for a digit
 _SHOWN = 40
+_ABOVE_ALL = "~"  # no id comes behind it
 
 _log = structlog.get_logger()
 
@@ -100,16 +101,23 @@ class Desk:
 
     # Alerts
 
-    async def alerts(self, state: str, limit: int) -> AlertsAnswer:
-        """Return at most `limit` alerts, the newest first; `state` is one of STATES, "all" has the pending ones too."""
+    async def alerts(self, state: str, limit: int, before: str = "") -> AlertsAnswer:
+        """Return at most `limit` alerts, the newest first, behind the one with the id `before`.
+
+        `state` is firing, resolved or all, which has the pending ones too.
+        """
         found = {one.id: one for one in self._pipeline.active}
         if state != State.FIRING:
-            stored = await self._ask(lambda: self._state.recent_occurrences(limit + len(found)))
+            most = limit + len(found) + 1
+            stored = await self._ask(lambda: self._state.occurrences_before(before or _ABOVE_ALL, most))
             # What the store has as firing and fires no more has ended just now: it is listed once that is stored.
             found = {one.id: one for one in stored if one.state is State.RESOLVED} | found
-        chosen = [one for one in found.values() if state in {"all", one.state}]
-        chosen.sort(key=lambda one: (one.started_ms, one.id), reverse=True)
-        return AlertsAnswer(alerts=[self._answer(one) for one in chosen[:limit]])
+        chosen = [one for one in found.values() if state in {"all", one.state} and (not before or one.id < before)]
+        chosen.sort(key=lambda one: one.id, reverse=True)  # they tell when it began
+        page = chosen[:limit]
+        return AlertsAnswer(
+            alerts=[self._answer(one) for one in page], next=page[-1].id if len(chosen) > limit else None
+        )
 
     async def alert(self, name: str) -> AlertDetail:
         """Return all that is known of one alert."""
@@ -178,10 +186,12 @@ class Desk:
             verdict = await self._counting(one.id)
         return self._judged(one, verdict, changed)
 
-    def verdicts(self) -> VerdictsAnswer:
+    def verdicts(self, asked: PageQuery = FIRST_PAGE) -> VerdictsAnswer:
         """Return what verdicts change at this moment."""
         now_ms = self._clock.now().time_ms
+        page, following = page_of(self._verdicts.in_force(now_ms), lambda one: one.verdict.id, asked)
         return VerdictsAnswer(
+            next=following,
             threshold=raised_by(self._verdicts.effects, now_ms),
             verdicts=[
                 JudgedAnswer(
@@ -189,7 +199,7 @@ class Desk:
                     **verdict_answer(one.verdict, told(one, now_ms)).model_dump(),
                     until=None if one.effect.until_ms is None else rfc3339(one.effect.until_ms),
                 )
-                for one in self._verdicts.in_force(now_ms)
+                for one in page
             ],
         )
 
@@ -208,9 +218,10 @@ class Desk:
 
     # Silences
 
-    def silences(self) -> SilencesAnswer:
+    def silences(self, asked: PageQuery = FIRST_PAGE) -> SilencesAnswer:
         """Return the silences that are not over."""
-        return SilencesAnswer(silences=[silence_answer(one) for one in self._standing()])
+        page, following = page_of(self._standing(), lambda one: one.id, asked)
+        return SilencesAnswer(silences=[silence_answer(one) for one in page], next=following)
 
     async def add_silence(self, wanted: SilenceRequest) -> SilenceAnswer:
         """Keep a new silence, from now on."""

@@ -64,10 +64,18 @@ class ForecastsAnswer(Answer):
     problem: str
 
 
+class FieldProblem(Answer):
+    """What is wrong with one field of the query or the body; "" is all of it."""
+
+    field: str
+    detail: str
+
+
 class ProblemAnswer(Answer):
-    """What went wrong, as RFC 9457 has it."""
+    """What went wrong, as RFC 9457 has it; `errors` is there where fields are wrong."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
+    errors: tuple[FieldProblem, ...] = ()

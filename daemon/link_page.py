@@ -70,7 +70,7 @@ def asking(host: str, alert: AlertDetail, action: str) -> str:
         if action == "ack"
         else f'<label>Comment (optional)<input name="comment" maxlength="{MAX_COMMENT}" autocomplete="off"></label>'
     )
-    return _page(
+    return page(
         host,
         f"{escape(alert.alertname)}: {escape(button)}",
         f"{_alert(alert)}"
@@ -93,12 +93,12 @@ def done(host: str, alert: AlertDetail, action: str, changed: Sequence[str]) -> 
             f" {escape(host)}, or follow another link of the notification."
         )
     effects = "".join(f"<p>{escape(one[:1].upper() + one[1:])}.</p>" for one in changed)
-    return _page(host, "Done", f"{_alert(alert)}<p><strong>{said}</strong></p>{effects}<p>{undo}</p>")
+    return page(host, "Done", f"{_alert(alert)}<p><strong>{said}</strong></p>{effects}<p>{undo}</p>")
 
 
 def refused(host: str, reason: str) -> str:
     """Return the page that says in one sentence why nothing was done."""
-    return _page(
+    return page(
         host,
         "Nothing was done",
         f"<p><strong>{escape(reason)}</strong></p>"
@@ -117,11 +117,11 @@ def _when(rfc3339: str) -> str:
     return f"{rfc3339[:16].replace('T', ' ')} UTC"
 
 
-def _page(host: str, heading: str, body: str) -> str:
-    """Return a whole page; `heading` and `body` are HTML."""
+def page(host: str, heading: str, body: str) -> str:
+    """Return a whole page; `heading` and `body` are HTML, `host` is "" for those who may not know it."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>presaged on {escape(host)}</title><style>{_STYLE}</style></head>"
+        f"<title>{escape(f'presaged on {host}' if host else 'presaged')}</title><style>{_STYLE}</style></head>"
         f"<body><main><h1>{heading}</h1>{body}</main></body></html>\n"
     )

@@ -124,6 +124,7 @@ MIGRATIONS: tuple[str, ...] = (
     EFFECTS,
 )
 
+_END = (2**62, 2**62)  # no time and no number lies behind it
 MOST_PENDING = 2_000  # notifications that wait for a sink; a page that fires is above it
 
 # The oldest pending item of each thread: what comes behind it waits, so a resolve never overtakes.
@@ -291,6 +292,12 @@ class StateDatabase(FailureTable, VerdictTable):
         """Return at most `limit` occurrences, the newest first."""
         return self._occurrences(self._read("SELECT payload FROM occurrences ORDER BY ordinal DESC LIMIT ?", limit))
 
+    def occurrences_before(self, number: str, limit: int) -> list[Occurrence]:
+        """Return at most `limit` occurrences by their ids, which tell when each began: the newest below `number`."""
+        return self._occurrences(
+            self._read("SELECT payload FROM occurrences WHERE id < ? ORDER BY id DESC LIMIT ?", number, limit)
+        )
+
     def _occurrences(self, rows: Sequence[tuple[str]]) -> list[Occurrence]:
         try:
             return [from_json(payload) for (payload,) in rows]
@@ -406,8 +413,16 @@ class StateDatabase(FailureTable, VerdictTable):
 
     def recent_changes(self, limit: int) -> list[Change]:
         """Return at most `limit` changes, the newest first."""
-        rows = self._read("SELECT time_ms, kind, text FROM changes ORDER BY time_ms DESC, ordinal DESC LIMIT ?", limit)
-        return [Change(time_ms, ChangeKind(kind), text) for time_ms, kind, text in rows]
+        return [change for _, change in self.changes_before(None, limit)]
+
+    def changes_before(self, place: tuple[int, int] | None, limit: int) -> list[tuple[int, Change]]:
+        """Return at most `limit` changes with their numbers, the newest first, behind the one of (time, number)."""
+        rows = self._read(
+            "SELECT ordinal, time_ms, kind, text FROM changes WHERE (time_ms, ordinal) < (?, ?)"
+            " ORDER BY time_ms DESC, ordinal DESC LIMIT ?",
+            *(place or _END), limit,
+        )  # fmt: skip
+        return [(ordinal, Change(time_ms, ChangeKind(kind), text)) for ordinal, time_ms, kind, text in rows]
 
     # Jobs and single values
 

@@ -1,6 +1,6 @@
-"""The route of drift.
+"""The operation of drift.
 
-Enters: a request that the server's guard has let in. Leaves: JSON.
+Enters: a request that the guard has let in. Leaves: the answer.
 """
 
 from collections.abc import Callable
@@ -8,12 +8,14 @@ from collections.abc import Callable
 from aiohttp import web
 
 from daemon.drift.answers import DriftAnswer
+from daemon.operations import Operation
 
 
-def drift_route(answer: Callable[[], DriftAnswer]) -> web.RouteDef:
-    """Return the route that tells `answer`."""
+def drift_route(answer: Callable[[], DriftAnswer]) -> Operation:
+    """Return the operation that tells `answer`."""
 
-    async def tell(_request: web.Request) -> web.Response:
-        return web.Response(text=answer().model_dump_json(), content_type="application/json")
+    async def tell(_request: web.Request) -> DriftAnswer:
+        return answer()
 
-    return web.get("/api/v1/drift", tell)
+    summary = "Which signals no longer follow the days that the models have learned."
+    return Operation("GET", "/api/v1/drift", "getDrift", summary, tell, answer=DriftAnswer)

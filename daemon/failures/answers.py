@@ -47,6 +47,7 @@ class FailuresAnswer(Answer):
 
     failures: list[FailureAnswer]
     sources: list[SourceAnswer]
+    next: str | None = None
 
 
 class FailureMark(BaseModel):

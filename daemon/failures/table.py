@@ -28,6 +28,9 @@ FAILURES = """
 """
 
 
+_END = (2**62, 2**62)  # no time and no id lies behind it
+
+
 class FailureTable(DurableDatabase):
     """The part of the database that holds failures. Every method blocks, and raises StateError."""
 
@@ -51,13 +54,13 @@ class FailureTable(DurableDatabase):
 
         self._write(work)
 
-    def recent_failures(self, limit: int) -> list[FailureEvent]:
-        """Return at most `limit` events, the newest first."""
+    def recent_failures(self, limit: int, before: tuple[int, int] | None = None) -> list[FailureEvent]:
+        """Return at most `limit` events, the newest first, behind the one of (time, id)."""
         rows = self._read(
             "SELECT id, kind, source, since_ms, time_ms, last_ms, times, resource, detail, marks FROM failures"
-            " ORDER BY time_ms DESC, id DESC LIMIT ?",
-            limit,
-        )
+            " WHERE (time_ms, id) < (?, ?) ORDER BY time_ms DESC, id DESC LIMIT ?",
+            *(before or _END), limit,
+        )  # fmt: skip
         return [_event(*row) for row in rows]
 
     def last_failure_id(self) -> int:

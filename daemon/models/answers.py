@@ -57,6 +57,7 @@ class ModelsAnswer(Answer):
     degraded: bool
     latency_seconds: float | None = None
     health: list[str] = []
+    next: str | None = None
 
 
 class ModelMetricsAnswer(Answer):
@@ -94,6 +95,7 @@ class TrainingsAnswer(Answer):
     """The newest trainings of this process."""
 
     trainings: list[TrainingAnswer]
+    next: str | None = None
 
 
 class ShareAnswer(Answer):

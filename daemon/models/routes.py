@@ -1,19 +1,23 @@
-"""The routes of models and trainings.
+"""The operations of models and trainings.
 
-Enters: requests that the server's guard has let in. Leaves: JSON, or one line that says why not.
+Enters: requests that the guard has let in. Leaves: answers, or an error that says why not.
 """
 
-import json
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from daemon.errors import DeskError, PresagedError
+from daemon.errors import Conflict, NotFound, StateError
+from daemon.forecast_answers import FieldProblem
 from daemon.learning import Learning
 from daemon.models.answers import (
     ModelAnswer,
+    ModelMetricsAnswer,
+    ModelsAnswer,
+    PredictionAnswer,
     PredictionsAnswer,
+    TrainingAnswer,
     TrainingsAnswer,
     metrics_answer,
     model_answer,
@@ -23,12 +27,21 @@ from daemon.models.answers import (
 )
 from daemon.models.predicting import PredictBatchRequest, PredictRequest
 from daemon.models.training import Training
+from daemon.operations import FieldErrors, Operation, PageQuery, body_of, page_of, query_of
 from detectors.registry import ModelError, Version
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[BaseModel]]
 
 _BASE = "/api/v1/neural"
 _NETWORK = "anomaly"
+
+
+class TrainRequest(BaseModel):
+    """`POST /api/v1/neural/train`: which network; the others learn by themselves."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    network: str = _NETWORK
 
 
 class NeuralRoutes:
@@ -39,115 +52,160 @@ class NeuralRoutes:
         self._retraining = learning.retraining
         self._promotion = learning.promotion
 
-    def table(self) -> list[web.RouteDef]:
-        """Return the routes."""
+    def table(self) -> list[Operation]:
+        """Return the operations."""
         one, training = f"{_BASE}/models/{{name}}", f"{_BASE}/train/{{number}}"
         return [
-            web.get(f"{_BASE}/models", _guarded(self._list)),
-            web.get(one, _guarded(self._show)),
-            web.get(f"{one}/metrics", _guarded(self._measures)),
-            web.delete(one, _guarded(self._remove)),
-            web.post(f"{one}/promote", _guarded(self._promote)),
-            web.post(f"{one}/pin", _guarded(self._pin)),
-            web.delete(f"{one}/pin", _guarded(self._unpin)),
-            web.post(f"{_BASE}/rollback", _guarded(self._roll_back)),
-            web.get(f"{_BASE}/train", _guarded(self._trainings)),
-            web.post(f"{_BASE}/train", _guarded(self._train)),
-            web.get(training, _guarded(self._training)),
-            web.get(f"{training}/status", _guarded(self._status)),
-            web.delete(training, _guarded(self._cancel)),
-            web.post(f"{_BASE}/predict", _guarded(self._predict)),
-            web.post(f"{_BASE}/predict/batch", _guarded(self._predict_batch)),
-        ]
+            Operation(
+                "GET", f"{_BASE}/models", "listModels", "All models, the newest first, and how the one on duty does.",
+                _guarded(self._list), answer=ModelsAnswer, query=PageQuery, errors=(503,),
+            ),
+            Operation(
+                "GET", one, "getModel", "One model: where it comes from, and what it is to the host.",
+                _guarded(self._show), answer=ModelAnswer, errors=(404, 503),
+            ),
+            Operation(
+                "GET", f"{one}/metrics", "getModelMetrics", "What was measured of a model.",
+                _guarded(self._measures), answer=ModelMetricsAnswer, errors=(404, 503),
+            ),
+            Operation(
+                "DELETE", one, "deleteModel", "Delete a model that nothing needs.",
+                _guarded(self._remove), answer=ModelAnswer, errors=(404, 409, 503),
+            ),
+            Operation(
+                "POST", f"{one}/promote", "promoteModel", "Let a model serve.",
+                _guarded(self._promote), answer=ModelAnswer, errors=(404, 409, 503),
+            ),
+            Operation(
+                "POST", f"{one}/pin", "pinModel", "Keep a model for good, and on duty where it serves.",
+                _guarded(self._pin), answer=ModelAnswer, errors=(404, 503),
+            ),
+            Operation(
+                "DELETE", f"{one}/pin", "unpinModel", "Keep a model no longer.",
+                _guarded(self._unpin), answer=ModelAnswer, errors=(404, 503),
+            ),
+            Operation(
+                "POST", f"{_BASE}/rollback", "rollBack", "Let the predecessor serve again.",
+                _guarded(self._roll_back), answer=ModelAnswer, errors=(404, 409, 503),
+            ),
+            Operation(
+                "GET", f"{_BASE}/train", "listTrainings", "The last trainings, the newest first.",
+                _guarded(self._trainings), answer=TrainingsAnswer, query=PageQuery,
+            ),
+            Operation(
+                "POST", f"{_BASE}/train", "train", "Train as soon as the child is free.",
+                _guarded(self._train), answer=TrainingAnswer, body=TrainRequest, body_optional=True, status=202,
+                errors=(503,),
+            ),
+            Operation(
+                "GET", training, "getTraining", "One training and what it said.",
+                _guarded(self._training), answer=TrainingAnswer, errors=(404,),
+            ),
+            Operation(
+                "GET", f"{training}/status", "getTrainingStatus", "How far a training is.",
+                _guarded(self._status), answer=TrainingAnswer, errors=(404,),
+            ),
+            Operation(
+                "DELETE", training, "stopTraining", "Stop a training.",
+                _guarded(self._cancel), answer=TrainingAnswer, status=202, errors=(404, 409),
+            ),
+            Operation(
+                "POST", f"{_BASE}/predict", "predict", "What the model on duty would say of a sample.",
+                _guarded(self._predict), answer=PredictionAnswer, body=PredictRequest, body_optional=True,
+                errors=(404, 503),
+            ),
+            Operation(
+                "POST", f"{_BASE}/predict/batch", "predictBatch", "The same of several samples, each by itself.",
+                _guarded(self._predict_batch), answer=PredictionsAnswer, body=PredictBatchRequest, errors=(404, 503),
+            ),
+        ]  # fmt: skip
 
-    async def _list(self, _request: web.Request) -> web.Response:
-        return _json(models_answer(await self._promotion.lineage(), self._promotion.state))
+    async def _list(self, request: web.Request) -> ModelsAnswer:
+        asked = query_of(request, PageQuery)
+        page, following = page_of(await self._promotion.lineage(), lambda one: one.name, asked)
+        return models_answer(tuple(page), self._promotion.state).model_copy(update={"next": following})
 
-    async def _show(self, request: web.Request) -> web.Response:
-        return _json(await self._told(request.match_info["name"]))
+    async def _show(self, request: web.Request) -> ModelAnswer:
+        return await self._told(request.match_info["name"])
 
-    async def _measures(self, request: web.Request) -> web.Response:
-        return _json(metrics_answer(await self._version(request.match_info["name"])))
+    async def _measures(self, request: web.Request) -> ModelMetricsAnswer:
+        return metrics_answer(await self._version(request.match_info["name"]))
 
-    async def _remove(self, request: web.Request) -> web.Response:
+    async def _remove(self, request: web.Request) -> ModelAnswer:
         told = await self._told(request.match_info["name"])
         try:
             await self._promotion.remove(told.id)
         except ModelError as error:
-            return web.Response(status=409, text=f"{error}\n")
-        return _json(told)
+            raise Conflict(str(error)) from error
+        return told
 
-    async def _promote(self, request: web.Request) -> web.Response:
+    async def _promote(self, request: web.Request) -> ModelAnswer:
         told = await self._told(request.match_info["name"])
         if told.state == "champion":
-            return web.Response(status=409, text=f"{told.id} serves already\n")
+            raise Conflict(f"{told.id} serves already")
         try:
             await self._promotion.promote(told.id, "by hand")
         except ModelError as error:
-            return web.Response(status=409, text=f"{error}\n")
-        return _json(await self._told(told.id))
+            raise Conflict(str(error)) from error
+        return await self._told(told.id)
 
-    async def _pin(self, request: web.Request) -> web.Response:
+    async def _pin(self, request: web.Request) -> ModelAnswer:
         return await self._set_pin(request, pinned=True)
 
-    async def _unpin(self, request: web.Request) -> web.Response:
+    async def _unpin(self, request: web.Request) -> ModelAnswer:
         return await self._set_pin(request, pinned=False)
 
-    async def _set_pin(self, request: web.Request, *, pinned: bool) -> web.Response:
+    async def _set_pin(self, request: web.Request, *, pinned: bool) -> ModelAnswer:
         told = await self._told(request.match_info["name"])
         await self._promotion.pin(told.id, pinned=pinned)
-        return _json(await self._told(told.id))
+        return await self._told(told.id)
 
-    async def _roll_back(self, _request: web.Request) -> web.Response:
+    async def _roll_back(self, _request: web.Request) -> ModelAnswer:
         try:
             name = await self._promotion.rollback("by hand")
         except ModelError as error:
-            return web.Response(status=409, text=f"{error}\n")
-        return _json(await self._told(name))
+            raise Conflict(str(error)) from error
+        return await self._told(name)
 
-    async def _trainings(self, _request: web.Request) -> web.Response:
-        newest = self._retraining.trainings.newest()
-        return _json(TrainingsAnswer(trainings=[training_answer(one, logs=False) for one in newest]))
+    async def _trainings(self, request: web.Request) -> TrainingsAnswer:
+        asked = query_of(request, PageQuery)
+        page, following = page_of(self._retraining.trainings.newest(), lambda one: one.id, asked)
+        return TrainingsAnswer(trainings=[training_answer(one, logs=False) for one in page], next=following)
 
-    async def _train(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        try:
-            wanted = json.loads(body) if body else {}
-            network = wanted.get("network", _NETWORK)
-        except (ValueError, AttributeError, RecursionError):
-            return web.Response(status=400, text='the body must be JSON: {"network": "anomaly"}, or empty\n')
-        if network != _NETWORK:
-            text = 'network: only "anomaly" is trained at a person\'s word; the failure network refines itself\n'
-            return web.Response(status=400, text=text)
-        return _json(training_answer(self._retraining.ask()), status=202)
+    async def _train(self, request: web.Request) -> TrainingAnswer:
+        asked = await body_of(request, TrainRequest)
+        if asked.network != _NETWORK:
+            said = 'only "anomaly" is trained at a person\'s word; the failure network refines itself'
+            raise FieldErrors([FieldProblem(field="network", detail=said)])
+        return training_answer(self._retraining.ask())
 
-    async def _training(self, request: web.Request) -> web.Response:
-        return _json(training_answer(self._found(request)))
+    async def _training(self, request: web.Request) -> TrainingAnswer:
+        return training_answer(self._found(request))
 
-    async def _status(self, request: web.Request) -> web.Response:
-        return _json(training_answer(self._found(request), logs=False))
+    async def _status(self, request: web.Request) -> TrainingAnswer:
+        return training_answer(self._found(request), logs=False)
 
-    async def _cancel(self, request: web.Request) -> web.Response:
+    async def _cancel(self, request: web.Request) -> TrainingAnswer:
         training = self._found(request)
         if not self._retraining.cancel(training):
-            return web.Response(status=409, text=f"{training.id} is {training.outcome}: there is nothing to stop\n")
-        return _json(training_answer(training, logs=False), status=202)
+            raise Conflict(f"{training.id} is {training.outcome}: there is nothing to stop")
+        return training_answer(training, logs=False)
 
-    async def _predict(self, request: web.Request) -> web.Response:
-        asked = PredictRequest.model_validate_json(await request.read() or "{}")
+    async def _predict(self, request: web.Request) -> PredictionAnswer:
+        asked = await body_of(request, PredictRequest)
         _refuse_other(asked.network)
-        return _json(prediction_answer((await self._learning.predict([asked.values]))[0]))
+        return prediction_answer((await self._learning.predict([asked.values]))[0])
 
-    async def _predict_batch(self, request: web.Request) -> web.Response:
-        asked = PredictBatchRequest.model_validate_json(await request.read())
+    async def _predict_batch(self, request: web.Request) -> PredictionsAnswer:
+        asked = await body_of(request, PredictBatchRequest)
         _refuse_other(asked.network)
         found = await self._learning.predict(asked.samples)
-        return _json(PredictionsAnswer(predictions=[prediction_answer(one) for one in found]))
+        return PredictionsAnswer(predictions=[prediction_answer(one) for one in found])
 
     def _found(self, request: web.Request) -> Training:
         training = self._retraining.trainings.get(request.match_info["number"])
         if training is None:
-            raise ModelError("there is no training of this id since the daemon was started")
+            raise NotFound("there is no training of this id since the daemon was started")
         return training
 
     async def _told(self, name: str) -> ModelAnswer:
@@ -164,34 +222,21 @@ class NeuralRoutes:
 
 
 def _guarded(handler: Handler) -> Handler:
-    """Answer what is not there with 404, what is not understood with 400, a store that does not answer with 503."""
+    """Tell what is not there and a disk that does not answer as errors of the API."""
 
-    async def guarded(request: web.Request) -> web.Response:
+    async def guarded(request: web.Request) -> BaseModel:
         try:
             return await handler(request)
         except ModelError as error:
-            return web.Response(status=404, text=f"{error}\n")
-        except ValidationError as error:
-            return web.Response(status=400, text=f"{_complaint(error)}\n")
-        except DeskError as error:
-            return web.Response(status=400, text=f"{error}\n")
-        except (PresagedError, OSError) as error:
-            return web.Response(status=503, text=f"{error}\n")
+            raise NotFound(str(error)) from error
+        except OSError as error:
+            raise StateError(f"models: {error.strerror or error}") from error
 
     return guarded
 
 
 def _refuse_other(network: str) -> None:
-    """Raise DeskError for a network that cannot be asked."""
+    """Raise FieldErrors for a network that cannot be asked."""
     if network != _NETWORK:
-        raise DeskError('network: only "anomaly" can be asked; see /api/v1/forecasts and /api/v1/risk for the others')
-
-
-def _complaint(error: ValidationError) -> str:
-    """Say where the first mistake is."""
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}"
-
-
-def _json(answer: BaseModel, status: int = 200) -> web.Response:
-    return web.Response(status=status, text=answer.model_dump_json(), content_type="application/json")
+        said = 'only "anomaly" can be asked; see /api/v1/forecasts and /api/v1/risk for the others'
+        raise FieldErrors([FieldProblem(field="network", detail=said)])

@@ -1,19 +1,21 @@
-"""The route of the risk.
+"""The operation of the risk.
 
-Enters: a request that the server's guard has let in. Leaves: JSON.
+Enters: a request that the guard has let in. Leaves: the answer.
 """
 
 from collections.abc import Callable
 
 from aiohttp import web
 
+from daemon.operations import Operation
 from daemon.risk.answers import RiskAnswer
 
 
-def risk_route(answer: Callable[[], RiskAnswer]) -> web.RouteDef:
-    """Return the route that tells `answer`."""
+def risk_route(answer: Callable[[], RiskAnswer]) -> Operation:
+    """Return the operation that tells `answer`."""
 
-    async def tell(_request: web.Request) -> web.Response:
-        return web.Response(text=answer().model_dump_json(), content_type="application/json")
+    async def tell(_request: web.Request) -> RiskAnswer:
+        return answer()
 
-    return web.get("/api/v1/risk", tell)
+    summary = "How likely the host fails in the next hour and day, why, and on what evidence."
+    return Operation("GET", "/api/v1/risk", "getRisk", summary, tell, answer=RiskAnswer)

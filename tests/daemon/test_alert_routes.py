@@ -5,10 +5,11 @@ from urllib.parse import urlencode, urlsplit
 import aiohttp
 import pytest
 from office import TOKEN, Office, Team, read_only
+from problem import KIND, sentence
 from yarl import URL
 
 from alerting.links import LIFETIME_MS
-from daemon import server
+from daemon import access
 from daemon.alert_answers import (
     AlertDetail,
     AlertsAnswer,
@@ -60,7 +61,7 @@ class Client:
     async def ask(self, method, path, *, headers=RIGHT, host="127.0.0.1", **options):
         url = URL(f"http://{host}:{self.port}{path}", encoded=True)
         async with self.session.request(method, url, headers=headers, allow_redirects=False, **options) as answer:
-            return answer.status, answer.headers, await answer.text()
+            return answer.status, answer.headers, sentence(answer.status, answer.headers, await answer.text())
 
     async def send(self, method, path, body, **options):
         headers = {**RIGHT, "Content-Type": "application/json", **options.pop("headers", {})}
@@ -165,7 +166,7 @@ def altered(client, what):
 )  # fmt: skip
 @pytest.mark.parametrize("near", [True, False])
 async def test_a_link_that_is_not_genuine_is_refused_in_one_sentence(client, monkeypatch, method, what, near):
-    monkeypatch.setattr(server, "_is_loopback", lambda _remote: near)
+    monkeypatch.setattr(access, "_is_loopback", lambda _remote: near)
     path, reason = altered(client, what)
     status, headers, text = await client.ask(method, path, headers=FORM if method == "POST" else {})
     assert (status, headers["Content-Type"]) == (403, "text/html; charset=utf-8")
@@ -174,7 +175,7 @@ async def test_a_link_that_is_not_genuine_is_refused_in_one_sentence(client, mon
 
 
 async def test_a_genuine_link_works_from_anywhere_and_for_its_one_path_only(client, monkeypatch):
-    monkeypatch.setattr(server, "_is_loopback", lambda _remote: False)
+    monkeypatch.setattr(access, "_is_loopback", lambda _remote: False)
     good = client.link("false")
     assert (await client.ask("GET", good, headers={}))[0] == 200
     query = good.partition("?")[2]
@@ -313,8 +314,10 @@ async def test_alerts_are_listed_and_shown(client):
 
 @pytest.mark.parametrize(
     ("query", "said"),
-    [("state=open", "state is one of firing, resolved, all"), ("state=", "state is one of"), ("limit=0", "limit is"),
-     ("limit=1001", "limit is"), ("limit=x", "limit is"), ("limit=%D9%A3", "limit is")],
+    [("state=open", "state: Input should be 'firing', 'resolved' or 'all'"), ("state=", "state: "),
+     ("limit=0", "limit: "), ("limit=1001", "limit: "), ("limit=x", "limit: a whole number"),
+     ("limit=%D9%A3", "limit: "), ("limit=1&limit=2", "limit: "), ("state=all&stat=all", "stat: "),
+     ("cursor=" + "x" * 201, "cursor: ")],
 )  # fmt: skip
 async def test_a_listing_that_cannot_be_is_refused(client, query, said):
     status, _, text = await client.ask("GET", f"/api/v1/alerts?{query}", headers={})
@@ -325,7 +328,7 @@ async def test_what_is_not_there_and_what_cannot_be_done_is_one_sentence(client)
     for path in ("/api/v1/alerts/ZZZZZZ", "/api/v1/alerts/%3Cb%3E%0A", "/api/v1/alerts/%ff%fe"):
         status, headers, text = await client.ask("GET", path, headers={})
         assert (status, text.count("\n")) == (404, 1)
-        assert headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert headers["Content-Type"] == KIND
         assert text.startswith(("no alert has", '"'))
     status, _, text = await client.send("POST", f"/api/v1/alerts/{client.over}/ack", {"author": "ann"})
     assert (status, text.count("\n")) == (409, 1)
@@ -401,7 +404,7 @@ async def test_who_may_not_order(client, method, path, body, wrong):
 
 @pytest.mark.parametrize("path", ["/api/v1/alerts", "/api/v1/alerts/latest", "/api/v1/silences"])
 async def test_beyond_loopback_reading_needs_the_token_too(client, monkeypatch, path):
-    monkeypatch.setattr(server, "_is_loopback", lambda _remote: False)
+    monkeypatch.setattr(access, "_is_loopback", lambda _remote: False)
     assert (await client.ask("GET", path, headers={}))[0] == 401
     assert (await client.ask("GET", path))[0] == 200
 

@@ -119,7 +119,7 @@ async def test_a_mark_has_its_grace_and_a_restart_does_not_end_it(host, hosts, f
     host = await hosts(fake_collector())
     assert host.changes.in_grace(clock.now())
     assert not host.changes.in_grace(clock.advance(2))
-    assert [change.text for change in await host.changes.recent(9)] == ["deploy 42"]
+    assert [change.text for _, change in await host.changes.page(9)] == ["deploy 42"]
 
 
 async def disturb(host):

@@ -362,7 +362,7 @@ def test_a_newer_history_is_refused_and_left_alone(path):
     written(path)
     with contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 99")
-    with pytest.raises(StateError, match="written by a newer presaged \\(version 99, this one knows 2\\)"):
+    with pytest.raises(StateError, match="written by a newer presaged \\(version 99, this one knows 3\\)"):
         History(path)
     assert not path.with_name("history.db.corrupt").exists()
 
@@ -505,7 +505,7 @@ def test_a_history_of_version_1_is_migrated_and_a_copy_is_kept_for_a_fortnight(p
     history = History(path)
     assert history.last_rows(9).seq.tolist() == [1, 2, 3, 4, 5]
     assert history.read("SELECT count(*) FROM forecasts") == [(0,)]
-    assert history.read("PRAGMA user_version") == [(2,)]
+    assert history.read("PRAGMA user_version") == [(3,)]
     copy = path.with_name("history.db.before-v2")
     assert copy.stat().st_mode & 0o777 == 0o600
     with contextlib.closing(sqlite3.connect(copy)) as before:
@@ -530,7 +530,7 @@ def test_without_room_for_a_copy_it_is_migrated_all_the_same(path, monkeypatch):
 
 
 def test_a_new_history_has_no_copy(history, path):
-    assert history.read("PRAGMA user_version") == [(2,)]
+    assert history.read("PRAGMA user_version") == [(3,)]
     assert not list(path.parent.glob("*before*"))
 
 

@@ -7,11 +7,13 @@ import stat
 
 import aiohttp
 import pytest
+from problem import KIND, sentence
 
-from daemon import server as module
+from daemon import access as module
 from daemon.api import ChangeAnswer, ChangesAnswer, HostAnswer, StatusAnswer
 from daemon.errors import ConfigError, NotFound, StateError
 from daemon.forecast_answers import ForecastsAnswer
+from daemon.host_routes import HostRoutes
 from daemon.metrics import Metrics
 from daemon.server import Server, bind, ensure_token
 
@@ -62,6 +64,7 @@ class Running:
         self.broken = False
         self.scrapes = 0
         self.forecasts_of = []
+        self.now_ms = 1_000_000
 
     def forecasts(self, resource):
         self.forecasts_of.append(resource)
@@ -72,8 +75,8 @@ class Running:
     def scrape(self):
         self.scrapes += 1
 
-    async def changes(self, limit):
-        self.asked.append(limit)
+    async def changes(self, asked):
+        self.asked.append(asked.limit)
         if self.broken:
             raise StateError("state.db: no room")
         return ChangesAnswer(changes=[CHANGE])
@@ -86,7 +89,7 @@ class Running:
 
     async def get(self, path, *, host="127.0.0.1", method="GET", **options):
         async with self.session.request(method, f"http://{host}:{self.port}{path}", **options) as answer:
-            return answer.status, answer.headers, await answer.text()
+            return answer.status, answer.headers, sentence(answer.status, answer.headers, await answer.text())
 
 
 @pytest.fixture
@@ -99,13 +102,11 @@ async def serve():
             server = Server(
                 bind(listen),
                 metrics=Metrics("1.2.3", lambda: "numpy", 10),
-                status=lambda: STATUS,
                 ready=lambda: running.ready,
-                changes=running.changes,
-                mark=running.mark,
+                host=HostRoutes(lambda: STATUS, running.changes, running.mark, running.forecasts),
                 desk=None,  # its routes have tests of their own
-                forecasts=running.forecasts,
                 scraped=running.scrape,
+                now_ms=lambda: running.now_ms,
                 token=TOKEN,
                 allowed_hosts=allowed_hosts,
             )
@@ -343,12 +344,11 @@ async def test_it_stops_while_a_client_stays(serve):
     server = Server(
         bind("127.0.0.1:0"),
         metrics=Metrics("", lambda: "", 1),
-        status=lambda: STATUS,
         ready=lambda: True,
-        changes=Running(None).changes,
-        mark=Running(None).mark,
+        host=HostRoutes(lambda: STATUS, None, None, None),
         desk=None,
         scraped=lambda: None,
+        now_ms=lambda: 0,
         token=TOKEN,
         allowed_hosts=(),
     )
@@ -424,10 +424,5 @@ async def test_an_unknown_resource_is_a_problem_of_its_own(serve):
     running = await serve()
     status, headers, text = await running.get("/api/v1/forecasts?resource=/vra%20inodes")
     assert status == 404
-    assert headers["Content-Type"].startswith("application/problem+json")
-    assert json.loads(text) == {
-        "type": "about:blank",
-        "title": "Not Found",
-        "status": 404,
-        "detail": 'there is no resource "/vra inodes"; did you mean "/var"?',
-    }
+    assert headers["Content-Type"] == KIND
+    assert text == 'there is no resource "/vra inodes"; did you mean "/var"?\n'

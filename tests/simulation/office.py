@@ -23,6 +23,7 @@ from daemon.alert_store import OffloadedState
 from daemon.api import ChangesAnswer, HostAnswer, StatusAnswer, alert_answer, sink_answers
 from daemon.desk import Desk
 from daemon.history import History
+from daemon.host_routes import HostRoutes
 from daemon.metrics import Metrics
 from daemon.offload import Offload
 from daemon.server import Server, bind
@@ -116,18 +117,17 @@ class Office:
     async def serve(self, listen="127.0.0.1:0"):
         """Answer on `listen`, and return the port."""
 
-        async def changes(_limit):
+        async def changes(_asked):
             return ChangesAnswer(changes=[])
 
         self.server = Server(
             bind(listen),
             metrics=Metrics("1.2.3", lambda: "numpy", 10),
-            status=self.status,
             ready=lambda: True,
-            changes=changes,
-            mark=None,
+            host=HostRoutes(self.status, changes, None, None),
             desk=self.desk,
             scraped=lambda: None,
+            now_ms=lambda: self.clock.now().time_ms,
             token=TOKEN,
             allowed_hosts=("web1.example.org",),
         )

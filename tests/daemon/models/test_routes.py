@@ -3,6 +3,7 @@ import asyncio
 import aiohttp
 import pytest
 from aiohttp import web
+from problem import sentence
 
 from daemon.config import Anomaly, Compute, Config
 from daemon.errors import WorkerError
@@ -43,7 +44,7 @@ async def host(hosts, quiet_collector):
 async def ask(host):
     """Ask the routes; the answer is the status and what the model reads, or the text."""
     app = web.Application()
-    app.add_routes(NeuralRoutes(host.learning).table())
+    app.add_routes([one.route() for one in NeuralRoutes(host.learning).table()])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -51,7 +52,7 @@ async def ask(host):
 
         async def asking(method, path, model=None, **more):
             async with session.request(method, f"/api/v1/neural/{path}", **more) as answer:
-                text = await answer.text()
+                text = sentence(answer.status, answer.headers, await answer.text())
                 return answer.status, model.model_validate_json(text) if model and answer.status < 300 else text
 
         yield asking
@@ -100,7 +101,7 @@ async def test_a_training_is_ordered_followed_and_stopped(ask, host, monkeypatch
         raise WorkerError("it is too hot")
 
     monkeypatch.setattr(host.child, "run", run)
-    assert (await ask("POST", "train", data=b"["))[0] == 400
+    assert (await ask("POST", "train", data=b"["))[0] == 415
     assert (await ask("POST", "train", json={"network": "capacity"}))[0] == 400
     status, ordered = await ask("POST", "train", TrainingAnswer, json={"network": "anomaly"})
     assert (status, ordered.outcome, ordered.trigger) == (202, "waiting", "hand")
@@ -157,7 +158,7 @@ async def test_what_the_model_on_duty_would_say(ask, host):
     ],
 )
 async def test_a_question_that_is_none_is_told_where(ask, path, body, words):
-    status, text = await ask("POST", path, data=body)
+    status, text = await ask("POST", path, data=body, headers={"Content-Type": "application/json"})
     assert (status, words in text) == (400, True), text
 
 
