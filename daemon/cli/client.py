@@ -5,10 +5,11 @@ Enters: the configuration, and what is asked or ordered. Leaves: the daemon's an
 the same as the JSON it sent; or DaemonError, one sentence on why there is none.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from daemon.cli.wire import ask, part
 from daemon.config import Loaded
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from daemon.forecast_answers import ForecastsAnswer
     from daemon.models.answers import ModelAnswer, ModelMetricsAnswer, ModelsAnswer, TrainingAnswer
     from daemon.risk.answers import RiskAnswer
+    from daemon.series_answers import FindingsAnswer, HistoryAnswer, SignalsAnswer
 
 _MODEL_SECONDS = 15.0  # a model file is read and written
 _SINK_SECONDS = 20.0  # a sink is waited for longer than the daemon
@@ -57,6 +59,30 @@ def fetch_forecasts(
 
     asked = "" if resource is None else f"?resource={quote(resource.encode('utf-8', 'surrogateescape'), safe='')}"
     return ask(loaded, f"/api/v1/forecasts{asked}", ForecastsAnswer, seconds=seconds)
+
+
+def fetch_history(loaded: Loaded, signals: Sequence[str], seconds_back: float, points: int) -> "HistoryAnswer":
+    """Return the past of signals up to now, in `points` buckets at most. Raises DaemonError."""
+    from daemon.series_answers import HistoryAnswer
+
+    to_ms = time.time_ns() // 1_000_000
+    asked = [("signal", one) for one in signals]
+    span = [("from", to_ms - round(seconds_back * 1000)), ("to", to_ms), ("points", points)]
+    return ask(loaded, f"/api/v1/series?{urlencode([*asked, *span])}", HistoryAnswer)[0]
+
+
+def fetch_findings(loaded: Loaded) -> "FindingsAnswer":
+    """Return what the detectors say of the last sample. Raises DaemonError."""
+    from daemon.series_answers import FindingsAnswer
+
+    return ask(loaded, "/api/v1/findings", FindingsAnswer)[0]
+
+
+def fetch_signals(loaded: Loaded, limit: int, *, seconds: float | None = None) -> "SignalsAnswer":
+    """Return the signals with their newest values. Raises DaemonError."""
+    from daemon.series_answers import SignalsAnswer
+
+    return ask(loaded, f"/api/v1/signals?limit={limit}", SignalsAnswer, seconds=seconds)[0]
 
 
 def mark_change(loaded: Loaded, text: str) -> "ChangeAnswer":

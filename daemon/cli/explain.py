@@ -30,7 +30,7 @@ _LABEL = 10
 _CAPACITY = "capacity"  # the network whose alerts have a forecast behind them
 _PLAIN_RATIO = 2.0  # beyond it percent would mislead, as in the sentence
 _HEADINGS = ("signal", "now", "usually", "what is unusual", "network")
-_ODD = {
+ODD = {
     "above": "too high",
     "below": "too low",
     "rising": "rising",
@@ -131,7 +131,7 @@ def _signal(part: ContributorAnswer) -> tuple[str, ...]:
     usual = (low if low == high else f"{low} to {high}") if low and high else "not known"
     share = "" if part.network_share is None else f"{part.network_share:.0%}"
     now = _amount(part.value, unit, plain=plain) or "unknown"
-    return printable(part.signal), now, usual, _ODD.get(part.direction or "", ""), share
+    return printable(part.signal), now, usual, ODD.get(part.direction or "", ""), share
 
 
 def _amount(value: float | None, unit: Unit, *, plain: bool) -> str:

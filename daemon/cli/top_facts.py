@@ -11,21 +11,25 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from alerting.policy import DRILL
-from daemon.alert_answers import ContributorAnswer
 from daemon.api import ChangeAnswer, StatusAnswer
 from daemon.cli import client
+from daemon.cli.explain import ODD
 from daemon.config import Loaded
 from daemon.drift.answers import DriftAnswer
 from daemon.errors import DaemonError
 from daemon.forecast_answers import ForecastAnswer
 from daemon.models.answers import ModelsAnswer
 from daemon.risk.answers import RiskAnswer
+from detectors.findings import Unit
 
 HOUR_SECONDS = 3600.0
 _LEAST_SECONDS, _MOST_SECONDS = 2.0, 5.0  # between two looks at what changes with each sample
 _SLOW_SECONDS = 30.0
 _AGAIN_SECONDS = 2.0  # after no answer
 _CHANGES = 8
+_SCORE = "anomaly.score"
+_POINTS, _LEAST_POINTS = 120, 10
+_DAY_SECONDS = 86_400.0
 _LISTED = 1000
 _MONTH_SECONDS = 30 * 86_400.0
 
@@ -39,6 +43,23 @@ class Sent:
     false: int
     expected: int
     partly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unusual:
+    """A signal that has most of the score. `low` to `high` is usual, or where not `expected` all of the last day.
+
+    `share`: of the score, None for what a finding says. `odd`: in what way it is unusual, "" = not told.
+    """
+
+    signal: str
+    unit: Unit
+    value: float | None
+    low: float | None
+    high: float | None
+    expected: bool
+    share: float | None = None
+    odd: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +77,7 @@ class Facts:
     drift: DriftAnswer | None = None
     models: ModelsAnswer | None = None
     changes: tuple[ChangeAnswer, ...] | None = None
-    signals: tuple[ContributorAnswer, ...] | None = None
+    unusual: tuple[Unusual, ...] = ()
     sent: Sent | None = None
     scores: tuple[tuple[float, float], ...] = ()
 
@@ -72,6 +93,7 @@ class Watcher(threading.Thread):
         self._over = False
         self._slow_at = float("-inf")
         self._scored = ""
+        self._ranges: dict[str, tuple[float | None, float | None]] = {}
         self.facts = Facts()
 
     def ask_now(self) -> None:
@@ -101,7 +123,7 @@ class Watcher(threading.Thread):
             facts = replace(self.facts, status=status, at=time.time(), problem="")
             if self.facts.status is not None and self.facts.status.started_at != status.started_at:
                 self._slow_at = float("-inf")  # it was restarted
-            self.facts = replace(facts, scores=self._scores(facts, status))
+            self.facts = replace(facts, scores=self._scores(facts, status), unusual=self._unusual(status))
             if time.monotonic() - self._slow_at >= _SLOW_SECONDS:
                 self._told()  # what is known already need not wait for the rest
                 self._look_at_the_rest()
@@ -114,8 +136,10 @@ class Watcher(threading.Thread):
 
     def _look_at_the_rest(self) -> None:
         loaded = self._loaded
+        self._ranges.clear()  # of signals that are looked at next
         self.facts = replace(
             self.facts,
+            scores=_past_scores(loaded),
             forecasts=tuple(client.fetch_forecasts(loaded)[0].forecasts),
             risk=client.fetch_risk(loaded)[0],
             drift=client.fetch_drift(loaded)[0],
@@ -123,6 +147,36 @@ class Watcher(threading.Thread):
             changes=tuple(client.fetch_changes(loaded, _CHANGES)[0].changes),
             sent=_sent(loaded),
         )
+
+    def _unusual(self, status: StatusAnswer) -> tuple[Unusual, ...]:
+        """Return what has most of the score: as the finding of an anomaly says it, else with its range of a day."""
+        for one in client.fetch_findings(self._loaded).findings:
+            if one.network == "anomaly" and one.contributors:
+                return tuple(
+                    Unusual(
+                        part.signal,
+                        Unit[part.unit.upper()],
+                        part.value,
+                        part.expected_low,
+                        part.expected_high,
+                        expected=True,
+                        odd=ODD.get(part.direction or "", ""),
+                    )
+                    for part in one.contributors
+                )
+        parts = [] if status.anomaly is None else status.anomaly.contributions
+        if not parts:
+            return ()
+        there = {one.name: one for one in client.fetch_signals(self._loaded, _LISTED).signals}
+        parts = [part for part in parts if part.signal in there]
+        if new := [part.signal for part in parts if part.signal not in self._ranges]:
+            self._ranges |= _ranges(self._loaded, new)
+        out = []
+        for part in parts:
+            low, high = self._ranges.get(part.signal, (None, None))
+            unit, value = Unit[there[part.signal].unit.upper()], there[part.signal].value
+            out.append(Unusual(part.signal, unit, value, low, high, expected=False, share=part.share))
+        return tuple(out)
 
     def _scores(self, facts: Facts, status: StatusAnswer) -> tuple[tuple[float, float], ...]:
         """Return the scores of the last hour with the newest of them."""
@@ -132,6 +186,21 @@ class Watcher(threading.Thread):
             return kept
         self._scored = at
         return (*kept, (datetime.fromisoformat(at).timestamp(), anomaly.score))
+
+
+def _past_scores(loaded: Loaded) -> tuple[tuple[float, float], ...]:
+    """Return the worst scores of the last hour as they are stored."""
+    past = client.fetch_history(loaded, [_SCORE], HOUR_SECONDS, _POINTS)
+    worst = past.series[0].max if past.series else []
+    return tuple((at / 1000, score) for at, score in zip(past.times_ms, worst, strict=False) if score is not None)
+
+
+def _ranges(loaded: Loaded, signals: list[str]) -> dict[str, tuple[float | None, float | None]]:
+    """Return between what the signals were in the last day."""
+    past = client.fetch_history(loaded, signals, _DAY_SECONDS, _LEAST_POINTS).series
+    lows = {one.signal: [low for low in one.min if low is not None] for one in past}
+    highs = {one.signal: [high for high in one.max if high is not None] for one in past}
+    return {name: (min(lows.get(name, ()), default=None), max(highs.get(name, ()), default=None)) for name in signals}
 
 
 def _sent(loaded: Loaded) -> Sent:

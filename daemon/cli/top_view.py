@@ -17,9 +17,8 @@ from daemon.cli.alerts import SHORT, choose
 from daemon.cli.forecast import grave, percent_used, told_chances, when_full
 from daemon.cli.status import SEVERITIES, percent, span, standing
 from daemon.cli.terminal import printable
-from daemon.cli.top_facts import HOUR_SECONDS, Facts
+from daemon.cli.top_facts import HOUR_SECONDS, Facts, Unusual
 from daemon.forecast_answers import ForecastAnswer
-from detectors.findings import Unit
 
 _WIDE = 132  # columns from which there are two
 _GAP = 3
@@ -67,7 +66,7 @@ def draw(facts: Facts, view: View, columns: int, rows: int, now: datetime) -> li
     room = rows - len(head) - 1
     if columns >= _WIDE:
         half = (columns - _GAP) // 2
-        left = _fitted([_alerts(facts, view, half, now), _signals(facts, view, half)], room, half, view)
+        left = _fitted([_alerts(facts, view, half, now), _signals(facts, half)], room, half, view)
         other = columns - half - _GAP
         right = _fitted(
             [_resources(facts, view, other), _brief(facts, other, now), _changes(facts, other)], room, other, view
@@ -77,7 +76,7 @@ def draw(facts: Facts, view: View, columns: int, rows: int, now: datetime) -> li
         body = _fitted(
             [
                 _alerts(facts, view, columns, now),
-                _signals(facts, view, columns),
+                _signals(facts, columns),
                 _resources(facts, view, columns),
                 _brief(facts, columns, now),
                 _changes(facts, columns),
@@ -86,7 +85,15 @@ def draw(facts: Facts, view: View, columns: int, rows: int, now: datetime) -> li
             columns,
             view,
         )
-    return [*[*head, *body][: rows - 1], foot]
+    return [_last(line, columns, view) for line in (*[*head, *body][: rows - 1], foot)]
+
+
+def _last(line: Text, columns: int, view: View) -> Text:
+    """Return a line that surely fits, and is ASCII where that is all there is but for names."""
+    line = _cut(line, columns)
+    if view.plain:
+        line.plain = line.plain.replace("…", "~")
+    return line
 
 
 def _fitted(blocks: list[Block], room: int, columns: int, view: View) -> list[Text]:
@@ -220,40 +227,30 @@ def _alert(alert: AlertAnswer, picked: bool, columns: int, now: datetime, view: 
     yield head
     sentence = alert.sentence.partition(": ")[2] or alert.sentence
     held = "; ".join(standing(alert)) if alert.held or alert.acknowledged_by else ""
-    told = Text(printable(sentence))
-    if held:
-        told.append(printable(f" [{held}]"), "cyan")
+    told = Text(printable(f"{held}: ") if held else "", "cyan").append(printable(sentence), "default")
     for line in _wrapped(told, columns - 2)[: 3 if picked else 1]:
         yield Text("  ").append_text(line)
 
 
-def _signals(facts: Facts, view: View, columns: int) -> Block:
-    """Return what is most unusual, with its usual range where it is known."""
-    if facts.signals:
-        lines = []
-        width = min(max(len(one.signal) for one in facts.signals), max(12, columns - 40))
-        for one in facts.signals:
-            unit = Unit[one.unit.upper()]
-            now, low, high = (
-                "" if value is None else amount(value, unit)
-                for value in (one.value, one.expected_low, one.expected_high)
-            )
-            usual = f"usually {low}" + (f" to {high}" if high != low else "") if low and high else ""
-            name = _ellipsis(Text(printable(f"  {one.signal}")), width + 2)
-            name.append(" " * (width + 2 - name.cell_len))
-            lines.append(name.append(f"  {now:>10}", "bold").append(f"  {usual}  {one.direction or ''}".rstrip()))
-        return Block("most unusual", lines, min(3, len(lines)))
-    anomaly = None if facts.status is None else facts.status.anomaly
-    if anomaly is None or not anomaly.contributions:
-        return Block("most unusual", [Text("  no score yet", "dim")] if facts.status else [], 1)
-    width = min(max(len(one.signal) for one in anomaly.contributions), max(12, columns - 26))
-    lines = [
-        _ellipsis(Text(f"  {one.signal:<{width}}"), width + 2)
-        .append(f"  {one.share:4.0%} of the score  ", "dim")
-        .append_text(_bar(one.share, 10, "cyan", view))
-        for one in anomaly.contributions
-    ]
-    return Block("most unusual", lines, min(3, len(lines)))
+def _signals(facts: Facts, columns: int) -> Block:
+    """Return what is most unusual, with its usual range where it is known, else with that of the last day."""
+    if facts.status is None:
+        return Block("most unusual", [], 1)
+    if not facts.unusual:
+        return Block("most unusual", [Text("  no score yet", "dim")], 1)
+    width = min(max(len(one.signal) for one in facts.unusual), max(12, columns - 46))
+    lines = [_unusual(one, width, columns) for one in facts.unusual]
+    usual = "now, and usually" if facts.unusual[0].expected else "now, in the last day, share of the score"
+    return Block(f"most unusual: {usual}", lines, min(3, len(lines)))
+
+
+def _unusual(one: Unusual, width: int, columns: int) -> Text:
+    now, low, high = ("" if value is None else amount(value, one.unit) for value in (one.value, one.low, one.high))
+    span_of = f"{low} to {high}" if low and high and low != high else low
+    line = _ellipsis(Text(f"  {printable(one.signal)}"), width + 2)
+    line.append(" " * (width + 2 - line.cell_len)).append(f" {now:>10}", "bold").append(f"  {span_of:<20}")
+    line.append(f"  {one.odd}" if one.share is None else f" {one.share:4.0%}", "yellow" if one.odd else "dim")
+    return _ellipsis(line, columns)
 
 
 def _resources(facts: Facts, view: View, columns: int) -> Block:

@@ -30,8 +30,7 @@ _PROBLEM = "application/problem+json"
 _LISTENING = "0A"
 _DONE = (http.client.OK, http.client.CREATED, http.client.ACCEPTED)
 _REFUSED = (http.client.BAD_REQUEST, http.client.SERVICE_UNAVAILABLE)
-_UNKNOWN = (http.client.NOT_FOUND, http.client.METHOD_NOT_ALLOWED)
-_NOT_HERE = ("not here", "405")
+_NOT_HERE = "not here"
 _NOT_TO_BE_HAD = (http.client.NOT_FOUND, http.client.CONFLICT)
 
 Method = Literal["GET", "POST", "DELETE"]
@@ -67,10 +66,12 @@ def ask(
         raise DaemonError(f"presaged on {where} does not let us in: {lacking}")
     if status in _REFUSED and said:
         raise DaemonError(f"presaged on {where} refused: {said}")
-    if status in _UNKNOWN and said.startswith(_NOT_HERE):
+    if status == http.client.METHOD_NOT_ALLOWED or (status == http.client.NOT_FOUND and said.startswith(_NOT_HERE)):
         raise DaemonError(f"presaged on {where} is older than this presage and cannot answer; {_OTHER_VERSION}")
     if status in _NOT_TO_BE_HAD and kind.startswith(("text/plain", _PROBLEM)) and said:
         raise DaemonError(said)
+    if kind.startswith(_PROBLEM) and said:
+        raise DaemonError(f"presaged on {where} refused: {said}")
     if status not in _DONE:
         raise DaemonError(f"what answers on {where} is not presaged (HTTP status {status}); {_OTHER_PORT}")
     try:
