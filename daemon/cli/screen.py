@@ -56,6 +56,7 @@ class Screen:
         self._input = sys.stdin.fileno()
         self._before = termios.tcgetattr(self._input)
         self._shown: list[str] = []
+        self._texts: list[Text] = []
         self._waiting = ""
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
@@ -113,8 +114,14 @@ class Screen:
     def draw(self, lines: Sequence[Text]) -> None:
         """Show the lines from the top; what does not fit is cut off."""
         columns, rows = self.size
-        drawn = [self._drawn(line, columns) for line in lines[:rows]]
-        if len(self._shown) != rows:
+        fresh = len(self._shown) != rows
+        known = [] if fresh else self._texts  # what has not changed need not be made into letters again
+        drawn = [
+            self._shown[row] if row < len(known) and _same(known[row], line) else self._drawn(line, columns)
+            for row, line in enumerate(lines[:rows])
+        ]
+        self._texts = list(lines[:rows])
+        if fresh:
             drawn += [""] * (rows - len(drawn))
             self._write("\x1b[2J" + "".join(f"\x1b[{row};1H{line}" for row, line in enumerate(drawn, 1)))
         else:
@@ -165,3 +172,7 @@ class Screen:
             self._take()
         self.redraw()
         self.wake()
+
+
+def _same(one: Text, other: Text) -> bool:
+    return one.style == other.style and one == other

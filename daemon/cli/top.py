@@ -32,8 +32,8 @@ _SPANS = {
     "d": ("1 day", 86_400),
     "w": ("1 week", 604_800),
 }
-_ASK_VERDICT = "what was {name}?  r real  f false  x expected  u undo  any other key: nothing"
-_ASK_SPAN = "silence {name} for:  1 h: 1  2 h: 2  8 h: 8  a day: d  a week: w  any other key: nothing"
+_ASK_VERDICT = "r real  f false  x expected  u undo  other keys: nothing.  What was {name}?"
+_ASK_SPAN = "1, 2 or 8 hours  d day  w week  other keys: nothing.  Silence {name}?"
 _HELP = (
     ("q, Ctrl-C", "quit; the terminal is as before"),
     ("p, space", "pause: what is shown stands still until p again"),
@@ -187,7 +187,7 @@ class Top:
         words, seconds = _SPANS[key]
         wanted = {"alertname": alert.alertname, "resource": alert.resource, "for_seconds": seconds}
         silence = client.add_silence(self._loaded, {**wanted, "author": login_name(), "comment": "from presage top"})
-        return f"{silence.takes} is quiet for {words}; `presage silence expire {silence.id[-SHORT:]}` ends it"
+        return f"quiet for {words}; `presage silence expire {silence.id[-SHORT:]}` ends it: {silence.takes}"
 
     def _explain(self) -> None:
         if (alert := self._alert) is None:
@@ -223,4 +223,4 @@ class Top:
 
 
 def _name(alert: AlertAnswer) -> str:
-    return f"{alert.alertname} {alert.resource}".strip()
+    return f"{alert.occurrence[-SHORT:]} ({alert.alertname})"

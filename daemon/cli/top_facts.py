@@ -92,7 +92,7 @@ class Watcher(threading.Thread):
         self._now = threading.Event()
         self._over = False
         self._slow_at = float("-inf")
-        self._scored = ""
+        self._sampled: str | None = ""
         self._ranges: dict[str, tuple[float | None, float | None]] = {}
         self.facts = Facts()
 
@@ -123,7 +123,10 @@ class Watcher(threading.Thread):
             facts = replace(self.facts, status=status, at=time.time(), problem="")
             if self.facts.status is not None and self.facts.status.started_at != status.started_at:
                 self._slow_at = float("-inf")  # it was restarted
-            self.facts = replace(facts, scores=self._scores(facts, status), unusual=self._unusual(status))
+            if status.last_sample_at != self._sampled:
+                facts = replace(facts, scores=self._scores(facts, status), unusual=self._unusual(status))
+                self._sampled = status.last_sample_at
+            self.facts = facts
             if time.monotonic() - self._slow_at >= _SLOW_SECONDS:
                 self._told()  # what is known already need not wait for the rest
                 self._look_at_the_rest()
@@ -182,9 +185,8 @@ class Watcher(threading.Thread):
         """Return the scores of the last hour with the newest of them."""
         anomaly, at = status.anomaly, status.last_sample_at
         kept = tuple(one for one in facts.scores if one[0] > time.time() - HOUR_SECONDS)
-        if anomaly is None or anomaly.score is None or at is None or at == self._scored:
+        if anomaly is None or anomaly.score is None or at is None:
             return kept
-        self._scored = at
         return (*kept, (datetime.fromisoformat(at).timestamp(), anomaly.score))
 
 

@@ -139,7 +139,7 @@ def _header(facts: Facts, view: View, columns: int, now: datetime) -> Text:
         up = span((now - datetime.fromisoformat(status.started_at)).total_seconds())
         size = f"{status.host.cpus:g} CPUs, {status.host.memory_bytes / 2**30:.1f} GiB"
         left += printable(f"  {status.host.name}  {size}, presaged {status.version} up {up}")
-    right = f"{'PAUSED  ' if view.paused else ''}{now.astimezone():%H:%M:%S} "
+    right = f"  {'PAUSED  ' if view.paused else ''}{now.astimezone():%H:%M:%S} "
     room = max(0, columns - len(right))
     return Text(f"{left[:room]:<{room}}{right}"[:columns], "reverse bold")
 
@@ -348,7 +348,7 @@ def _sent(facts: Facts) -> Text:
     if facts.sent is not None:
         sent = facts.sent
         some = "more than " if sent.partly else ""
-        text.append(f"{some}{sent.alerts} alerts in 30 days")
+        text.append(f"{some}{sent.alerts} alert{'s' if sent.alerts != 1 else ''} in 30 days")
         judged = [
             f"{n} {word}" for n, word in ((sent.real, "real"), (sent.false, "false"), (sent.expected, "expected")) if n
         ]

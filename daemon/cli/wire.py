@@ -11,7 +11,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import quote
@@ -55,11 +56,10 @@ def ask(
     """Return the daemon's answer; `sent` goes as JSON, `seconds` is the longest wait."""
     host, port = _address(loaded.config.http.listen)
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    token, lacking = _token(loaded.state_directory / "token", port)
     text = None if sent is None else json.dumps(sent, ensure_ascii=False).encode("utf-8", "replace")
-    status, kind, body = _exchange(
-        (host, port), where, method=method, path=path, token=token, sent=text, seconds=seconds or _SECONDS
-    )
+    exchange = partial(_exchange, (host, port), where, method=method, path=path, sent=text, seconds=seconds or _SECONDS)
+    is_open = method == "GET" and ipaddress.ip_address(host).is_loopback
+    status, kind, body, lacking = _let_in(exchange, loaded, port, is_open=is_open)
     told = _detail(body) if kind.startswith(_PROBLEM) else body.decode("utf-8", "replace")
     said = printable(" ".join(told.split()))[:300]
     if status == http.client.UNAUTHORIZED:
@@ -80,6 +80,22 @@ def ask(
         raise DaemonError(
             f"what answers on {where} is not this presaged; {_OTHER_PORT}, or {_OTHER_VERSION}"
         ) from error
+
+
+def _let_in(
+    exchange: Callable[..., tuple[int, str, bytes]], loaded: Loaded, port: int, *, is_open: bool
+) -> tuple[int, str, bytes, str]:
+    """Ask with the token where one is needed; return the answer, and what to do where that is not enough.
+
+    What is open to all is asked without first: where there are thousands of connections, it is dear to find out who
+    listens.
+    """
+    if is_open:
+        status, kind, body = exchange(token=None)
+        if status != http.client.UNAUTHORIZED:
+            return status, kind, body, ""
+    token, lacking = _token(loaded.state_directory / "token", port)
+    return *exchange(token=token), lacking
 
 
 def _detail(body: bytes) -> str:
@@ -118,7 +134,8 @@ def _token(path: Path, port: int) -> tuple[str | None, str]:
         return None, f"{path} holds the token and is not ours to read; try as root"
     except (OSError, ValueError):
         return None, f"there is no token in {path}; name the daemon's configuration with --config"
-    if not _listeners(port) or not _listeners(port) <= {0, owner}:
+    listening = _listeners(port)
+    if not listening or not listening <= {0, owner}:
         return None, "the port belongs to another user than the token, which was not shown"
     return token or None, f"it refused the token of {path}; name the daemon's configuration with --config"
 
