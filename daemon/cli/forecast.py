@@ -21,6 +21,7 @@ from alerting.render import amount
 from daemon.cli import completion
 from daemon.cli.client import fetch_forecasts
 from daemon.cli.configuration import ConfigOption
+from daemon.cli.explain import unit_of
 from daemon.cli.plot import Picture, draw
 from daemon.cli.terminal import is_plain, print_json, print_rows, printable
 from daemon.cli.watching import SELDOM, WatchOption, shown
@@ -285,7 +286,7 @@ def _picture(one: ForecastAnswer, horizon: HorizonAnswer) -> Picture:
 
 def amount_of(one: ForecastAnswer) -> Callable[[float], str]:
     """Return what says a share of the capacity in its unit, "" where percent say all."""
-    unit, capacity = Unit[one.unit.upper()], one.capacity
+    unit, capacity = unit_of(one.unit), one.capacity
     if unit is Unit.RATIO:
         return lambda _: ""
     return lambda share: amount(share * capacity, unit)

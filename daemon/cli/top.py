@@ -197,7 +197,11 @@ class Top:
         except DaemonError as error:
             self._view = replace(self._view, said=str(error))
             return
-        self._read(lambda columns: paragraphs(explained(detail, datetime.now(UTC)), _EXPLAIN_LABEL, columns))
+        self._read(
+            lambda columns: paragraphs(
+                explained(detail, datetime.now(UTC), columns - _EXPLAIN_LABEL - 1), _EXPLAIN_LABEL, columns
+            )
+        )
 
     def _help(self) -> None:
         self._read(lambda columns: paragraphs(((key, Text(what)) for key, what in _HELP), 14, columns))

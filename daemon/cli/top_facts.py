@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from alerting.policy import DRILL
 from daemon.api import ChangeAnswer, StatusAnswer
 from daemon.cli import client
-from daemon.cli.explain import ODD
+from daemon.cli.explain import ODD, unit_of
 from daemon.config import Loaded
 from daemon.drift.answers import DriftAnswer
 from daemon.errors import DaemonError
@@ -158,7 +158,7 @@ class Watcher(threading.Thread):
                 return tuple(
                     Unusual(
                         part.signal,
-                        Unit[part.unit.upper()],
+                        unit_of(part.unit),
                         part.value,
                         part.expected_low,
                         part.expected_high,
@@ -177,7 +177,7 @@ class Watcher(threading.Thread):
         out = []
         for part in parts:
             low, high = self._ranges.get(part.signal, (None, None))
-            unit, value = Unit[there[part.signal].unit.upper()], there[part.signal].value
+            unit, value = unit_of(there[part.signal].unit), there[part.signal].value
             out.append(Unusual(part.signal, unit, value, low, high, expected=False, share=part.share))
         return tuple(out)
 
