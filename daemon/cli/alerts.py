@@ -6,7 +6,6 @@ meant is told by the end of its id, or "latest".
 
 import getpass
 import os
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated
@@ -21,7 +20,7 @@ from daemon.api import AlertAnswer
 from daemon.cli import client, completion
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import SEVERITIES, standing
-from daemon.cli.terminal import print_json, print_rows, printable
+from daemon.cli.terminal import print_json, print_rows, printable, say
 from daemon.cli.watching import WatchOption, shown
 from daemon.config import load
 
@@ -93,7 +92,7 @@ def acknowledge(alert: AlertArgument, config: ConfigOption = None) -> None:
     author = login_name()
     taken = client.acknowledge(load(config), alert, author)
     who = "yours" if taken.acknowledged_by == author else f"in the hands of {taken.acknowledged_by} already"
-    sys.stdout.write(printable(f"{_named(taken)} is {who}") + "\n")
+    say(f"{_named(taken)} is {who}")
 
 
 def login_name() -> str:

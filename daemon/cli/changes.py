@@ -5,7 +5,6 @@ that it is kept.
 """
 
 import json
-import sys
 from datetime import datetime
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from daemon.cli.client import fetch_changes, mark_change
 from daemon.cli.configuration import ConfigOption
-from daemon.cli.terminal import print_json, print_table, printable
+from daemon.cli.terminal import print_json, print_table, printable, say
 from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
 
@@ -57,4 +56,4 @@ def mark(
     loaded = load(config)
     mark_change(loaded, text)
     grace = loaded.config.alerting.change_grace_seconds
-    sys.stdout.write(f"marked; anomalies of the next {grace} s are recorded, not sent\n")
+    say(f"marked; anomalies of the next {grace} s are recorded, not sent")

@@ -4,7 +4,6 @@ Enters: the daemon's answer, or one line of an operator. Leaves: a table of 80 c
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from daemon.cli.client import fetch_failures, mark_failure
 from daemon.cli.configuration import ConfigOption
-from daemon.cli.terminal import print_json, print_table, printable
+from daemon.cli.terminal import print_json, print_table, printable, say
 from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
 from daemon.failures.answers import FailureAnswer, FailuresAnswer
@@ -92,7 +91,7 @@ def mark(
 ) -> None:
     """Tell presaged of a failure that it cannot see: its risk learns from it."""
     kept = mark_failure(load(config), what, moment(at, datetime.now().astimezone()) if at else None)
-    sys.stdout.write(f"marked at {_when(kept)}: {printable(kept.detail)}\n")
+    say(f"marked at {_when(kept)}: {kept.detail}")
 
 
 def moment(text: str, now: datetime) -> datetime:

@@ -4,7 +4,6 @@ Enters: an alert and a word. Leaves: what is other than before, a line each; wit
 """
 
 import json
-import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from daemon.cli import client, completion
 from daemon.cli.alerts import SHORT, login_name
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import when
-from daemon.cli.terminal import console, print_json, print_table, printable
+from daemon.cli.terminal import console, print_json, print_table, printable, say
 from daemon.config import Loaded, load
 
 
@@ -81,7 +80,7 @@ def feedback(
         return
     said = _taken_back(answer) if verdict is Word.UNDO else _kept(answer, VerdictKind(verdict.value))
     for line in (said, *answer.changed):
-        sys.stdout.write(printable(line) + "\n")
+        say(line)
 
 
 def _kept(answer: FeedbackAnswer, verdict: VerdictKind) -> str:

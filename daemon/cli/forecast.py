@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -138,7 +139,13 @@ def print_forecasts(out: Console, answer: ForecastsAnswer) -> None:
     """Print a line for each resource: wrapped into its columns on a terminal, whole elsewhere."""
     lines = [_line(one) for one in answer.forecasts]
     if not lines:
-        sys.stdout.write("no resource is known yet\n")
+        out.print("no resource is known yet")
+        return
+    if out.is_terminal and out.width < _LEAST_NAME + _OTHER_COLUMNS:
+        for name, used, full, *chances in lines:
+            out.print(Text.assemble(name, "  ", used), overflow="fold")
+            told = [f"{cell.plain} in {_spaced(within)}" for cell, within in zip(chances, _WITHIN, strict=True) if cell]
+            out.print(Padding(Text.assemble(full, f"; {', '.join(told)}" if told else ""), (0, 0, 0, 2)))
         return
     if out.is_terminal:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")

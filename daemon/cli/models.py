@@ -15,7 +15,7 @@ from rich.text import Text
 from daemon.cli import completion
 from daemon.cli.client import fetch_model, fetch_models, order_model, roll_back
 from daemon.cli.configuration import ConfigOption
-from daemon.cli.terminal import console, print_json, print_rows, print_table, printable
+from daemon.cli.terminal import console, print_json, print_rows, print_table, printable, say
 from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
 from daemon.models.answers import ModelAnswer, ModelMetricsAnswer, ModelsAnswer
@@ -87,8 +87,15 @@ def diff(
     if as_json:
         print_json(console(), {name: list(values) for name, values in differing.items()})
         return
-    width = max((len(name) for name in differing), default=_LABEL)
     out = console()
+    if out.is_terminal:
+        values = [
+            (Text(name, "bold"), Text(printable(one or "-")), Text(printable(two or "-")))
+            for name, (one, two) in differing.items()
+        ]
+        print_table(out, ("", model, other), values)
+        return
+    width = max((len(name) for name in differing), default=_LABEL)
     for name, (one, two) in differing.items():
         out.print(printable(f"{name:<{width}}  {one or '-'}  |  {two or '-'}"), soft_wrap=True)
 
@@ -96,13 +103,13 @@ def diff(
 def promote(model: ModelArgument, config: ConfigOption = None) -> None:
     """Let a model serve at once; the one before scores beside it for a day, and can come back."""
     told = order_model(load(config), model, "promote")
-    console().print(f"{told.id} serves now; `presage models rollback` undoes it")
+    say(f"{told.id} serves now; `presage models rollback` undoes it")
 
 
 def rollback(config: ConfigOption = None) -> None:
     """Let the model before serve again."""
     told = roll_back(load(config))
-    console().print(f"{told.id} serves again")
+    say(f"{told.id} serves again")
 
 
 def pin(
@@ -112,13 +119,18 @@ def pin(
 ) -> None:
     """Keep a model for good; where it serves, no challenger takes its place but by hand."""
     told = order_model(load(config), model, "pin", undo=off)
-    console().print(f"{told.id} is {'pinned' if told.pinned else 'no longer pinned'}")
+    say(f"{told.id} is {'pinned' if told.pinned else 'no longer pinned'}")
 
 
 def rows(told: ModelAnswer, measured: ModelMetricsAnswer) -> Iterator[tuple[str, Text]]:
     """Yield every row of one model."""
     yield "model", Text(f"{told.id} ({told.network})")
-    yield "state", Text(_state(told), _STYLES.get(told.state, "")).append(printable(f" {_why(told)}"), "default")
+    yield (
+        "state",
+        Text(_state(told), _STYLES.get(told.state, "")).append(
+            printable(f": {_why(told)}" if _why(told) else ""), "default"
+        ),
+    )
     if told.problem:
         return
     if told.health:

@@ -6,7 +6,6 @@ silence is kept and shown, and told when it still fires afterwards.
 
 import json
 import re
-import sys
 from typing import Annotated
 
 import typer
@@ -19,7 +18,7 @@ from daemon.cli import client, completion
 from daemon.cli.alerts import SHORT, login_name
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import when
-from daemon.cli.terminal import print_json, print_table, printable
+from daemon.cli.terminal import print_json, print_table, printable, say
 from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
 
@@ -60,7 +59,7 @@ def add(
     silence = client.add_silence(load(config), wanted)
     short = silence.id[-SHORT:]
     said = f"{short}: {silence.takes} is quiet until {when(silence.ends_at)}; `presage silence expire {short}` ends it"
-    sys.stdout.write(printable(said) + "\n")
+    say(said)
 
 
 def show(
@@ -99,7 +98,7 @@ def expire(
 ) -> None:
     """End a silence now."""
     over = client.expire_silence(load(config), silence, login_name())
-    sys.stdout.write(printable(f"{over.id[-SHORT:]} is over: {over.takes} is told again") + "\n")
+    say(f"{over.id[-SHORT:]} is over: {over.takes} is told again")
 
 
 def seconds_of(text: str) -> int:

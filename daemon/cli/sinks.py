@@ -23,7 +23,7 @@ from daemon.cli import client, completion
 from daemon.cli.alerts import login_name
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import counts
-from daemon.cli.terminal import complain, print_json, print_table, printable
+from daemon.cli.terminal import complain, print_json, print_table, printable, say
 from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import Loaded, load
 from daemon.errors import DaemonError
@@ -70,7 +70,7 @@ def try_one(
     tried = client.try_sink(load(config), name)
     if tried.error is not None:
         raise DaemonError(printable(f"{tried.sink} did not take it ({tried.seconds:.2f} s): {tried.error}"))
-    sys.stdout.write(f"{tried.sink} took it in {tried.seconds:.2f} s\n")
+    say(f"{tried.sink} took it in {tried.seconds:.2f} s")
 
 
 @dataclass(slots=True)
@@ -184,11 +184,11 @@ def _report(answer: DrillAnswer, progress: Progress) -> bool:
     failed = False
     for sink in dict.fromkeys([*answer.sinks, *progress.told]):
         if sink not in progress.told:
-            sys.stdout.write(f"{sink}: not told: it is kept for other alerts; try `presage sinks test {sink}`\n")
+            say(f"{sink}: not told: it is kept for other alerts; try `presage sinks test {sink}`")
             continue
         parts = [_taken(progress, sink, event) for event in _EVENTS]
         failed = failed or any((sink, event) not in progress.seconds for event in _EVENTS)
-        sys.stdout.write(printable(f"{sink}: {'; '.join(parts)}") + "\n")
+        say(f"{sink}: {'; '.join(parts)}")
     return failed
 
 

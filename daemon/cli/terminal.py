@@ -41,6 +41,12 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def say(text: str) -> None:
+    """Print one sentence: wrapped on a terminal, one line elsewhere."""
+    out = console()
+    out.print(Text(printable(text)), soft_wrap=not out.is_terminal)
+
+
 def print_rows(out: Console, rows: Iterable[tuple[str, Text]], width: int) -> None:
     """Print a label of `width` columns and a text for each row; a long text continues under itself."""
     for label, text in rows:

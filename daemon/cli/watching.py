@@ -58,7 +58,7 @@ def _on_screen(show: Callable[[Console], None], seconds: float) -> None:
                 try:
                     lines, problem = _printed(show), ""
                 except DaemonError as error:
-                    problem = f"{error}; asking again"
+                    problem = f"asking again: {error}"
             now = f"{datetime.now().astimezone():%H:%M:%S}"
             head = f"every {seconds:g} s, q or Ctrl-C ends"
             top = Text(problem, "bold red") if problem else Text(f"{head:<{max(0, columns - len(now))}}{now}", "dim")

@@ -408,6 +408,7 @@ def answers():
     for number, name in enumerate(("9222", "4711")):
         found[base + name] = ModelAnswer.model_validate(_model(number, "shadow"))
         found[f"{base}{name}/metrics"] = metrics
+        found[f"{base}{name}/pin"] = found[base + name]
     found["/api/v1/neural/train"] = TrainingAnswer.model_construct(id="3-1", outcome="waiting")
     return {path: answer.model_dump_json().encode() for path, answer in found.items()}
 
