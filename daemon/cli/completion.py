@@ -18,7 +18,7 @@ from daemon.errors import PresagedError
 Offer = tuple[str, str]
 _SECONDS = 1.0  # a person waits at the prompt
 _SHORT = 6  # letters of an id that are shown
-_MOST = 50
+_MOST, _MOST_SIGNALS = 50, 1000
 LATEST = "latest"
 
 
@@ -79,4 +79,15 @@ def _silences(loaded: Loaded) -> Iterator[Offer]:
         yield one.id[-_SHORT:], one.takes
 
 
-alerts, resources, sinks, models, silences = map(_offered, (_alerts, _resources, _sinks, _models, _silences))
+def _signals(loaded: Loaded) -> Iterator[Offer]:
+    from alerting.render import amount  # noqa: PLC0415 - see above
+    from daemon.cli.client import fetch_signals  # noqa: PLC0415 - see above
+    from daemon.cli.explain import unit_of  # noqa: PLC0415 - see above
+
+    for one in fetch_signals(loaded, _MOST_SIGNALS, seconds=_SECONDS).signals:
+        yield one.name, "missing" if one.value is None else amount(one.value, unit_of(one.unit))
+
+
+alerts, resources, sinks, models, silences, signals = map(
+    _offered, (_alerts, _resources, _sinks, _models, _silences, _signals)
+)

@@ -75,12 +75,22 @@ def test_a_reader_that_leaves_is_no_error(environment):
     assert (said.stdout, said.stderr) == (render_default().partition("\n")[0] + "\n", "")
 
 
-def test_it_starts_without_the_weight_of_the_daemon():
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [
+        (["--help"], ("pydantic", "http.client", "daemon.config", "numpy", "asyncio")),
+        (["--version"], ("pydantic", "daemon.config", "numpy", "asyncio")),
+        (["status", "--help"], ("numpy", "numba", "aiohttp", "structlog", "asyncio", "daemon.alert_answers")),
+    ],
+)
+def test_it_starts_without_the_weight_of_what_is_not_asked(words, heavy):
     program = (
-        "import sys, daemon.cli; print([m for m in ('numpy', 'numba', 'aiohttp', 'structlog') if m in sys.modules])"
+        "import sys; from daemon.cli import main\n"
+        f"sys.argv = ['presage', *{words!r}]; main()\n"
+        f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
     )
     said = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
-    assert said.stdout == "[]\n"
+    assert said.stderr == "[]\n"
 
 
 @pytest.mark.parametrize("command", [("status",), ("config", "check"), ("config", "show")])
