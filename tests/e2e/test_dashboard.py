@@ -304,7 +304,7 @@ def test_the_keyboard_alone_is_enough(living, visit):
 
 
 def test_what_only_an_old_host_has_is_told(living, visit):
-    """Models in shadow, drift, a high risk: it takes weeks to have them, so the answers are put in the daemon's place."""
+    """Models in shadow, drift, a high risk take weeks to have: the answers are put in the daemon's place."""
     one = visit(living.origin, width=390)
     for path, answer in old_host().items():
         one.page.route(f"**/api/v1/{path}", told(answer.model_dump_json()))
