@@ -4,12 +4,12 @@ Enters: requests that the guard has let in. Leaves: answers, or an error that sa
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from daemon.errors import Conflict, NotFound, StateError
-from daemon.forecast_answers import FieldProblem
 from daemon.learning import Learning
 from daemon.models.answers import (
     LogsAnswer,
@@ -25,13 +25,19 @@ from daemon.models.answers import (
     training_answer,
 )
 from daemon.models.training import Training
-from daemon.operations import Count, FieldErrors, Operation, PageQuery, body_of, page_of, query_of
+from daemon.operations import Count, Operation, PageQuery, body_of, page_of, query_of
 from detectors.registry import ModelError, Version
 
 Handler = Callable[[web.Request], Awaitable[BaseModel]]
 
 BASE = "/api/v1/neural"
-_NETWORK = "anomaly"
+_NETWORK: Literal["anomaly"] = "anomaly"
+
+
+def _trained_by_hand(network: object) -> object:
+    if network != _NETWORK:
+        raise ValueError('only "anomaly" is trained at a person\'s word; the failure network refines itself')
+    return network
 
 
 class TrainRequest(BaseModel):
@@ -39,7 +45,7 @@ class TrainRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    network: str = _NETWORK
+    network: Annotated[Literal["anomaly"], BeforeValidator(_trained_by_hand)] = _NETWORK
 
 
 class LogsQuery(PageQuery):
@@ -173,10 +179,7 @@ class NeuralRoutes:
         return TrainingsAnswer(trainings=[training_answer(one, logs=False) for one in page], next=following)
 
     async def _train(self, request: web.Request) -> TrainingAnswer:
-        asked = await body_of(request, TrainRequest)
-        if asked.network != _NETWORK:
-            said = 'only "anomaly" is trained at a person\'s word; the failure network refines itself'
-            raise FieldErrors([FieldProblem(field="network", detail=said)])
+        await body_of(request, TrainRequest)
         return training_answer(self._retraining.ask())
 
     async def _training(self, request: web.Request) -> TrainingAnswer:
