@@ -162,6 +162,7 @@ function wire() {
     if (!document.hidden) renew(Date.now() - lastSlow > SLOW_MS);
   });
   setInterval(keepTime, 1000);
+  setInterval(() => document.hidden && renew(), SLOW_MS); // the title of a tab in the background still tells
 }
 
 async function start() {
