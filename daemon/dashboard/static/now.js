@@ -27,11 +27,28 @@ function headline(status, active) {
   const of = (mood, title, extra = "") => ({ mood, title, lead: extra, short: title });
   if (!status.last_sample_at) return of("learning", "The first sample is being taken");
   const age = (Date.now() - new Date(status.last_sample_at).getTime()) / 1000;
-  if (age > STALE_INTERVALS * status.interval_seconds + 10) return of("critical", "No sample is taken any more", "presaged answers, but it does not watch: see `journalctl -u presaged`.");
-  if (pages.length) return of("critical", pages.length === 1 ? "Something needs you now" : `${several(pages.length, "thing")} need you now`);
-  if (tickets.length) return of("warning", tickets.length === 1 ? "One thing needs attention within days" : `${several(tickets.length, "thing")} need attention within days`);
-  if (firing.length > open.length && !records.length) return of("info", "Known, and in hand", "What fires is acknowledged or silenced.");
-  if (records.length) return of("info", "Unusual, but nothing that hurts", "It is recorded and shown; nobody is woken for it.");
+  if (age > STALE_INTERVALS * status.interval_seconds + 10)
+    return of(
+      "critical",
+      "No sample is taken any more",
+      "presaged answers, but it does not watch: see `journalctl -u presaged`.",
+    );
+  if (pages.length)
+    return of(
+      "critical",
+      pages.length === 1 ? "Something needs you now" : `${several(pages.length, "thing")} need you now`,
+    );
+  if (tickets.length)
+    return of(
+      "warning",
+      tickets.length === 1
+        ? "One thing needs attention within days"
+        : `${several(tickets.length, "thing")} need attention within days`,
+    );
+  if (firing.length > open.length && !records.length)
+    return of("info", "Known, and in hand", "What fires is acknowledged or silenced.");
+  if (records.length)
+    return of("info", "Unusual, but nothing that hurts", "It is recorded and shown; nobody is woken for it.");
   if (active.length) return of("info", "Something stirs", "It must hold for a while before it counts.");
   if (status.anomaly && status.anomaly.score === null) return of("learning", "Learning what is normal here");
   return of("calm", "All quiet");
@@ -42,9 +59,16 @@ function lead(status, month, said) {
   if (said.lead) parts.push(said.lead, " ");
   const learning = status.anomaly ? status.anomaly.learning : "";
   if (said.mood === "learning" && learning) parts.push(h("span", {}, sentence(learning), ". "), progress(learning));
-  parts.push(`${several(status.signals, "signal")} watched`, status.interval_seconds === 1 ? " every second" : ` every ${count(status.interval_seconds)} s`);
+  parts.push(
+    `${several(status.signals, "signal")} watched`,
+    status.interval_seconds === 1 ? " every second" : ` every ${count(status.interval_seconds)} s`,
+  );
   if (status.last_sample_at) parts.push("; last sample ", when(status.last_sample_at));
-  if (month) parts.push(month.sent ? `; ${several(month.sent, "alert")} sent since ` : "; nothing was sent since ", when(month.since, Date.now() - new Date(month.since).getTime() < 2 * DAY_MS ? "moment" : "day"));
+  if (month)
+    parts.push(
+      month.sent ? `; ${several(month.sent, "alert")} sent since ` : "; nothing was sent since ",
+      when(month.since, Date.now() - new Date(month.since).getTime() < 2 * DAY_MS ? "moment" : "day"),
+    );
   parts.push(".");
   if (said.mood !== "learning" && learning) parts.push(h("span", { class: "dim" }, ` Still ${learning}.`));
   return parts;
