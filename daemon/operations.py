@@ -129,10 +129,16 @@ class PageQuery(Query):
     """Which part of a listing is wanted."""
 
     limit: Count = Field(DEFAULT_LISTED, ge=1, le=MOST_LISTED, description="How many entries at most.")
-    cursor: str = Field("", max_length=200, description="`next` of the page before; nothing for the first page.")
+    cursor: str = Field("", max_length=1000, description="`next` of the page before; nothing for the first page.")
 
 
-FIRST_PAGE = PageQuery(limit=MOST_LISTED)
+class WholeQuery(PageQuery):
+    """The same of a listing that is short by nature: all of it where nothing is said."""
+
+    limit: Count = Field(MOST_LISTED, ge=1, le=MOST_LISTED, description="How many entries at most.")
+
+
+FIRST_PAGE = WholeQuery()
 
 
 def place_of(query: PageQuery) -> tuple[int, int] | None:

@@ -27,7 +27,7 @@ from daemon.models.answers import (
 )
 from daemon.models.predicting import PredictBatchRequest, PredictRequest
 from daemon.models.training import Training
-from daemon.operations import FieldErrors, Operation, PageQuery, body_of, page_of, query_of
+from daemon.operations import FieldErrors, Operation, WholeQuery, body_of, page_of, query_of
 from detectors.registry import ModelError, Version
 
 Handler = Callable[[web.Request], Awaitable[BaseModel]]
@@ -58,7 +58,7 @@ class NeuralRoutes:
         return [
             Operation(
                 "GET", f"{_BASE}/models", "listModels", "All models, the newest first, and how the one on duty does.",
-                _guarded(self._list), answer=ModelsAnswer, query=PageQuery, errors=(503,),
+                _guarded(self._list), answer=ModelsAnswer, query=WholeQuery, errors=(503,),
             ),
             Operation(
                 "GET", one, "getModel", "One model: where it comes from, and what it is to the host.",
@@ -90,7 +90,7 @@ class NeuralRoutes:
             ),
             Operation(
                 "GET", f"{_BASE}/train", "listTrainings", "The last trainings, the newest first.",
-                _guarded(self._trainings), answer=TrainingsAnswer, query=PageQuery,
+                _guarded(self._trainings), answer=TrainingsAnswer, query=WholeQuery,
             ),
             Operation(
                 "POST", f"{_BASE}/train", "train", "Train as soon as the child is free.",
@@ -121,7 +121,7 @@ class NeuralRoutes:
         ]  # fmt: skip
 
     async def _list(self, request: web.Request) -> ModelsAnswer:
-        asked = query_of(request, PageQuery)
+        asked = query_of(request, WholeQuery)
         page, following = page_of(await self._promotion.lineage(), lambda one: one.name, asked)
         return models_answer(tuple(page), self._promotion.state).model_copy(update={"next": following})
 
@@ -168,7 +168,7 @@ class NeuralRoutes:
         return await self._told(name)
 
     async def _trainings(self, request: web.Request) -> TrainingsAnswer:
-        asked = query_of(request, PageQuery)
+        asked = query_of(request, WholeQuery)
         page, following = page_of(self._retraining.trainings.newest(), lambda one: one.id, asked)
         return TrainingsAnswer(trainings=[training_answer(one, logs=False) for one in page], next=following)
 
