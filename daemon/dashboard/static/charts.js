@@ -13,7 +13,7 @@ export function library() {
     const address = document.querySelector('meta[name="charts"]').content;
     if (!address)
       return refuse(
-        new Error("The chart library (the Python package plotly) is not installed: figures are told as text."),
+        new Error("The chart library (the Python package plotly) is not installed: charts stay plain."),
       );
     // its part for maps writes a style of its own into the page, which the page's policy refuses; no map is drawn
     const own = document.head.appendChild;
@@ -25,7 +25,7 @@ export function library() {
     const script = h("script", {
       src: address,
       onload: done(settle),
-      onerror: done(refuse, new Error("The chart library could not be loaded: figures are told as text.")),
+      onerror: done(refuse, new Error("The chart library could not be loaded: charts stay plain.")),
     });
     document.head.append(script);
   });
