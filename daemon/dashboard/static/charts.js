@@ -12,9 +12,7 @@ export function library() {
   loading ||= new Promise((settle, refuse) => {
     const address = document.querySelector('meta[name="charts"]').content;
     if (!address)
-      return refuse(
-        new Error("The chart library (the Python package plotly) is not installed: charts stay plain."),
-      );
+      return refuse(new Error("The chart library (the Python package plotly) is not installed: charts stay plain."));
     // its part for maps writes a style of its own into the page, which the page's policy refuses; no map is drawn
     const own = document.head.appendChild;
     document.head.appendChild = (one) => (one.tagName === "STYLE" ? one : own.call(document.head, one));

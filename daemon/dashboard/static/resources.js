@@ -127,7 +127,12 @@ export class ResourceView {
 
   frame(one, ready, horizon, text) {
     const chances = Object.entries(one.exhaustion.probability).map(([within, value]) =>
-      h("li", {}, h("span", { class: "dim" }, `within ${within.replace(/(?=[hd]$)/, " ")}`), h("strong", { class: "number" }, chance(value))),
+      h(
+        "li",
+        {},
+        h("span", { class: "dim" }, `within ${within.replace(/(?=[hd]$)/, " ")}`),
+        h("strong", { class: "number" }, chance(value)),
+      ),
     );
     return h(
       "figure",
