@@ -37,6 +37,8 @@ from daemon.api import (
 from daemon.capacity.answers import forecasts_answer
 from daemon.capacity.forecasts import HOUR_SECONDS, Forecasting
 from daemon.capacity.points import recent_rounds
+from daemon.capacity.refining import CapacityRefining
+from daemon.capacity.series import capacity_performance
 from daemon.capacity.state import CapacityState
 from daemon.capacity.watch import CapacityWatch
 from daemon.changes import ChangeLog
@@ -73,6 +75,9 @@ from daemon.host import describe_host
 from daemon.host_routes import HostRoutes
 from daemon.learning import Learning
 from daemon.metrics import Metrics
+from daemon.models.foretelling import Foretelling
+from daemon.models.question_routes import QuestionRoutes
+from daemon.models.refined import RefinedModels
 from daemon.models.routes import NeuralRoutes
 from daemon.models.triggers import Trigger
 from daemon.notify_systemd import Notifier
@@ -83,7 +88,6 @@ from daemon.preflight import Prepared
 from daemon.process_scan import ProcessScan
 from daemon.risk.answers import RiskAnswer, risk_answer, risk_in_brief
 from daemon.risk.grading import Grading
-from daemon.risk.refined_models import RefinedModels
 from daemon.risk.refining import Refining
 from daemon.risk.routes import risk_route
 from daemon.risk.state import RiskState
@@ -100,8 +104,7 @@ from daemon.tick import Tick
 from daemon.verdicts.counting import Verdicts
 from daemon.wake import PressureTriggers
 from daemon.watch import AnomalyWatch
-from detectors import failure
-from detectors.capacity import load_forecaster
+from detectors import capacity, failure
 from detectors.factors import COUNT
 from detectors.registry import Registry
 
@@ -185,6 +188,7 @@ class App:
             self._offload.close()
             stores.history.close()
             stores.state.close()
+            self._lock_file.close()
         _log.info("stopped", samples=self._tick.samples)
 
     def _open_stores(self) -> _Stores:
@@ -275,8 +279,25 @@ class App:
             offload=self._offload,
             metrics=self._metrics,
             clock=self._clock,
-            load=load_forecaster,
+            load=lambda: self._capacity_refining.load(),  # noqa: PLW0108 - it comes later
             links=partial(link_speeds, self._paths),
+        )
+        self._capacity_refining = CapacityRefining(
+            history=self._history.path,
+            state=self._state,
+            models=RefinedModels(self._loaded.state_directory / "models", "capacity", capacity.refined),
+            registry=self._registry,
+            child=self._child,
+            offload=self._offload,
+            metrics=self._metrics,
+            clock=self._clock,
+            settings=lambda: config.learning,
+            known=lambda: self._capacity.known,
+            performance=lambda: capacity_performance(self._snapshot.capacity) if self._snapshot else None,
+            age=lambda: self._watch.seen * self._interval,
+            adopt=self._forecasts.adopt,
+            own_work=self._watch.own_work,
+            sys=self._paths.sys,
         )
         self._risk = RiskWatch(
             interval_seconds=self._interval,
@@ -292,7 +313,7 @@ class App:
             interval_seconds=self._interval,
             history=self._history.path,
             state=self._state,
-            models=RefinedModels(self._loaded.state_directory / "models"),
+            models=RefinedModels(self._loaded.state_directory / "models", "failure", failure.load_forecaster),
             registry=self._registry,
             child=self._child,
             offload=self._offload,
@@ -400,6 +421,7 @@ class App:
                 drift_route(self._tell_drift),
                 *dashboard.table(),
                 *NeuralRoutes(self._learning).table(),
+                *QuestionRoutes(self._learning, self._foretelling(), lambda: self._risk.told.taught).table(),
                 *FailureRoutes(
                     recent=self._list_failures,
                     sources=lambda: self._failures.sources,
@@ -415,6 +437,9 @@ class App:
                 *filter(None, (urlsplit(config.http.external_url).hostname,)),
             ),
         )
+
+    def _foretelling(self) -> Foretelling:
+        return Foretelling(self._forecasts.forecaster, self._risk.forecaster, self._offload, self._interval)
 
     def _watch_failures(self, config: Config) -> FailureWatch:
         log_text = config.privacy.log_text
@@ -498,6 +523,7 @@ class App:
             Job("judge", 3600.0, 2400.0, self._learning.promotion.judge_due),
             # it may have to wait until the training, due at the same time, gives the child back
             Job("refine", config.learning.interval_days * 86_400.0, 6000.0, self._refining.refine_again),
+            Job("refine_capacity", HOUR_SECONDS, 6000.0, self._capacity_refining.refine_due),
             Job("grade_risk", HOUR_SECONDS, 6000.0, self._grading.grade),
         ]
 

@@ -23,6 +23,7 @@ PATH_PARAMETERS: Mapping[str, str] = {
     "id": "The id, or its last four letters or more; `latest` is the alert that fired last.",
     "name": "The name; of a model, its last digits are enough.",
     "number": "The id of a training.",
+    "other": "The name of the model beside it; its last digits are enough.",
 }
 
 _JSON = "application/json"

@@ -10,7 +10,7 @@ import typer
 
 from daemon.cli.client import cancel_training, fetch_training, start_training
 from daemon.cli.configuration import ConfigOption
-from daemon.cli.terminal import console, print_json, printable
+from daemon.cli.terminal import console, print_json, say
 from daemon.config import load
 from daemon.models.answers import TrainingAnswer
 
@@ -32,14 +32,14 @@ def train(
     out = console()
     if cancel:
         told = cancel_training(loaded, cancel)
-        out.print(f"{told.id} is being stopped")
+        say(f"{told.id} is being stopped")
         return
     told = start_training(loaded)
     if not follow:
         if as_json:
-            print_json(told.model_dump())
+            print_json(out, told.model_dump())
         else:
-            out.print(f"training {told.id}: {told.outcome}; `presage models list` shows what comes of it")
+            say(f"training {told.id}: {told.outcome}; `presage models list` shows what comes of it")
         return
     shown = ""
     while True:
@@ -49,17 +49,16 @@ def train(
             break
         time.sleep(_LOOK_SECONDS)
     if as_json:
-        print_json(told.model_dump())
+        print_json(out, told.model_dump())
     else:
-        out.print(f"{told.outcome}: {printable(told.text)}", soft_wrap=True)
+        say(f"{told.outcome}: {told.text}")
     if told.outcome not in ("promoted", "shadow"):
         raise typer.Exit(_FAILED)
 
 
 def _say(told: TrainingAnswer, shown: str, *, quiet: bool) -> str:
     """Print what was said since the moment `shown`, and return the last moment."""
-    out = console()
     for line in told.logs:
         if line.at > shown and not quiet and not told.over:
-            out.print(f"{line.share:4.0%} {printable(line.text)}", soft_wrap=True)
+            say(f"{line.share:4.0%} {line.text}")
     return told.logs[-1].at if told.logs else shown
