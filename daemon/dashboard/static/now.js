@@ -1,7 +1,7 @@
 // The first thing on the page: one plain sentence, and below it what is wrong, each with its buttons.
 
 import { at, h, icon, show } from "./dom.js";
-import { count, DAY_MS, percent, sentence, several, when } from "./words.js";
+import { chance, count, DAY_MS, percent, sentence, several, when } from "./words.js";
 import { alertCard } from "./alert.js";
 
 const STALE_INTERVALS = 3;
@@ -16,8 +16,40 @@ export function drawNow(told, showSignal) {
   show(at("now-title"), [said.mood, said.title], () => [icon(said.mood), h("span", {}, said.title)]);
   show(at("now-lead"), [said.lead, status.seq, month && month.sent], () => lead(status, month, said));
   show(at("now-alerts"), active, () => active.map((one) => alertCard(one, showSignal)));
+  show(at("now-glance"), glances(status, month), (all) => all.map(glance));
   document.title = `${said.short} · ${status.host.name} · presaged`;
 }
+
+// The four figures that somebody with no time looks at, each a way to where it is explained.
+function glances(status, month) {
+  const { anomaly, capacity, risk } = status;
+  const score = anomaly && anomaly.score !== null ? anomaly.score.toFixed(2) : "learning";
+  const limit = anomaly ? `alarms above ${anomaly.score_threshold.toFixed(2)}` : "";
+  const first = capacity[0];
+  const within = risk && risk.within_24h !== null ? chance(risk.within_24h) : "not told yet";
+  return [
+    ["#score", "score", score, limit],
+    ["#resources", "first to run out", first ? first.resource : "not known yet", first ? first.text : ""],
+    ["#risk", "failure within 24 h", within, risk && risk.within_24h === null ? risk.missing : ""],
+    ["#month", "sent in 30 days", month ? count(month.sent) : "…", month ? judged(month) : ""],
+  ];
+}
+
+const judged = ({ real, false: wrong, expected }) =>
+  real + wrong + expected ? `${real} of ${real + wrong + expected} judged were real` : "none judged yet";
+
+const glance = ([where, label, value, more]) =>
+  h(
+    "li",
+    {},
+    h(
+      "a",
+      { href: where, "data-key": where },
+      h("span", { class: "dim" }, label),
+      h("strong", { class: "number" }, value),
+      h("span", { class: "dim" }, more),
+    ),
+  );
 
 function headline(status, active) {
   const firing = active.filter((one) => one.state === "firing");
