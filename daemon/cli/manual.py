@@ -112,6 +112,21 @@ PAGES = (
         ("status", "risk"),
     ),
     Page(
+        "plot",
+        "past:plot",
+        LOOK,
+        "Draw the past of a signal, or of the anomaly score.",
+        "When `presage explain` names a signal: whether it rose slowly or at once, and whether it does so every day."
+        " SIGNAL may be any part of a name that only one signal has. The line is the mean, the shade behind it goes"
+        " from the least to the greatest value.",
+        (
+            ("presage plot", "the anomaly score of the last day, with its threshold"),
+            ("presage plot cpu.busy --last 30d", "the last month"),
+            ("presage plot disk.sda.busy --json", "for programs"),
+        ),
+        ("explain", "forecast", "top"),
+    ),
+    Page(
         "risk",
         "risk:show_risk",
         LOOK,

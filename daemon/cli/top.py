@@ -16,7 +16,7 @@ from daemon.cli.alerts import SHORT, login_name
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.explain import rows as explained
 from daemon.cli.screen import Screen
-from daemon.cli.terminal import is_plain
+from daemon.cli.terminal import is_ascii
 from daemon.cli.top_facts import Watcher
 from daemon.cli.top_view import View, draw, open_alerts, paragraphs
 from daemon.config import Loaded, load
@@ -73,7 +73,7 @@ class Top:
         self._loaded = loaded
         self._screen = screen
         self._watcher = watcher
-        self._view = View(plain=is_plain(screen.out))
+        self._view = View(plain=is_ascii(screen.out))
         self._facts = watcher.facts
         self._answering: Callable[[str], str] | None = None
         self._over = False

@@ -14,17 +14,21 @@ from rich.text import Text
 from alerting.render import amount
 from daemon.api import AlertAnswer
 from daemon.cli.alerts import SHORT, choose
+from daemon.cli.chart import Past, chart
 from daemon.cli.forecast import grave, percent_used, told_chances, when_full
 from daemon.cli.status import SEVERITIES, percent, span, standing
 from daemon.cli.terminal import printable
 from daemon.cli.top_facts import HOUR_SECONDS, Facts, Unusual
 from daemon.forecast_answers import ForecastAnswer
+from detectors.findings import Unit
 
 _WIDE = 132  # columns from which there are two
 _GAP = 3
 _LABEL = 7
 _STALE = 3  # intervals
 _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", ".:-=+*%#"
+_TALL, _PICTURE_ROWS = 36, 8  # rows from which there is a picture, and its own
+_GAP_MS = 90_000.0  # between two scores: what is farther apart is not one line
 _BAR = 10
 _BARS_FROM = 60  # columns
 _RESOURCES = 8
@@ -64,9 +68,11 @@ def draw(facts: Facts, view: View, columns: int, rows: int, now: datetime) -> li
     head = [_header(facts, view, columns, now), *_score(facts, view, columns, now)]
     foot = _footer(view, columns)
     room = rows - len(head) - 1
+    large = rows >= _TALL
     if columns >= _WIDE:
         half = (columns - _GAP) // 2
-        left = _fitted([_alerts(facts, view, half, now), _signals(facts, half)], room, half, view)
+        past = [_past(facts, view, half, now)] if large else []
+        left = _fitted([_alerts(facts, view, half, now), _signals(facts, half), *past], room, half, view)
         other = columns - half - _GAP
         right = _fitted(
             [_resources(facts, view, other), _brief(facts, other, now), _changes(facts, other)], room, other, view
@@ -80,6 +86,7 @@ def draw(facts: Facts, view: View, columns: int, rows: int, now: datetime) -> li
                 _resources(facts, view, columns),
                 _brief(facts, columns, now),
                 _changes(facts, columns),
+                *([_past(facts, view, columns, now)] if large else []),
             ],
             room,
             columns,
@@ -285,6 +292,28 @@ def _bar(share: float, width: int, style: str, view: View) -> Text:
     full, empty = ("#", ".") if view.plain else ("━", "─")
     reached = round(min(max(share, 0.0), 1.0) * width)
     return Text(full * reached, style).append(empty * (width - reached), "dim")
+
+
+def _past(facts: Facts, view: View, columns: int, now: datetime) -> Block:
+    """Return the score of the last hour as a picture, where there is room for one."""
+    anomaly = None if facts.status is None else facts.status.anomaly
+    if anomaly is None or not facts.scores:
+        return Block("", [], 0)
+    end_ms = round(now.timestamp() * 1000)
+    values = [score for _, score in facts.scores]
+    past = Past(
+        times_ms=[round(at * 1000) for at, _ in facts.scores],
+        mean=values,
+        least=values,
+        most=values,
+        unit=Unit.RATIO,
+        from_ms=end_ms - round(HOUR_SECONDS * 1000),
+        to_ms=end_ms,
+        step_ms=_GAP_MS,
+        threshold=anomaly.score_threshold,
+    )
+    lines = chart(past, columns, _PICTURE_ROWS, plain=view.plain)
+    return Block("the score of the last hour, and its threshold", lines, len(lines))
 
 
 def _brief(facts: Facts, columns: int, now: datetime) -> Block:

@@ -21,6 +21,8 @@ LISTINGS = [
     "explain latest",
     "forecast",
     "forecast /srv",
+    "plot",
+    "plot nvme",
     "risk",
     "drift",
     "changes",

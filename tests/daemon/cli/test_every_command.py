@@ -17,6 +17,7 @@ USES = {
     "alerts": (),
     "explain": ("9XK2PQ",),
     "forecast": (),
+    "plot": (),
     "risk": (),
     "drift": (),
     "changes": (),
@@ -47,7 +48,18 @@ USES = {
 }
 WITHOUT_A_DAEMON = {"backtest", "import", "doctor", "config check", "config show", "config default"}
 ASKING = sorted(set(USES) - WITHOUT_A_DAEMON)
-LISTINGS = {"status", "alerts", "forecast", "risk", "drift", "changes", "failures", "silence list", "models list"}
+LISTINGS = {
+    "status",
+    "alerts",
+    "forecast",
+    "risk",
+    "drift",
+    "changes",
+    "failures",
+    "plot",
+    "silence list",
+    "models list",
+}
 
 
 def commands(group=None, before=()):
