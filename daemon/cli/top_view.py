@@ -198,6 +198,8 @@ def spark(scores: Sequence[tuple[float, float]], threshold: float, width: int, n
             worst[column] = max(score, worst.get(column, 0.0))
     out = Text()
     for column in range(max(0, width)):
+        if column not in worst and column + 1 in worst and column - 1 in worst:
+            worst[column] = worst[column - 1]  # more columns than samples: no gap
         if column not in worst:
             out.append(" ")
             continue

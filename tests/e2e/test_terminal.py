@@ -38,6 +38,8 @@ LISTINGS = [
     "silence add --resource /srv --for 2h",
     "models pin 4711",
     "explain nonsense",
+    "--help",
+    "silence add --help",
 ]
 # One process for all of them: Python starts once, and each is typed as a person would.
 EACH = """

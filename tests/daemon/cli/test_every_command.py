@@ -1,5 +1,6 @@
 """Every command that there is, found by walking `presage`: its help is a page, and whatever is wrong is one line."""
 
+import re
 import sys
 from enum import Enum
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon import cli
+from daemon.cli import pages
 from daemon.cli.manual import PAGES
 from daemon.cli.pages import Group, Later, make
 
@@ -98,8 +100,8 @@ def is_one_line(error):
 
 
 def test_the_manual_and_the_commands_are_the_same():
-    pages = {page.name for page in PAGES if page.runs}
-    assert pages == set(COMMANDS) == set(USES)
+    written = {page.name for page in PAGES if page.runs}
+    assert written == set(COMMANDS) == set(USES)
     words = {page.name for page in PAGES}
     assert all(name in words for page in PAGES for name in page.also)
 
@@ -112,6 +114,21 @@ def test_help_is_a_page_of_80_columns(typed, name):
     assert out.isascii()
     for part in (f"Usage: presage {name}", "Options:", "Examples:", f"presage {name}", "Exit codes:", "See also:"):
         assert part in out
+
+
+@everywhere
+def test_on_a_terminal_the_help_says_the_same_in_colour(typed, monkeypatch, name):
+    plain = typed(name, "--help", configured=False)[1]
+    monkeypatch.setattr(pages, "on_terminal", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    shown = pages.painted(plain)
+    assert re.sub(r"\x1b\[\d*m", "", shown) == plain
+    assert "\x1b[1mExamples:\x1b[0m" in shown
+    assert "\x1b[36m-h, --help\x1b[0m" in shown
+    assert f"\x1b[36mpresage {name}" in shown.replace("sudo ", "").replace("NO_COLOR=1 ", "")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert pages.painted(plain) == plain
 
 
 @everywhere
