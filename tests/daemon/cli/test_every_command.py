@@ -205,3 +205,9 @@ def test_every_listing_has_json(name):
 def test_a_page_is_made_anew_for_each_walk():
     (page,) = (page for page in PAGES if page.name == "risk")
     assert make(page).help.startswith(page.does)
+
+
+def test_the_page_of_the_documentation_has_every_command():
+    text = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
+    for page in PAGES:
+        assert not page.runs or f"| `presage {page.name}` | {page.does} |" in text
