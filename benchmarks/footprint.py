@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.process import daemon, free_port, get, is_trained, status, wait
+from benchmarks.process import cpu_seconds, daemon, free_port, get, is_trained, status, wait
 from benchmarks.report import Row, smaller_is_better, write
 from detectors.kernels.loader import COMPILED
 
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _measure(backend: str, ticks: int) -> list[Row]:
-    with tempfile.TemporaryDirectory(prefix="presaged-footprint-") as folder, _node_exporter() as peer:
+    with tempfile.TemporaryDirectory(prefix="presaged-footprint-") as folder, node_exporter() as peer:
         port = free_port()
         started = time.monotonic()
         with daemon(Path(folder), backend, port) as process:
@@ -60,20 +60,20 @@ def _window(
     peer: Peer | None,
     first: float,
 ) -> list[Row]:
-    before, samples = _cpu_seconds(process), status(port)["samples"]
-    peer_before = _cpu_seconds(peer[0]) if peer else 0.0
+    before, samples = cpu_seconds(process.pid), status(port)["samples"]
+    peer_before = cpu_seconds(peer[0].pid) if peer else 0.0
     for _ in range(ticks):
         time.sleep(1)
         if peer:
             get(peer[1])
     count = status(port)["samples"] - samples
-    tick_ms = 1000 * (_cpu_seconds(process) - before) / count
+    tick_ms = 1000 * (cpu_seconds(process.pid) - before) / count
     rss_mb = process.memory_info().rss / 1e6
     signals = status(port)["signals"]
-    scrape = _cpu_seconds(process)
+    scrape = cpu_seconds(process.pid)
     for _ in range(ticks):
         get(f"http://127.0.0.1:{port}/metrics")
-    scrape_ms = 1000 * (_cpu_seconds(process) - scrape) / ticks
+    scrape_ms = 1000 * (cpu_seconds(process.pid) - scrape) / ticks
     rows = [
         Row(f"{backend} start", "first sample", "s", first),
         Row(f"{backend} full tick", "signals", "1", signals),
@@ -85,7 +85,7 @@ def _window(
             Row(f"{backend} scrape", "cpu", "ms", scrape_ms),
             Row(f"{backend} process", "resident memory", "MB", rss_mb),
         ]
-    peer_ms = 1000 * (_cpu_seconds(peer[0]) - peer_before) / ticks
+    peer_ms = 1000 * (cpu_seconds(peer[0].pid) - peer_before) / ticks
     peer_mb = peer[0].memory_info().rss / 1e6
     return [
         *rows,
@@ -96,7 +96,8 @@ def _window(
 
 
 @contextmanager
-def _node_exporter() -> Iterator[Peer | None]:
+def node_exporter() -> Iterator[Peer | None]:
+    """Run the peer with all that it collects unasked; yields it and its address, None where it is not installed."""
     program = shutil.which(PEER)
     if program is None:
         print(f"{PEER} is not installed: no peer in this run", file=sys.stderr)
@@ -110,14 +111,6 @@ def _node_exporter() -> Iterator[Peer | None]:
     finally:
         process.terminate()
         process.wait(timeout=10)
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    """CPU of all threads in nanosecond resolution: /proc/PID/stat counts in hundredths of a second only."""
-    nanoseconds = 0
-    for thread in Path(f"/proc/{process.pid}/task").iterdir():
-        nanoseconds += int((thread / "schedstat").read_text(encoding="ascii").split()[0])
-    return nanoseconds / 1e9
 
 
 if __name__ == "__main__":

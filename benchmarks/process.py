@@ -29,14 +29,24 @@ def deny_write_execute() -> None:
 
 @contextmanager
 def daemon(
-    folder: Path, backend: str, port: int, *, python: str = sys.executable, mdwe: bool = False, log: str = "warning"
+    folder: Path,
+    backend: str,
+    port: int,
+    *,
+    python: str = sys.executable,
+    mdwe: bool = False,
+    log: str = "warning",
+    more: str = "",
 ) -> Iterator[psutil.Process]:
-    """Run the daemon of the environment of `python`, state and log.jsonl in `folder`, a sample a second."""
+    """Run the daemon of the environment of `python`, state and log.jsonl in `folder`, a sample a second.
+
+    `more`: further tables of the configuration.
+    """
     config = folder / "config.toml"
     config.write_text(
         f'[sampling]\ninterval_seconds = 1\n[storage]\ndirectory = "state"\n[compute]\nbackend = "{backend}"\n'
         f'[log]\nlevel = "{log}"\n[anomaly]\nnetwork_after_samples = {TRAIN_AFTER}\n'
-        f'[http]\nlisten = "127.0.0.1:{port}"\n',
+        f'[http]\nlisten = "127.0.0.1:{port}"\n{more}',
         encoding="utf-8",
     )
     environment = {**os.environ, "CACHE_DIRECTORY": str(Path(tempfile.gettempdir()) / "presaged-footprint-cache")}
@@ -50,6 +60,14 @@ def daemon(
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=10)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU of all threads in nanosecond resolution: /proc/PID/stat counts in hundredths of a second only."""
+    nanoseconds = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        nanoseconds += int((thread / "schedstat").read_text(encoding="ascii").split()[0])
+    return nanoseconds / 1e9
 
 
 def free_port() -> int:

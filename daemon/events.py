@@ -121,9 +121,10 @@ class Events:
 
     def operation(self) -> Operation:
         """Return the operation that listens."""
-        summary = "What happens, as server-sent events: hello, tick, alert."
+        summary = "What happens, as server-sent events: hello (HelloEvent), tick (TickEvent), alert (AlertEvent)."
         return Operation(
-            "GET", PATH, "listen", summary, self._serve, answer="text/event-stream", errors=(503,)
+            "GET", PATH, "listen", summary, self._serve, answer="text/event-stream",
+            errors=(503,), parts=(HelloEvent, TickEvent, AlertEvent),
         )  # fmt: skip
 
     def publish(self, snapshot: Snapshot) -> None:

@@ -23,17 +23,19 @@ from daemon.continuity import UNKNOWN_HOUR
 from daemon.errors import PresagedError, StateError
 from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, FLAGS_LEFT_OUT, History
 from daemon.metrics import Metrics
+from daemon.models.comparing import latency
 from daemon.models.predicting import Prediction, Values, predictions
 from daemon.models.promotion import Promotion
 from daemon.models.retraining import Means, Retraining
 from daemon.models.triggers import Trigger
+from daemon.models.validating import Validations
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
 from daemon.watch import WINDOW_ROWS, AnomalyWatch
 from detectors import kernels
 from detectors.anomaly import MINIMUM_ROWS, AnomalyModel
-from detectors.registry import Manifest, Registry
+from detectors.registry import Manifest, ModelError, Registry, Version
 
 _log = structlog.get_logger()
 
@@ -123,6 +125,7 @@ class Learning:
             scores=self._scores,
             finished=self._release_memory,
         )
+        self.validations = Validations(self.promotion, self._clock, self._due.set)
 
     def restore(self) -> None:
         """Fill the window from history and put the champion back on duty; blocks, before the first tick."""
@@ -287,6 +290,7 @@ class Learning:
                 self._train_after = time.monotonic() + _RETRY_SECONDS
         if self.retraining.asked:
             await self.retraining.train_as_asked()
+        await self.validations.run()
         if self._wants_backend():
             await self._load_backend()
 
@@ -311,6 +315,23 @@ class Learning:
         """Return what the model on duty would say of `samples`. Raises ModelError, PresagedError."""
         work = predictions(self._watch, self._registry, samples)
         return await self._offload.run(work, deadline_seconds=_FIT_SECONDS, what="predictions")
+
+    @property
+    def model(self) -> AnomalyModel | None:
+        """The model on duty."""
+        return self._watch.model
+
+    async def latency(self, version: Version) -> float | None:
+        """Return how many seconds a model takes for one sample here; None without a sample, and of a broken one.
+
+        Raises PresagedError.
+        """
+        try:
+            model = await self.promotion.load(version.name)
+        except ModelError:
+            return None
+        work = latency(model, self._watch.window, self.computes)
+        return await self._offload.run(work, deadline_seconds=_FIT_SECONDS, what="latency of a model")
 
     async def _scores(self) -> NDArray[np.float64]:
         """Return up to 28 days of scores of the model on duty, oldest first."""

@@ -48,8 +48,8 @@ class Operation:
     """What can be asked of the API.
 
     `answer` is its model, or the media type of what is no JSON; `errors` are the statuses beside those that any
-    operation has. `private`: it hands out a secret, which is never kept nor compressed. `page`: whoever comes by a
-    link of a notification gets a page instead.
+    operation has, `parts` models within an answer that is no JSON. `private`: it hands out a secret, which is never
+    kept nor compressed. `page`: whoever comes by a link of a notification gets a page instead.
     """
 
     method: Method
@@ -65,6 +65,7 @@ class Operation:
     errors: tuple[int, ...] = ()
     private: bool = False
     page: bool = False
+    parts: tuple[type[BaseModel], ...] = ()
 
     def route(self) -> web.RouteDef:
         """Return the route that serves it."""
@@ -128,10 +129,16 @@ class PageQuery(Query):
     """Which part of a listing is wanted."""
 
     limit: Count = Field(DEFAULT_LISTED, ge=1, le=MOST_LISTED, description="How many entries at most.")
-    cursor: str = Field("", max_length=200, description="`next` of the page before; nothing for the first page.")
+    cursor: str = Field("", max_length=1000, description="`next` of the page before; nothing for the first page.")
 
 
-FIRST_PAGE = PageQuery(limit=MOST_LISTED)
+class WholeQuery(PageQuery):
+    """The same of a listing that is short by nature: all of it where nothing is said."""
+
+    limit: Count = Field(MOST_LISTED, ge=1, le=MOST_LISTED, description="How many entries at most.")
+
+
+FIRST_PAGE = WholeQuery()
 
 
 def place_of(query: PageQuery) -> tuple[int, int] | None:
@@ -199,7 +206,11 @@ async def body_of(request: web.Request, model: type[T]) -> T:
 
 def encode(answer: BaseModel) -> Encoded:
     """Return an answer in bytes; what is large takes milliseconds and is done off the loop."""
-    body = to_json(answer)
+    return pack(to_json(answer))
+
+
+def pack(body: bytes) -> Encoded:
+    """Return JSON with what a listener may have of it."""
     compressed = None
     if len(body) >= _LEAST_COMPRESSED:
         packer = zlib.compressobj(3, wbits=31)

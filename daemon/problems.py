@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from alerting.render import one_line
 from daemon.errors import Conflict, DeskError, NotFound, PresagedError
 from daemon.forecast_answers import FieldProblem, ProblemAnswer
 
@@ -60,5 +61,5 @@ def of_http(error: web.HTTPException) -> web.Response:
 
 
 def _text(detail: str) -> str:
-    """Return the sentence as JSON can hold it: what is asked for may hold bytes that are no text."""
-    return detail.encode("utf-8", "backslashreplace").decode("utf-8").strip()
+    """Return the sentence in one line: what was asked for may hold anything."""
+    return one_line(detail).strip()

@@ -6,14 +6,18 @@ all (`daemon.access`), and the document that describes the operations.
 
 import contextlib
 import errno
+import logging
 import os
 import secrets
 import socket
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
+from daemon import __version__, openapi
 from daemon.access import MAX_BODY, Access, Handler, Links
 from daemon.alert_routes import AlertRoutes
 from daemon.config import split_address, toml_value
@@ -21,12 +25,17 @@ from daemon.desk import Desk
 from daemon.errors import ConfigError
 from daemon.host_routes import HostRoutes
 from daemon.metrics import CONTENT_TYPE, Metrics
-from daemon.operations import Operation
-from daemon.problems import API, of_http
+from daemon.offload import Offload
+from daemon.operations import Encoded, Operation
+from daemon.problems import API, of_http, refusal
 from daemon.session_routes import SessionRoutes
 from daemon.sessions import Sessions
 
+_log = structlog.get_logger()
+
 _STOP_SECONDS = 1.0
+_MAX_LINE = 128 * 1024  # a chart of twenty signals whose names are escaped; what is longer aiohttp itself refuses
+_DOCUMENT_SECONDS = 10.0
 _REMEDIES = {
     errno.EADDRINUSE: "another program listens there; choose another port",
     errno.EACCES: "choose a port above 1023",
@@ -89,6 +98,7 @@ class Server:
         desk: Desk,
         scraped: Callable[[], None],
         now_ms: Callable[[], int],
+        offload: Offload,
         more: Sequence[Operation] = (),
         pages: Sequence[web.RouteDef] = (),
         stopping: Callable[[], None] = lambda: None,
@@ -100,6 +110,8 @@ class Server:
         self._ready = ready
         self._scraped = scraped
         self._stopping = stopping
+        self._offload = offload
+        self._document: Encoded | None = None
         alerts = AlertRoutes(desk, lambda: host.status().interval_seconds)
         sessions = Sessions(now_ms)
         access = Access(token, sessions, allowed_hosts, Links(alerts.link_refusal, alerts.refuse_link))
@@ -108,6 +120,9 @@ class Server:
             *alerts.table(),
             *SessionRoutes(sessions, access).table(),
             *more,
+            Operation(
+                "GET", openapi.PATH, "getDocument", "This document.", self._serve_document, answer=openapi.Document
+            ),
         )
 
         @web.middleware
@@ -124,7 +139,14 @@ class Server:
                 *pages,
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS, handle_signals=False)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_faults(),
+            shutdown_timeout=_STOP_SECONDS,
+            handle_signals=False,
+            max_line_size=_MAX_LINE,
+        )
 
     @property
     def address(self) -> str:
@@ -160,6 +182,20 @@ class Server:
             if not request.path.startswith(API):
                 raise
             return of_http(error)
+        except web.HTTPException:
+            raise
+        except Exception:  # noqa: BLE001 - a mistake of ours costs one answer, and the log has all of it
+            _log.exception("request_failed", method=request.method, path=request.path)
+            return refusal(request, 500, "something went wrong inside presaged; its log says what")
+
+    async def _serve_document(self, _request: web.Request) -> Encoded:
+        if self._document is None:
+            self._document = await self._offload.run(
+                lambda: openapi.document(self.operations, __version__),
+                deadline_seconds=_DOCUMENT_SECONDS,
+                what="openapi",
+            )
+        return self._document
 
     def _names(self) -> list[str]:
         """Return the families of operations, each once."""
@@ -177,6 +213,21 @@ class Server:
         if self._ready():
             return web.Response(text="ready\n")
         return web.Response(status=503, text="not ready: no sample is stored yet, or the last one is too old\n")
+
+
+class _OwnFaults(logging.Filter):
+    """Lets through what is our own fault: anybody can send what is no HTTP, and would fill the log with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is to be written."""
+        return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+def _faults() -> logging.Logger:
+    logger = logging.getLogger("daemon.server")
+    if not logger.filters:
+        logger.addFilter(_OwnFaults())
+    return logger
 
 
 def _and(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ A name is never parsed: unit, kind, family and resource stand in the table besid
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -49,7 +50,8 @@ class SignalRegistry:
 
     `ids` (S,) ascending is the same array until a signal comes or goes; `specs[i]` describes
     `ids[i]`. `assign` gives lasting ids to new signals and `remove` forgets some, both in the table of
-    the database. At most 2,000 signals: the least recently seen leave first, counted in `dropped`.
+    the database. At most 2,000 signals: the least recently seen leave first, never one that is measured now: then there
+    is no room, and new ones stay out until the next hour. Both are counted in `dropped`.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class SignalRegistry:
         self._names: dict[str, int] = {}
         self.ids: NDArray[np.int64] = np.zeros(0, np.int64)
         self.specs: tuple[SignalSpec, ...] = ()
+        self._left_out: set[str] = set()
         self.dropped = 0
         self._order()
 
@@ -83,19 +86,27 @@ class SignalRegistry:
         return self._specs.get(number) or SignalSpec(f"signal {number}", Unit.RATIO, Kind.GAUGE, "gone")
 
     def unknown(self, measured: Sequence[tuple[SignalSpec, float]]) -> list[SignalSpec]:
-        """Return the signals of `measured` that have no id yet."""
-        return [spec for spec, _ in measured if spec.name not in self._names]
+        """Return the signals of `measured` that have no id yet, but for those that there was no room for."""
+        return [spec for spec, _ in measured if spec.name not in self._names and spec.name not in self._left_out]
 
-    def learn(self, specs: Collection[SignalSpec], time_ms: int) -> list[int]:
-        """Give ids to new signals; blocks on the database. Returns the ids that left to make room."""
-        wanted = {spec.name: spec for spec in list(specs)[: self._maximum]}
-        self.dropped += len(specs) - len(wanted)
+    def learn(self, specs: Collection[SignalSpec], time_ms: int, present: Collection[str] = ()) -> list[int]:
+        """Give ids to new signals; blocks on the database. Returns the ids that left to make room.
+
+        The signals `present` stay. Where not all new ones find room, those of the largest families do not: of a
+        thousand interfaces some are watched, and the processor is all the same.
+        """
+        may_leave = [number for number, spec in self._specs.items() if spec.name not in present]
+        room = self._maximum - len(self._specs) + len(may_leave)
+        sizes = Counter(spec.family for spec in specs)
+        ranked = sorted(specs, key=lambda spec: sizes[spec.family])
+        wanted = {spec.name: spec for spec in ranked[:room]}
         crowd = len(self._specs) + len(wanted) - self._maximum
-        gone = sorted(self._specs, key=lambda number: self._last_seen[number])[: max(0, crowd)]
+        gone = sorted(may_leave, key=lambda number: self._last_seen[number])[: max(0, crowd)]
         if gone:
             self._remove(gone)
         assigned = self._assign(list(wanted.values()), time_ms)
-        self.dropped += len(gone)  # from here on nothing can fail: all of it or nothing
+        self.dropped += len(gone) + len(specs) - len(wanted)  # from here on nothing can fail: all of it or nothing
+        self._left_out.update(spec.name for spec in ranked[room:])
         for number in gone:
             self._specs.pop(number, None)
             self._last_seen.pop(number, None)
@@ -121,3 +132,4 @@ class SignalRegistry:
         """Note which signals of `values` were seen; blocks on the database. Meant for once an hour."""
         for number in self._assign([spec for spec, value in values if not math.isnan(value)], time_ms).values():
             self._last_seen[number] = time_ms
+        self._left_out.clear()

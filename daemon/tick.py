@@ -262,9 +262,12 @@ class Tick:
         new = self._registry.unknown(round_.measured)
         if not new:
             return
+        present = {spec.name for spec, _ in round_.measured}
         try:
             gone = await self._offload.run(
-                lambda: self._registry.learn(new, now.time_ms), deadline_seconds=_STORE_SECONDS, what="signal table"
+                lambda: self._registry.learn(new, now.time_ms, present),
+                deadline_seconds=_STORE_SECONDS,
+                what="signal table",
             )
         except PresagedError as error:  # a full disk costs the new signals, not the watch; the next tick tries again
             self._metrics.failures.labels("signal_table").inc()

@@ -109,6 +109,11 @@ class FailureForecaster:
         if self.network:
             self.network.use(backend)
 
+    def own(self) -> "FailureForecaster":
+        """Return the same with a scratch of its own, for another thread."""
+        network = None if self.network is None else self.network.own()
+        return FailureForecaster(network, self.calibrations, self.base, taught=self.taught, problem=self.problem)
+
     def probabilities(self, inputs: Float32, events: int = 0, samples: float = inf) -> Floats:
         """Return P(1 h), P(24 h) (N, 2) of inputs (N, 512), as `risk` gives them; NaN without a network.
 

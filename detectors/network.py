@@ -66,6 +66,10 @@ class Network:
         """Take a copy of `parameters` (count,) from now on. Raises ValueError."""
         self._own(self._checked(parameters).copy())
 
+    def own(self) -> "Network":
+        """Return the same network with a scratch of its own, in float32: for another thread."""
+        return Network(self.architecture, self.parameters, backend=self.backend)
+
     def use(self, backend: Backend) -> None:
         """Compute with `backend` from now on; to be called between two samples."""
         self.backend = backend

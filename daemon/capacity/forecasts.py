@@ -117,6 +117,11 @@ class Forecasting:
         self._imported = done or ""
         return before is not None and before != self._imported
 
+    def adopt(self, forecaster: CapacityForecaster) -> None:
+        """Let `forecaster` make the forecasts from now on, all of them at once."""
+        self._forecaster = forecaster
+        self.make_again()
+
     def make_again(self) -> None:
         """Let all be forecast anew: the past is another one."""
         self._due.set()
@@ -145,6 +150,10 @@ class Forecasting:
 
     async def _ask(self, work: Callable[[], T], what: str) -> T:
         return await self._offload.run(work, deadline_seconds=_CALL_SECONDS, what=what)
+
+    async def forecaster(self) -> CapacityForecaster:
+        """Return what forecasts, for questions beside its own work. Raises PresagedError."""
+        return (await self._ready_forecaster()).own()
 
     async def _ready_forecaster(self) -> CapacityForecaster:
         if self._forecaster is None:

@@ -18,7 +18,7 @@ from daemon.cli.configuration import ConfigOption
 from daemon.cli.terminal import console, print_json, print_rows, print_table, printable, say
 from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
-from daemon.models.answers import ModelAnswer, ModelMetricsAnswer, ModelsAnswer
+from daemon.models.answers import ModelAnswer, ModelMetricsAnswer, ModelsAnswer, differences
 
 _MODEL_HELP = "The model's id, or the end of it."
 _LABEL = 11
@@ -79,24 +79,21 @@ def diff(
 ) -> None:
     """Show two models beside each other, line by line where they differ."""
     loaded = load(config)
-    both = [_flat(*fetch_model(loaded, name)) for name in (model, other)]
-    names = list(dict.fromkeys([*both[0], *both[1]]))
-    differing = {
-        name: (both[0].get(name, ""), both[1].get(name, "")) for name in names if both[0].get(name) != both[1].get(name)
-    }
+    (told, measured), (another, others) = (fetch_model(loaded, name) for name in (model, other))
+    found = {one.name: (one.model, one.other) for one in differences(told, measured.metrics, another, others.metrics)}
     if as_json:
-        print_json(console(), {name: list(values) for name, values in differing.items()})
+        print_json(console(), {name: list(values) for name, values in found.items()})
         return
     out = console()
     if out.is_terminal:
         values = [
             (Text(name, "bold"), Text(printable(one or "-")), Text(printable(two or "-")))
-            for name, (one, two) in differing.items()
+            for name, (one, two) in found.items()
         ]
         print_table(out, ("", model, other), values)
         return
-    width = max((len(name) for name in differing), default=_LABEL)
-    for name, (one, two) in differing.items():
+    width = max((len(name) for name in found), default=_LABEL)
+    for name, (one, two) in found.items():
         out.print(printable(f"{name:<{width}}  {one or '-'}  |  {two or '-'}"), soft_wrap=True)
 
 
@@ -143,17 +140,6 @@ def rows(told: ModelAnswer, measured: ModelMetricsAnswer) -> Iterator[tuple[str,
     yield "left out", Text(printable(left_out) or "nothing")
     for place, (name, value) in enumerate(sorted(measured.metrics.items())):
         yield "" if place else "measured", Text(f"{printable(name)} {value:.4g}")
-
-
-def _flat(told: ModelAnswer, measured: ModelMetricsAnswer) -> dict[str, str]:
-    """Return all that is known of a model as lines."""
-    out = {
-        name: str(value)
-        for name, value in told.model_dump(exclude={"exclusions", "health"}).items()
-        if value is not None
-    }
-    out |= {f"left out {name}": str(value) for name, value in told.exclusions.items()}
-    return out | {name: f"{value:.4g}" for name, value in sorted(measured.metrics.items())}
 
 
 def _measures(answer: ModelsAnswer) -> Iterator[str]:

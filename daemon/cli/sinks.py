@@ -175,6 +175,11 @@ def _report(answer: DrillAnswer, progress: Progress) -> bool:
     if progress.alert is None:
         complain("the drill has not fired: see `presage status` for when the last sample was")
         return True
+    if progress.held.startswith("left to "):  # our part is done: it fired, was exported, and is over
+        sys.stdout.write(
+            printable(f"it fired and is over, {progress.held}: look whether you are told of it there") + "\n"
+        )
+        return False
     if not progress.told:
         why = (
             f"held: {progress.held.removeprefix('not sent: ')}" if progress.held else "no route leads a drill anywhere"

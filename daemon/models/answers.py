@@ -3,16 +3,17 @@
 Enters: the lineage, trainings. Leaves: answers as JSON, and as the command reads them again.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from alerting.render import rfc3339
 from daemon.models.state import ModelsState
-from daemon.models.training import OVER, Training
+from daemon.models.training import Line, Training
 
 if TYPE_CHECKING:  # the command reads answers, and NumPy takes its time
-    from daemon.models.predicting import Prediction
+    from daemon.models.validating import Validation
     from detectors.registry import Version
 
 _NETWORK = "anomaly"
@@ -68,8 +69,9 @@ class ModelMetricsAnswer(Answer):
 
 
 class LineAnswer(Answer):
-    """One line that a training said."""
+    """One line that a training said: the `number`-th, from 1."""
 
+    number: int = 0
     at: str
     share: float
     text: str
@@ -98,30 +100,80 @@ class TrainingsAnswer(Answer):
     next: str | None = None
 
 
-class ShareAnswer(Answer):
-    """Which share of a score rests on one signal."""
+class LogsAnswer(Answer):
+    """The next lines of one training. `next` goes on after them, also while none is there yet; null = that was all."""
 
-    signal: str
-    share: float
+    id: str
+    outcome: str
+    over: bool
+    logs: list[LineAnswer]
+    next: str | None
 
 
-class PredictionAnswer(Answer):
-    """What the model on duty, "" = the one learned from the window, would say of a sample; null = nothing."""
+class ValidationAnswer(Answer):
+    """What the rules of promotion say of a model beside the champion; nothing follows from it.
+
+    `state` is waiting, running, done or failed, and `text` says why it failed. `reasons`: why it does not pass.
+    """
+
+    model: str
+    champion: str
+    state: str
+    asked_at: str
+    ended_at: str | None
+    passes: bool | None
+    reasons: list[str]
+    metrics: dict[str, float]
+    text: str
+
+
+class DifferenceAnswer(Answer):
+    """One thing in which two models differ, as words; "" = it is not known of that one."""
+
+    name: str
+    model: str
+    other: str
+
+
+class ComparedAnswer(Answer):
+    """One of two models: what is known and measured of it; `latency_seconds` for a sample, measured now."""
+
+    model: ModelAnswer
+    metrics: dict[str, float]
+    performance: float | None
+    retention: float | None
+    latency_seconds: float | None
+
+
+class ComparisonAnswer(Answer):
+    """Two models side by side, and what differs."""
+
+    model: ComparedAnswer
+    other: ComparedAnswer
+    differences: list[DifferenceAnswer]
+
+
+class MemberAnswer(Answer):
+    """One that takes part in an answer. `weight`: its share, null where each resource or moment has its own."""
+
+    name: str
+    kind: str
+    weight: float | None
+    text: str
+
+
+class EnsembleAnswer(Answer):
+    """Who answers together for one network's subject, and by which rule."""
 
     network: str
-    model: str
-    score: float | None
-    raw_score: float | None
-    raw_threshold: float
-    network_score: float | None
-    alarm: bool
-    contributions: list[ShareAnswer]
+    rule: str
+    members: list[MemberAnswer]
 
 
-class PredictionsAnswer(Answer):
-    """The same of several samples, in their order."""
+class EnsemblesAnswer(Answer):
+    """All ensembles that serve now."""
 
-    predictions: list[PredictionAnswer]
+    ensembles: list[EnsembleAnswer]
 
 
 def model_answer(version: "Version", state: ModelsState) -> ModelAnswer:
@@ -171,20 +223,6 @@ def metrics_answer(version: "Version") -> ModelMetricsAnswer:
     return ModelMetricsAnswer(id=version.name, metrics=dict(version.metrics))
 
 
-def prediction_answer(one: "Prediction") -> PredictionAnswer:
-    """Return one prediction as the API tells it."""
-    return PredictionAnswer(
-        network=_NETWORK,
-        model=one.model,
-        score=one.shown,
-        raw_score=one.raw,
-        raw_threshold=one.threshold,
-        network_score=one.network,
-        alarm=one.alarmed,
-        contributions=[ShareAnswer(signal=name, share=share) for name, share in one.contributions],
-    )
-
-
 def training_answer(training: Training, *, logs: bool = True) -> TrainingAnswer:
     """Return one training as the API tells it."""
     return TrainingAnswer(
@@ -192,16 +230,79 @@ def training_answer(training: Training, *, logs: bool = True) -> TrainingAnswer:
         network=_NETWORK,
         trigger=str(training.trigger),
         outcome=training.outcome,
-        over=training.outcome in OVER,
+        over=training.over,
         started_at=rfc3339(training.started_ms),
         ended_at=None if training.ended_ms is None else rfc3339(training.ended_ms),
         share=training.share,
         text=training.text,
         model=training.model,
-        logs=[LineAnswer(at=rfc3339(one.time_ms), share=one.share, text=one.text) for one in training.lines]
-        if logs
-        else [],
+        logs=[_line(one) for one in training.lines] if logs else [],
     )
+
+
+def logs_answer(training: Training, number: int, most: int) -> LogsAnswer:
+    """Return at most `most` lines after the `number`-th."""
+    lines = training.after(number, most)
+    last = lines[-1].number if lines else number
+    return LogsAnswer(
+        id=training.id,
+        outcome=training.outcome,
+        over=training.over,
+        logs=[_line(one) for one in lines],
+        next=None if training.over and last >= training.said else str(last),
+    )
+
+
+def _line(one: Line) -> LineAnswer:
+    return LineAnswer(number=one.number, at=rfc3339(one.time_ms), share=one.share, text=one.text)
+
+
+def validation_answer(one: "Validation") -> ValidationAnswer:
+    """Return one judgement as the API tells it."""
+    return ValidationAnswer(
+        model=one.model,
+        champion=one.champion,
+        state=one.stage,
+        asked_at=rfc3339(one.asked_ms),
+        ended_at=None if one.ended_ms is None else rfc3339(one.ended_ms),
+        passes=one.passes,
+        reasons=list(one.reasons),
+        metrics=dict(one.metrics),
+        text=one.text,
+    )
+
+
+def compared_answer(version: "Version", state: ModelsState, latency_seconds: float | None) -> ComparedAnswer:
+    """Return one of two models; how the one that serves performs is what was measured of it last."""
+    told, metrics = model_answer(version, state), dict(version.metrics)
+    serves = told.state == "champion"
+    return ComparedAnswer(
+        model=told,
+        metrics=metrics,
+        performance=state.performance if serves and state.performance is not None else metrics.get("recent"),
+        retention=metrics.get("retention"),
+        latency_seconds=latency_seconds,
+    )
+
+
+def differences(
+    model: ModelAnswer, metrics: Mapping[str, float], other: ModelAnswer, others: Mapping[str, float]
+) -> list[DifferenceAnswer]:
+    """Return in what two models differ, in the order of what is known of them."""
+    one, two = _flat(model, metrics), _flat(other, others)
+    names = [name for name in dict.fromkeys([*one, *two]) if one.get(name) != two.get(name)]
+    return [DifferenceAnswer(name=name, model=one.get(name, ""), other=two.get(name, "")) for name in names]
+
+
+def _flat(told: ModelAnswer, metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return all that is known of a model as lines."""
+    out = {
+        name: str(value)
+        for name, value in told.model_dump(exclude={"exclusions", "health"}).items()
+        if value is not None
+    }
+    out |= {f"left out {name}": str(value) for name, value in told.exclusions.items()}
+    return out | {name: f"{value:.4g}" for name, value in sorted(metrics.items())}
 
 
 def _when(time_ms: int) -> str | None:

@@ -5,11 +5,11 @@ sample: nothing is stored, no alarm raised, no threshold moved.
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from daemon.errors import DeskError
 from daemon.signals import SignalRegistry
@@ -18,36 +18,20 @@ from detectors.anomaly import SCORE_SPAN, score_rows
 from detectors.calibration import shown_score
 from detectors.explain import ranking
 from detectors.features import SPAN
-from detectors.network import Network
 from detectors.registry import ModelError
 
 Values = Mapping[str, float | None]
 
-MOST_SAMPLES = 256
 _TOP = 5
-
-
-class PredictRequest(BaseModel):
-    """One sample: values by the name of the signal, null = missing; all others are as they were last."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    network: str = "anomaly"
-    values: dict[str, FiniteFloat | None] = {}
-
-
-class PredictBatchRequest(BaseModel):
-    """Several samples, each by itself the next one: not one after the other."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    network: str = "anomaly"
-    samples: list[dict[str, FiniteFloat | None]] = Field(min_length=1, max_length=MOST_SAMPLES)
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model would say; None where nothing of the sample is known. `contributions`: the top five, by share."""
+    """What the model would say; None where nothing of the sample is known. `contributions`: the top five, by share.
+
+    `confidence` that this is no quiet time: the share of what the model has seen of it that scores lower, one sample
+    more held against it (conformal: Vovk, Gammerman, Shafer, 2005). `seconds`: how long it took.
+    """
 
     model: str
     raw: float | None
@@ -55,6 +39,8 @@ class Prediction:
     shown: float | None
     network: float | None
     contributions: tuple[tuple[str, float], ...]
+    confidence: float | None = None
+    seconds: float = 0.0
 
     @property
     def alarmed(self) -> bool:
@@ -73,8 +59,7 @@ def predictions(
         raise ModelError("there is no model yet")
     network = watch.model.network
     # a network owns its scratch: the one on duty belongs to the tick
-    own = None if network is None else Network(network.architecture, network.parameters)
-    model = replace(watch.model, network=own)
+    model = replace(watch.model, network=None if network is None else network.own())
     names = [registry.spec_of(number).name for number in model.signal_ids]
     columns = {name: column for column, name in enumerate(names)}
     unknown = sorted({name for values in samples for name in values} - columns.keys())
@@ -82,9 +67,11 @@ def predictions(
         raise DeskError(f"the model on duty does not know {', '.join(unknown[:_TOP])}")
     rows = watch.window.recent(model.signal_ids, SPAN + SCORE_SPAN)
     hours = np.array(watch.window.recent_hours(1) * (SPAN + SCORE_SPAN))
+    quiet = np.sort(model.quiet_scores)
     serves, threshold, shown = watch.name, watch.in_force, watch.score_threshold
 
     def one(values: Values) -> Prediction:
+        started = time.perf_counter()
         changed = rows.copy()
         for name, value in values.items():
             changed[-1, columns[name]] = np.nan if value is None else value
@@ -99,6 +86,8 @@ def predictions(
             shown=shown_score(raw, threshold, shown) if known else None,
             network=network if known and not math.isnan(network) else None,
             contributions=tuple((names[column], share) for column, share in top),
+            confidence=int(np.searchsorted(quiet, raw)) / (len(quiet) + 1) if known else None,
+            seconds=time.perf_counter() - started,
         )
 
     return lambda: [one(values) for values in samples]

@@ -17,7 +17,7 @@ from daemon.child import Child
 from daemon.clock import Clock
 from daemon.config import Config
 from daemon.continuity import Passage
-from daemon.errors import PresagedError, WorkerError
+from daemon.errors import Conflict, PresagedError, WorkerError
 from daemon.history import History
 from daemon.metrics import Metrics
 from daemon.models.shadows import Moment, Shadows
@@ -526,6 +526,43 @@ class Promotion:
     async def lineage(self) -> tuple[Version, ...]:
         """Return all models, newest first."""
         return await self._do(self._models.lineage)
+
+    async def load(self, name: str) -> AnomalyModel:
+        """Return an accepted model, to be looked at. Raises ModelError."""
+        return await self._do(lambda: load_model(self._models.folder(name))[0])
+
+    def not_comparable(self, version: Version) -> str:
+        """Return why a model cannot be held against the one on duty, "" = it can."""
+        if not self._watch.lasting:
+            return "no model of the child serves yet: there is nothing to hold it against"
+        if version.name == self._watch.name:
+            return f"{version.name} serves itself: there is nothing to hold it against"
+        if version.manifest is None:
+            return version.problem
+        if version.manifest.interval_seconds != self._interval:
+            return f"{version.name} was trained at another interval, {version.manifest.interval_seconds:g} s"
+        return ""
+
+    async def validate(self, name: str) -> tuple[str, Mapping[str, object]]:
+        """Return the champion and what the rules say of `name` beside it, judged in the child; nothing follows from it.
+
+        Raises Conflict where there is nothing to compare, ModelError, PresagedError.
+        """
+        serves = self._watch.name
+        for version in await self.lineage():
+            if version.name == name and (why := self.not_comparable(version)):
+                raise Conflict(why)
+
+        def spec() -> Mapping[str, object]:
+            return {**self._spec([str(self._models.folder(name))]), "predecessor": "", "since_ms": 0}
+
+        with self._watch.own_work():
+            result = await self._child.run("judge", await self._do(spec), deadline_seconds=_JUDGE_SECONDS)
+        verdicts = result.get("verdicts")
+        verdict = verdicts.get(name) if isinstance(verdicts, Mapping) else None
+        if not isinstance(verdict, Mapping):
+            raise WorkerError(f"the job judge said something that is not understood: {result}")
+        return serves, verdict
 
     async def pin(self, name: str, *, pinned: bool) -> None:
         """Keep a model for good, and on duty where it serves; or no longer. Raises ModelError, OSError."""

@@ -3,36 +3,34 @@
 Enters: requests that the guard has let in. Leaves: answers, or an error that says why not.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from daemon.errors import Conflict, NotFound, StateError
 from daemon.forecast_answers import FieldProblem
 from daemon.learning import Learning
 from daemon.models.answers import (
+    LogsAnswer,
     ModelAnswer,
     ModelMetricsAnswer,
     ModelsAnswer,
-    PredictionAnswer,
-    PredictionsAnswer,
     TrainingAnswer,
     TrainingsAnswer,
+    logs_answer,
     metrics_answer,
     model_answer,
     models_answer,
-    prediction_answer,
     training_answer,
 )
-from daemon.models.predicting import PredictBatchRequest, PredictRequest
 from daemon.models.training import Training
-from daemon.operations import FieldErrors, Operation, PageQuery, body_of, page_of, query_of
+from daemon.operations import Count, FieldErrors, Operation, PageQuery, WholeQuery, body_of, page_of, query_of
 from detectors.registry import ModelError, Version
 
 Handler = Callable[[web.Request], Awaitable[BaseModel]]
 
-_BASE = "/api/v1/neural"
+BASE = "/api/v1/neural"
 _NETWORK = "anomaly"
 
 
@@ -42,6 +40,13 @@ class TrainRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     network: str = _NETWORK
+
+
+class LogsQuery(PageQuery):
+    """`GET /api/v1/neural/train/{number}/logs`: the lines after one, at once or when there are some."""
+
+    cursor: str = Field("", pattern=r"^[0-9]{0,9}$", description="Number of the last line that is known.")
+    wait_seconds: Count = Field(0, ge=0, le=30, description="How long to wait where there is no line yet.")
 
 
 class NeuralRoutes:
@@ -54,74 +59,69 @@ class NeuralRoutes:
 
     def table(self) -> list[Operation]:
         """Return the operations."""
-        one, training = f"{_BASE}/models/{{name}}", f"{_BASE}/train/{{number}}"
+        one, training = f"{BASE}/models/{{name}}", f"{BASE}/train/{{number}}"
         return [
             Operation(
-                "GET", f"{_BASE}/models", "listModels", "All models, the newest first, and how the one on duty does.",
-                _guarded(self._list), answer=ModelsAnswer, query=PageQuery, errors=(503,),
+                "GET", f"{BASE}/models", "listModels", "All models, the newest first, and how the one on duty does.",
+                guarded(self._list), answer=ModelsAnswer, query=WholeQuery, errors=(503,),
             ),
             Operation(
                 "GET", one, "getModel", "One model: where it comes from, and what it is to the host.",
-                _guarded(self._show), answer=ModelAnswer, errors=(404, 503),
+                guarded(self._show), answer=ModelAnswer, errors=(404, 503),
             ),
             Operation(
                 "GET", f"{one}/metrics", "getModelMetrics", "What was measured of a model.",
-                _guarded(self._measures), answer=ModelMetricsAnswer, errors=(404, 503),
+                guarded(self._measures), answer=ModelMetricsAnswer, errors=(404, 503),
             ),
             Operation(
                 "DELETE", one, "deleteModel", "Delete a model that nothing needs.",
-                _guarded(self._remove), answer=ModelAnswer, errors=(404, 409, 503),
+                guarded(self._remove), answer=ModelAnswer, errors=(404, 409, 503),
             ),
             Operation(
                 "POST", f"{one}/promote", "promoteModel", "Let a model serve.",
-                _guarded(self._promote), answer=ModelAnswer, errors=(404, 409, 503),
+                guarded(self._promote), answer=ModelAnswer, errors=(404, 409, 503),
             ),
             Operation(
                 "POST", f"{one}/pin", "pinModel", "Keep a model for good, and on duty where it serves.",
-                _guarded(self._pin), answer=ModelAnswer, errors=(404, 503),
+                guarded(self._pin), answer=ModelAnswer, errors=(404, 503),
             ),
             Operation(
                 "DELETE", f"{one}/pin", "unpinModel", "Keep a model no longer.",
-                _guarded(self._unpin), answer=ModelAnswer, errors=(404, 503),
+                guarded(self._unpin), answer=ModelAnswer, errors=(404, 503),
             ),
             Operation(
-                "POST", f"{_BASE}/rollback", "rollBack", "Let the predecessor serve again.",
-                _guarded(self._roll_back), answer=ModelAnswer, errors=(404, 409, 503),
+                "POST", f"{BASE}/rollback", "rollBack", "Let the predecessor serve again.",
+                guarded(self._roll_back), answer=ModelAnswer, errors=(404, 409, 503),
             ),
             Operation(
-                "GET", f"{_BASE}/train", "listTrainings", "The last trainings, the newest first.",
-                _guarded(self._trainings), answer=TrainingsAnswer, query=PageQuery,
+                "GET", f"{BASE}/train", "listTrainings", "The last trainings, the newest first.",
+                guarded(self._trainings), answer=TrainingsAnswer, query=WholeQuery,
             ),
             Operation(
-                "POST", f"{_BASE}/train", "train", "Train as soon as the child is free.",
-                _guarded(self._train), answer=TrainingAnswer, body=TrainRequest, body_optional=True, status=202,
+                "POST", f"{BASE}/train", "train", "Train as soon as the child is free.",
+                guarded(self._train), answer=TrainingAnswer, body=TrainRequest, body_optional=True, status=202,
                 errors=(503,),
             ),
             Operation(
                 "GET", training, "getTraining", "One training and what it said.",
-                _guarded(self._training), answer=TrainingAnswer, errors=(404,),
+                guarded(self._training), answer=TrainingAnswer, errors=(404,),
             ),
             Operation(
                 "GET", f"{training}/status", "getTrainingStatus", "How far a training is.",
-                _guarded(self._status), answer=TrainingAnswer, errors=(404,),
+                guarded(self._status), answer=TrainingAnswer, errors=(404,),
             ),
             Operation(
                 "DELETE", training, "stopTraining", "Stop a training.",
-                _guarded(self._cancel), answer=TrainingAnswer, status=202, errors=(404, 409),
+                guarded(self._cancel), answer=TrainingAnswer, status=202, errors=(404, 409),
             ),
             Operation(
-                "POST", f"{_BASE}/predict", "predict", "What the model on duty would say of a sample.",
-                _guarded(self._predict), answer=PredictionAnswer, body=PredictRequest, body_optional=True,
-                errors=(404, 503),
-            ),
-            Operation(
-                "POST", f"{_BASE}/predict/batch", "predictBatch", "The same of several samples, each by itself.",
-                _guarded(self._predict_batch), answer=PredictionsAnswer, body=PredictBatchRequest, errors=(404, 503),
+                "GET", f"{training}/logs", "listTrainingLogs", "The lines that a training said, and those to come.",
+                guarded(self._logs), answer=LogsAnswer, query=LogsQuery, errors=(404,),
             ),
         ]  # fmt: skip
 
     async def _list(self, request: web.Request) -> ModelsAnswer:
-        asked = query_of(request, PageQuery)
+        asked = query_of(request, WholeQuery)
         page, following = page_of(await self._promotion.lineage(), lambda one: one.name, asked)
         return models_answer(tuple(page), self._promotion.state).model_copy(update={"next": following})
 
@@ -168,7 +168,7 @@ class NeuralRoutes:
         return await self._told(name)
 
     async def _trainings(self, request: web.Request) -> TrainingsAnswer:
-        asked = query_of(request, PageQuery)
+        asked = query_of(request, WholeQuery)
         page, following = page_of(self._retraining.trainings.newest(), lambda one: one.id, asked)
         return TrainingsAnswer(trainings=[training_answer(one, logs=False) for one in page], next=following)
 
@@ -191,16 +191,11 @@ class NeuralRoutes:
             raise Conflict(f"{training.id} is {training.outcome}: there is nothing to stop")
         return training_answer(training, logs=False)
 
-    async def _predict(self, request: web.Request) -> PredictionAnswer:
-        asked = await body_of(request, PredictRequest)
-        _refuse_other(asked.network)
-        return prediction_answer((await self._learning.predict([asked.values]))[0])
-
-    async def _predict_batch(self, request: web.Request) -> PredictionsAnswer:
-        asked = await body_of(request, PredictBatchRequest)
-        _refuse_other(asked.network)
-        found = await self._learning.predict(asked.samples)
-        return PredictionsAnswer(predictions=[prediction_answer(one) for one in found])
+    async def _logs(self, request: web.Request) -> LogsAnswer:
+        asked, training = query_of(request, LogsQuery), self._found(request)
+        number = int(asked.cursor or 0)
+        await training.wait(number, asked.wait_seconds)
+        return logs_answer(training, number, asked.limit)
 
     def _found(self, request: web.Request) -> Training:
         training = self._retraining.trainings.get(request.match_info["number"])
@@ -212,19 +207,22 @@ class NeuralRoutes:
         return model_answer(await self._version(name), self._promotion.state)
 
     async def _version(self, name: str) -> Version:
-        """Return the model of this name, or the only one whose name ends so."""
-        versions = await self._promotion.lineage()
-        exact = [version for version in versions if version.name == name]
-        near = exact or [version for version in versions if name.isdecimal() and version.name.endswith(name)]
-        if len(near) != 1:
-            raise ModelError(f"there is {'more than one' if near else 'no'} model {name!r}")
-        return near[0]
+        return named(await self._promotion.lineage(), name)
 
 
-def _guarded(handler: Handler) -> Handler:
+def named(versions: Sequence[Version], name: str) -> Version:
+    """Return the model of this name, or the only one whose name ends so. Raises ModelError."""
+    exact = [version for version in versions if version.name == name]
+    near = exact or [version for version in versions if name.isdecimal() and version.name.endswith(name)]
+    if len(near) != 1:
+        raise ModelError(f"there is {'more than one' if near else 'no'} model {name!r}")
+    return near[0]
+
+
+def guarded(handler: Handler) -> Handler:
     """Tell what is not there and a disk that does not answer as errors of the API."""
 
-    async def guarded(request: web.Request) -> BaseModel:
+    async def answered(request: web.Request) -> BaseModel:
         try:
             return await handler(request)
         except ModelError as error:
@@ -232,11 +230,4 @@ def _guarded(handler: Handler) -> Handler:
         except OSError as error:
             raise StateError(f"models: {error.strerror or error}") from error
 
-    return guarded
-
-
-def _refuse_other(network: str) -> None:
-    """Raise FieldErrors for a network that cannot be asked."""
-    if network != _NETWORK:
-        said = 'only "anomaly" can be asked; see /api/v1/forecasts and /api/v1/risk for the others'
-        raise FieldErrors([FieldProblem(field="network", detail=said)])
+    return answered

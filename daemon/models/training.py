@@ -4,8 +4,12 @@ Enters: progress of the child. Leaves: what is told of a training while it runs 
 ended is in the log, the metrics and, where it failed, among the alerts.
 """
 
+import asyncio
+import contextlib
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 Outcome = Literal["waiting", "running", "promoted", "shadow", "failed", "cancelled", "postponed"]
@@ -17,8 +21,9 @@ OVER: tuple[Outcome, ...] = ("promoted", "shadow", "failed", "cancelled", "postp
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line that a training said."""
+    """One line that a training said: the `number`-th, from 1."""
 
+    number: int
     time_ms: int
     share: float
     text: str
@@ -36,12 +41,33 @@ class Training:
     share: float = 0.0
     text: str = ""
     model: str = ""
+    said: int = 0
     lines: deque[Line] = field(default_factory=lambda: deque(maxlen=_MOST_LINES))
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def over(self) -> bool:
+        """Whether it says nothing more."""
+        return self.outcome in OVER
 
     def say(self, time_ms: int, share: float, text: str) -> None:
         """Note how far it is."""
         self.share, self.text = share, text
-        self.lines.append(Line(time_ms, share, text))
+        self.said += 1
+        self.lines.append(Line(self.said, time_ms, share, text))
+        self._news.set()
+        self._news = asyncio.Event()  # who waits from now on waits for the next line
+
+    def after(self, number: int, most: int) -> Sequence[Line]:
+        """Return at most `most` lines after the `number`-th, oldest first; the newest 500 are kept."""
+        return list(islice((line for line in self.lines if line.number > number), most))
+
+    async def wait(self, number: int, seconds: float) -> None:
+        """Return when there is a line after the `number`-th, when it is over, or after `seconds`."""
+        if self.said <= number and not self.over:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._news.wait()
 
     def end(self, time_ms: int, outcome: Outcome, text: str) -> None:
         """Note how it ended."""
@@ -61,7 +87,7 @@ class Trainings:
         self._count += 1
         one = Training(f"{self._count}-{now_ms}", trigger, now_ms)
         self._kept[one.id] = one
-        over = [known.id for known in self._kept.values() if known.outcome in OVER]
+        over = [known.id for known in self._kept.values() if known.over]
         for old in over[: max(0, len(self._kept) - _MOST_TRAININGS)]:
             del self._kept[old]
         return one

@@ -88,8 +88,8 @@ def risk_answer(
     """Return the risk as the interface tells it, with the newest `patterns` of errors and the last `refinement`."""
     return RiskAnswer(
         at=None if state.time_ms is None else rfc3339(state.time_ms),
-        within_1h=None if state.hour is None else _probability(state.hour),
-        within_24h=None if state.day is None else _probability(state.day),
+        within_1h=None if state.hour is None else probability_answer(state.hour),
+        within_24h=None if state.day is None else probability_answer(state.day),
         missing=state.missing,
         basis=state.basis,
         factors=state.factors,
@@ -129,7 +129,8 @@ def risk_in_brief(state: "RiskState") -> RiskInBrief:
     )
 
 
-def _probability(one: "Estimate") -> ProbabilityAnswer:
+def probability_answer(one: "Estimate") -> ProbabilityAnswer:
+    """Return a probability as the interface tells it."""
     return ProbabilityAnswer(
         probability=round(one.probability, _PLACES), lo80=round(one.lo, _PLACES), hi80=round(one.hi, _PLACES)
     )

@@ -18,9 +18,9 @@ from daemon.child import Child
 from daemon.clock import Clock
 from daemon.errors import PresagedError, WorkerError
 from daemon.metrics import Metrics
+from daemon.models.refined import RefinedModels
 from daemon.models.triggers import Trigger
 from daemon.offload import Offload
-from daemon.risk.refined_models import RefinedModels
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
 from detectors.factors import feeds
@@ -65,7 +65,7 @@ class Refining:
         interval_seconds: float,
         history: Path,
         state: StateDatabase,
-        models: RefinedModels,
+        models: RefinedModels[FailureForecaster],
         registry: SignalRegistry,
         child: Child,
         offload: Offload,

@@ -110,6 +110,16 @@ class RiskWatch:
         """Let `forecaster` tell the risk from the next time on."""
         self._forecaster = forecaster
 
+    async def forecaster(self) -> FailureForecaster:
+        """Return what tells the risk, for questions beside its own work. Raises PresagedError."""
+
+        def work() -> FailureForecaster:
+            if self._forecaster is None:
+                self._forecaster = self._load()
+            return self._forecaster.own()
+
+        return await self._offload.run(work, deadline_seconds=_CALL_SECONDS, what="failure model")
+
     def restored(self, history: History) -> Callable[[], None]:
         """Return what takes up the last day of samples as it is stored; that blocks. After a start, and an import."""
         fresh = FactorSamples(self._registry, self._interval)

@@ -93,3 +93,29 @@ def test_a_database_that_refuses_leaves_the_registry_as_it_was(registry_of, data
     registry.learn([spec("d")], 3000)
     assert len(registry.specs) == 3
     assert "d" in {one.name for one in registry.specs}
+
+
+def test_what_is_measured_now_never_leaves_for_something_new(registry_of):
+    registry = registry_of(maximum=4)
+    here = [spec(name) for name in ("a", "b", "c", "d")]
+    registry.learn(here, 1000)
+    registry.touch(2000, [(one, 1.0) for one in here])
+    measured = [(one, 1.0) for one in [*here, spec("new")]]
+    present = {one.name for one, _ in measured}
+    assert registry.unknown(measured) == [spec("new")]
+    assert registry.learn([spec("new")], 3000, present) == []
+    assert {one.name for one in registry.specs} == {"a", "b", "c", "d"}
+    assert registry.dropped == 1
+    assert registry.unknown(measured) == []  # not asked for again at every tick
+    registry.touch(4000, measured[:4])
+    assert registry.unknown(measured) == [spec("new")]  # but in the next hour
+    registry.learn([spec("new")], 5000, present - {"b"})
+    assert {one.name for one in registry.specs} == {"a", "c", "d", "new"}
+
+
+def test_where_room_is_short_the_largest_family_does_without_some(registry_of):
+    registry = registry_of(maximum=5)
+    lan = [SignalSpec(f"network.lan{number}", Unit.RATIO, Kind.GAUGE, "network") for number in range(9)]
+    registry.learn([*lan, spec("cpu"), spec("memory")], 1000)
+    assert [one.name for one in registry.specs][:2] == ["cpu", "memory"]
+    assert len(registry.specs) == 5

@@ -128,6 +128,7 @@ class Office:
             desk=self.desk,
             scraped=lambda: None,
             now_ms=lambda: self.clock.now().time_ms,
+            offload=self.offload,
             token=TOKEN,
             allowed_hosts=("web1.example.org",),
         )

@@ -7,7 +7,7 @@ KIND = "application/problem+json; charset=utf-8"
 
 def sentence(status, headers, text):
     """Return the sentence of a problem, after a look at its form, and any other answer as it is."""
-    if headers["Content-Type"] != KIND or not text:
+    if headers.get("Content-Type") != KIND or not text:
         return text
     told = json.loads(text)
     assert set(told) - {"errors"} == {"type", "title", "status", "detail"}
