@@ -99,6 +99,8 @@ class Top:
     def run(self) -> None:
         """Draw and follow keys until q."""
         while not self._over:
+            if self._watcher.fault is not None:
+                raise self._watcher.fault
             self._draw()
             key = self._screen.key(_REDRAW_SECONDS)
             if key:

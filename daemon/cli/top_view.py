@@ -35,6 +35,7 @@ _RESOURCES = 8
 _CRITICAL, _WARNED = "bold red", "yellow"
 _DRIFT = {"warning": _WARNED, "critical": _CRITICAL}
 _HIGH, _RAISED = 0.5, 0.3
+_TOLD, _TOLD_ALONE = 2, 4  # lines of the sentence of the alert that is picked
 _NONE = "nothing is wrong"
 
 
@@ -51,11 +52,12 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of the screen: a heading and lines, of which `least` are kept however small it is."""
+    """A part of the screen: a heading and lines, of which `least` are kept; each is one thing where it `counts`."""
 
     heading: str
     lines: Sequence[Text]
     least: int
+    counts: bool = True
 
 
 def open_alerts(facts: Facts) -> list[AlertAnswer]:
@@ -123,7 +125,7 @@ def _fitted(blocks: list[Block], room: int, columns: int, view: View) -> list[Te
 def _heading(block: Block, count: int, columns: int, view: View) -> Text:
     line = "-" if view.plain else "─"
     more = len(block.lines) - count
-    said = f"{line}{line} {block.heading}{f' ({more} more)' if more > 0 and block.least else ''} "
+    said = f"{line}{line} {block.heading}{f' ({more} more)' if more > 0 and block.counts else ''} "
     return Text(said + line * max(0, columns - len(said)), "dim")
 
 
@@ -198,7 +200,7 @@ def spark(scores: Sequence[tuple[float, float]], threshold: float, width: int, n
             worst[column] = max(score, worst.get(column, 0.0))
     out = Text()
     for column in range(max(0, width)):
-        if column not in worst and column + 1 in worst and column - 1 in worst:
+        if column - 1 in worst and column not in worst and any(column + far in worst for far in (1, 2)):
             worst[column] = worst[column - 1]  # more columns than samples: no gap
         if column not in worst:
             out.append(" ")
@@ -214,14 +216,17 @@ def _alerts(facts: Facts, view: View, columns: int, now: datetime) -> Block:
         return Block("wrong now", [Text("")], 1)
     if not alerts:
         return Block("wrong now", [Text(f"  {_NONE}", "green")], 1)
+    picked = next((place for place, one in enumerate(alerts) if one.occurrence == view.picked), 0)
     lines: list[Text] = []
-    for alert in alerts:
-        lines += _alert(alert, alert.occurrence == view.picked, columns, now, view)
-    return Block("wrong now, and who did it", lines, min(len(lines), 4))
+    for alert in alerts[max(0, picked - 1) :]:  # the one that is picked is in sight, however small the screen is
+        told = 1 if alert.occurrence != view.picked else _TOLD_ALONE if len(alerts) == 1 else _TOLD
+        lines += _alert(alert, told, columns, now, view)
+    return Block(f"wrong now: {len(alerts)}, and who did it", lines, min(len(lines), 2 + 1 + _TOLD), counts=False)
 
 
-def _alert(alert: AlertAnswer, picked: bool, columns: int, now: datetime, view: View) -> Iterator[Text]:
-    """Yield the alert's name with its age, then its sentence: in full where it is picked."""
+def _alert(alert: AlertAnswer, told: int, columns: int, now: datetime, view: View) -> Iterator[Text]:
+    """Yield the alert's name with its age, then `told` lines of its sentence."""
+    picked = alert.occurrence == view.picked
     since = datetime.fromisoformat(alert.fired_at or alert.started_at or now.isoformat())
     short = alert.occurrence[-SHORT:]
     right = f" {alert.state} {span(max(0.0, (now - since).total_seconds()))}  {short}"
@@ -236,8 +241,8 @@ def _alert(alert: AlertAnswer, picked: bool, columns: int, now: datetime, view: 
     yield head
     sentence = alert.sentence.partition(": ")[2] or alert.sentence
     held = "; ".join(standing(alert)) if alert.held or alert.acknowledged_by else ""
-    told = Text(printable(f"{held}: ") if held else "", "cyan").append(printable(sentence), "default")
-    for line in _wrapped(told, columns - 2)[: 3 if picked else 1]:
+    text = Text(printable(f"{held}: ") if held else "", "cyan").append(printable(sentence), "default")
+    for line in _wrapped(text, columns - 2)[:told]:
         yield Text("  ").append_text(line)
 
 
@@ -315,7 +320,7 @@ def _past(facts: Facts, view: View, columns: int, now: datetime) -> Block:
         threshold=anomaly.score_threshold,
     )
     lines = chart(past, columns, _PICTURE_ROWS, plain=view.plain)
-    return Block("the score of the last hour, and its threshold", lines, len(lines))
+    return Block("the score of the last hour, and its threshold", lines, len(lines), counts=False)
 
 
 def _brief(facts: Facts, columns: int, now: datetime) -> Block:

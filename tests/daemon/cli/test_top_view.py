@@ -170,6 +170,16 @@ def test_an_alert_keeps_its_place_however_small():
     assert "ResourceExhaustionImminent" in text_of(FACTS, columns=60, rows=8)
 
 
+def test_the_alert_that_is_picked_is_in_sight_with_the_one_before_it():
+    many = [alert(number, resource=f"/disk{number}") for number in range(9)]
+    facts = replace(FACTS, status=STATUS.model_copy(update={"alerts": many}))
+    for place, one in enumerate(many):
+        shown = text_of(facts, View(picked=one.occurrence), 80, 20)
+        assert f"/disk{place}" in shown
+        assert "wrong now: 9" in shown
+        assert place == 0 or f"/disk{place - 1}" in shown
+
+
 def test_an_empty_host_says_so():
     status = STATUS.model_copy(update={"alerts": [], "anomaly": None, "sinks": [], "job": None, "collectors": []})
     shown = text_of(Facts(status=status))
