@@ -17,8 +17,9 @@ from daemon.cli.configuration import ConfigOption
 from daemon.cli.explain import rows as explained
 from daemon.cli.screen import Screen
 from daemon.cli.terminal import is_ascii
+from daemon.cli.top_blocks import View, open_alerts, paragraphs
 from daemon.cli.top_facts import Watcher
-from daemon.cli.top_view import View, draw, open_alerts, paragraphs
+from daemon.cli.top_view import draw
 from daemon.config import Loaded, load
 from daemon.errors import DaemonError
 

@@ -17,8 +17,9 @@ from daemon.api import (
     SinkAnswer,
     StatusAnswer,
 )
+from daemon.cli.top_blocks import View
 from daemon.cli.top_facts import Facts, Sent, Unusual
-from daemon.cli.top_view import View, draw, spark
+from daemon.cli.top_view import draw, spark
 from daemon.drift.answers import DriftAnswer, SignalDriftAnswer
 from daemon.forecast_answers import ExhaustionAnswer, ForecastAnswer
 from daemon.models.answers import ModelAnswer, ModelsAnswer
