@@ -357,9 +357,11 @@ PAGES = (
         LEARN,
         "Train a new model of this host.",
         "It serves after a day in shadow, if it is better. presaged trains by itself when the host has changed; this"
-        " is for when you will not wait.",
+        " is for when you will not wait. The networks of capacity and failure are refined by what this host has lived"
+        " through, and serve at once where that proves better; refused is no failure: what served before goes on.",
         (
             ("presage train --follow", "and tell how far it is, until it ends"),
+            ("presage train --network capacity --follow", "another of the three networks"),
             ("presage train --cancel 3-1772344800000", "what runs is stopped, and nothing of it stays"),
         ),
         ("models list", "drift"),

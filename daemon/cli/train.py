@@ -1,13 +1,14 @@
 """`presage train`: a training at a person's word, followed or not, or stopped.
 
-Enters: the daemon's answers. Leaves: the training's id, and with `--follow` a bar, or a line for each
-that the training says.
+Enters: the daemon's answers. Leaves: the training's id, and with `--follow` a bar, or a line for each that the
+training says.
 """
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -18,6 +19,15 @@ from daemon.cli.terminal import complain, console, print_json, printable, say
 from daemon.config import Loaded, load
 from daemon.models.answers import TrainingAnswer
 
+
+class Network(StrEnum):
+    """What can be trained."""
+
+    ANOMALY = "anomaly"
+    CAPACITY = "capacity"
+    FAILURE = "failure"
+
+
 _LOOK_SECONDS = 1.0
 _FAILED, _INTERRUPTED = 1, 130
 
@@ -26,11 +36,15 @@ Tell = Callable[[float, str], object]
 
 def train(
     config: ConfigOption = None,
+    network: Annotated[Network, typer.Option("--network", help="Which of the three.")] = Network.ANOMALY,
     follow: Annotated[bool, typer.Option("--follow", help="Tell how far it is until it ends.")] = False,
     cancel: Annotated[str, typer.Option("--cancel", metavar="ID", help="Stop this one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="The daemon's last answer as JSON.")] = False,
 ) -> None:
     """Train a new model of this host; it serves after a day in shadow, if it is better.
+
+    The networks of capacity and failure are refined by what this host has lived through, and serve at once where that
+    proves better; "refused" is no failure: what served before goes on.
 
     The exit code of `--follow` is 1 where the training does not end well.
     """
@@ -40,7 +54,7 @@ def train(
         told = cancel_training(loaded, cancel)
         say(f"{told.id} is being stopped")
         return
-    told = start_training(loaded)
+    told = start_training(loaded, network.value)
     if not follow:
         if as_json:
             print_json(out, told.model_dump())
@@ -57,7 +71,7 @@ def train(
         print_json(out, told.model_dump())
     else:
         say(f"{told.outcome}: {told.text}")
-    if told.outcome not in ("promoted", "shadow"):
+    if told.outcome not in ("promoted", "shadow", "refused"):
         raise typer.Exit(_FAILED)
 
 

@@ -24,6 +24,7 @@ from daemon.models.answers import (
     models_answer,
     training_answer,
 )
+from daemon.models.by_hand import ByHand
 from daemon.models.training import Training
 from daemon.operations import Count, FieldErrors, Operation, PageQuery, WholeQuery, body_of, page_of, query_of
 from detectors.registry import ModelError, Version
@@ -35,7 +36,7 @@ _NETWORK = "anomaly"
 
 
 class TrainRequest(BaseModel):
-    """`POST /api/v1/neural/train`: which network; the others learn by themselves."""
+    """`POST /api/v1/neural/train`: which network, else that of anomaly."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,9 +53,10 @@ class LogsQuery(PageQuery):
 class NeuralRoutes:
     """Tells of the models and lets operators order: train, promote, roll back, pin, delete."""
 
-    def __init__(self, learning: Learning) -> None:
+    def __init__(self, learning: Learning, by_hand: ByHand) -> None:
         self._learning = learning
         self._retraining = learning.retraining
+        self._by_hand = by_hand
         self._promotion = learning.promotion
 
     def table(self) -> list[Operation]:
@@ -174,8 +176,10 @@ class NeuralRoutes:
 
     async def _train(self, request: web.Request) -> TrainingAnswer:
         asked = await body_of(request, TrainRequest)
+        if asked.network in self._by_hand.networks:
+            return training_answer(self._by_hand.ask(asked.network))
         if asked.network != _NETWORK:
-            said = 'only "anomaly" is trained at a person\'s word; the failure network refines itself'
+            said = f"there are {', '.join((_NETWORK, *self._by_hand.networks))}"
             raise FieldErrors([FieldProblem(field="network", detail=said)])
         return training_answer(self._retraining.ask())
 
@@ -187,7 +191,7 @@ class NeuralRoutes:
 
     async def _cancel(self, request: web.Request) -> TrainingAnswer:
         training = self._found(request)
-        if not self._retraining.cancel(training):
+        if not (self._retraining.cancel(training) or self._by_hand.cancel(training)):
             raise Conflict(f"{training.id} is {training.outcome}: there is nothing to stop")
         return training_answer(training, logs=False)
 
