@@ -26,7 +26,7 @@ from daemon.errors import ConfigError
 from daemon.host_routes import HostRoutes
 from daemon.metrics import CONTENT_TYPE, Metrics
 from daemon.offload import Offload
-from daemon.operations import Encoded, Operation
+from daemon.operations import OFFLOAD, Encoded, Operation
 from daemon.problems import API, is_api, of_http, refusal
 from daemon.session_routes import SessionRoutes
 from daemon.sessions import Sessions
@@ -130,6 +130,7 @@ class Server:
             return await access.guard(request, handler)
 
         app = web.Application(middlewares=[self._plain_errors, guard], client_max_size=MAX_BODY)
+        app[OFFLOAD] = offload
         app.add_routes(
             [
                 web.get("/metrics", self._serve_metrics),
