@@ -166,7 +166,7 @@ def cursor_of(time_ms: int, number: int) -> str:
 def page_of(entries: Sequence[R], key: Callable[[R], str], query: PageQuery) -> tuple[list[R], str | None]:
     """Return the page of `entries` behind the cursor, and the cursor of the page after it, None at the end.
 
-    `key` names an entry. Raises DeskError for a cursor whose entry is gone.
+    `key` names an entry. Raises FieldErrors for a cursor whose entry is gone.
     """
     first = 0
     if query.cursor:
