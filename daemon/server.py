@@ -131,6 +131,7 @@ class Server:
 
         app = web.Application(middlewares=[self._plain_errors, guard], client_max_size=MAX_BODY)
         app[OFFLOAD] = offload
+        app.on_response_prepare.append(_sign)
         app.add_routes(
             [
                 web.get("/metrics", self._serve_metrics),
@@ -211,6 +212,12 @@ class Server:
         if self._ready():
             return web.Response(text="ready\n")
         return web.Response(status=503, text="not ready: no sample is stored yet, or the last one is too old\n")
+
+
+async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
+    """Let no browser guess what an answer is, and nobody read which versions are behind it."""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Server"] = "presaged"
 
 
 class _OwnFaults(logging.Filter):
