@@ -20,7 +20,7 @@ help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/make \1|  \2/' | column -t -s '|'
 
 run: .venv/ready config.local.toml  ## watch this host in the foreground; state in var/, Ctrl-C stops
-	@echo "Starting presaged. See it with: $(BIN)/presage status"
+	@echo "Starting presaged. In another terminal:  export PRESAGED_CONFIG=$(CURDIR)/config.toml; $(BIN)/presage status"
 	@exec $(BIN)/presaged --config config.toml
 
 test: .venv/ready  ## every test that this machine can run
