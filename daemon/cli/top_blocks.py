@@ -193,7 +193,7 @@ def brief_block(facts: Facts, columns: int, now: datetime) -> Block:
     if job is not None:
         rows.append(("job", Text(printable(f"{job.name} {job.share:.0%}, {job.text}"), "cyan")))
     rows.append(("sent", _sent(facts)))
-    lines = [ellipsis(Text(f"  {label:<{_LABEL}}", "bold").append_text(text), columns) for label, text in rows]
+    lines = [ellipsis(Text().append(f"  {label:<{_LABEL}}", "bold").append_text(text), columns) for label, text in rows]
     return Block("ahead, and within", lines, len(lines))
 
 
@@ -285,5 +285,5 @@ def paragraphs(rows: Iterable[tuple[str, Text]], label: int, columns: int) -> li
     out = []
     for name, text in rows:
         for place, line in enumerate(wrapped(text, columns - label - 1)):
-            out.append(Text(f"{name if not place else '':<{label}} ", "bold").append_text(line))
+            out.append(Text().append(f"{'' if place else name:<{label}} ", "bold").append_text(line))
     return out
