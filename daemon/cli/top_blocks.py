@@ -48,12 +48,16 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of the screen: a heading and lines, of which `least` are kept; each is one thing where it `counts`."""
+    """A part of the screen: a heading and lines, of which `least` are kept; each is one thing where it `counts`.
+
+    One that is `whole` is shown with all its lines or not at all.
+    """
 
     heading: str
     lines: Sequence[Text]
     least: int
     counts: bool = True
+    whole: bool = False
 
 
 def open_alerts(facts: Facts) -> list[AlertAnswer]:
@@ -181,7 +185,7 @@ def past_block(facts: Facts, view: View, columns: int, now: datetime) -> Block:
         threshold=anomaly.score_threshold,
     )
     lines = chart(past, columns, _PICTURE_ROWS, plain=view.plain)
-    return Block("the score of the last hour, and its threshold", lines, len(lines), counts=False)
+    return Block("the score of the last hour, and its threshold", lines, len(lines), counts=False, whole=True)
 
 
 def brief_block(facts: Facts, columns: int, now: datetime) -> Block:
