@@ -20,7 +20,7 @@ help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/make \1|  \2/' | column -t -s '|'
 
 run: .venv/ready config.local.toml  ## watch this host in the foreground; state in var/, Ctrl-C stops
-	@echo "Starting presaged. See it with: $(BIN)/presage status"
+	@echo "Starting presaged. In another terminal:  export PRESAGED_CONFIG=$(CURDIR)/config.toml; $(BIN)/presage status"
 	@exec $(BIN)/presaged --config config.toml
 
 test: .venv/ready  ## every test that this machine can run
@@ -36,7 +36,7 @@ check: .venv/ready  ## formatting, lint, types, import contracts, generated file
 	@sh systemd/verify.sh
 
 bench: .venv/ready .venv/peers/ready .venv/alibi/ready .venv/continual/ready wheel  ## measurements beside others' programs, as JSON; takes an hour
-	@for name in footprint wheel lag; do $(BIN)/python -m benchmarks.$$name --json || exit 1; done
+	@for name in footprint scrape wheel lag; do $(BIN)/python -m benchmarks.$$name --json || exit 1; done
 	@python=.venv/peers/bin/python; [ -e .venv/peers/ready ] || python=$(BIN)/python; \
 	  for name in inference training; do $$python -m benchmarks.$$name --json || exit 1; done
 	@$(BIN)/python -m benchmarks.drift --json
