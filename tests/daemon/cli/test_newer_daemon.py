@@ -1,7 +1,8 @@
-"""A daemon that is newer than `presage` may use words that are new: they are shown as they are, and nothing breaks."""
+"""Words that are new, of a newer daemon, and letters that a terminal cannot show: nothing breaks."""
 
 import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -58,5 +59,22 @@ def test_new_words_are_shown_and_break_nothing(monkeypatch, capsys, config, port
                 assert code == 0 or error.count("\n") == 1, answer
                 shown += NEW in out
         assert shown or path == "series"
+    finally:
+        crowded.close()
+
+
+def test_letters_that_cannot_be_shown_hide_nothing_else(config, port, environment):
+    crowded = Crowded(port)
+    program = "import sys; from daemon.cli import main; sys.exit(main())"
+    given = {**environment, "PYTHONIOENCODING": "ascii"}
+
+    def said(*words):
+        command = [sys.executable, "-P", "-c", program, *words, "--config", str(config)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=given, timeout=50).stdout
+
+    try:
+        assert "/var/lib/kubernetes/pods/???-???/volumes/" in said("forecast")
+        changes = json.loads(said("changes", "--json"))["changes"]
+        assert changes == json.loads(crowded.given["/api/v1/changes"])["changes"]
     finally:
         crowded.close()
