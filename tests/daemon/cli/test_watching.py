@@ -45,6 +45,12 @@ def test_what_changes_with_each_sample_is_asked_more_often(typed):
     assert typed("status", "--watch")[3] == [2.0] * 3
 
 
+def test_the_stored_history_is_looked_at_once(typed):
+    code, out, error, _ = typed("status", "--data", "--watch")
+    assert (code, out) == (2, "")
+    assert "'--watch': what is stored is looked at once" in error
+
+
 def test_json_is_one_document_after_the_other(typed):
     code, out, _, _ = typed("risk", "--watch", "--json")
     decoder, place, found = json.JSONDecoder(), 0, []
