@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage or configuration. What can go wrong in
 sentence on stderr, never a traceback. What there is to ask is in `daemon.cli.manual`.
 """
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -47,6 +48,8 @@ def _presage(
 
 def main() -> int:
     """Run one command and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a name that the terminal cannot show is no reason to show nothing
     try:
         result = app(sys.argv[1:] or ["--help"], standalone_mode=False, prog_name=NAME)
         sys.stdout.flush()

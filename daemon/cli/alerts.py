@@ -70,7 +70,8 @@ def choose(alerts: list[AlertAnswer], *, records: bool) -> list[AlertAnswer]:
         one for one in alerts if one.state == "resolved" and (records or one.sent_to or one.severity != _SEVERITIES[-1])
     ]
     still = [one for one in alerts if one.state != "resolved"]
-    still.sort(key=lambda one: (one.state == "pending", _SEVERITIES.index(one.severity)))
+    rank = {severity: place for place, severity in enumerate(_SEVERITIES)}  # a newer daemon may know more
+    still.sort(key=lambda one: (one.state == "pending", rank.get(one.severity, len(rank))))
     return still + over
 
 

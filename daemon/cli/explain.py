@@ -18,6 +18,7 @@ from alerting.render import amount, duration
 from daemon.alert_answers import AlertDetail, ContributorAnswer, CulpritAnswer, DeliveryAnswer, VictimAnswer
 from daemon.cli.alerts import SHORT, AlertArgument
 from daemon.cli.client import fetch_alert
+from daemon.cli.completion import LATEST
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import SEVERITIES, standing, when
 from daemon.cli.terminal import console, print_json, print_rows, printable
@@ -43,7 +44,7 @@ _ENDS = {"delivered": "taken", "dead": "given up", "pending": "waiting"}
 
 
 def explain(
-    alert: AlertArgument,
+    alert: AlertArgument = LATEST,
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")] = False,
 ) -> None:

@@ -93,8 +93,8 @@ PAGES = (
         LOOK,
         "Show all about one alert: why it fired, who was told, what next.",
         "For the question behind every alert. It names the signals with their usual range, who takes most, what"
-        " changed just before, and the alert most like it.",
-        (("presage explain latest", "the alert that fired last"), ("presage explain 9XK2PQ", "by the end of its id")),
+        " changed just before, and the alert most like it. Without ALERT it is the latest.",
+        (("presage explain", "the alert that fired last"), ("presage explain 9XK2PQ", "by the end of its id")),
         ("alerts", "ack", "feedback"),
     ),
     Page(

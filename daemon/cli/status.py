@@ -40,6 +40,8 @@ def show_status(
     as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
 ) -> None:
     """Show what the running daemon knows."""
+    if data and watch:
+        raise typer.BadParameter("what is stored is looked at once: give --data without it", param_hint="'--watch'")
     if data:
         from daemon.cli.data import show_data  # noqa: PLC0415 - it loads NumPy
 

@@ -99,7 +99,8 @@ def _padded(cell: Text, width: int) -> Text:
 
 def print_json(out: Console, value: object) -> None:
     """Print one JSON document and nothing else, never wrapped."""
-    out.print(Text(json.dumps(value, indent=2, ensure_ascii=False)), soft_wrap=True)
+    escaped = not out.encoding.lower().startswith("utf")
+    out.print(Text(json.dumps(value, indent=2, ensure_ascii=escaped)), soft_wrap=True)
 
 
 def complain(text: str) -> None:

@@ -48,12 +48,16 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of the screen: a heading and lines, of which `least` are kept; each is one thing where it `counts`."""
+    """A part of the screen: a heading and lines, of which `least` are kept; each is one thing where it `counts`.
+
+    One that is `whole` is shown with all its lines or not at all.
+    """
 
     heading: str
     lines: Sequence[Text]
     least: int
     counts: bool = True
+    whole: bool = False
 
 
 def open_alerts(facts: Facts) -> list[AlertAnswer]:
@@ -181,7 +185,7 @@ def past_block(facts: Facts, view: View, columns: int, now: datetime) -> Block:
         threshold=anomaly.score_threshold,
     )
     lines = chart(past, columns, _PICTURE_ROWS, plain=view.plain)
-    return Block("the score of the last hour, and its threshold", lines, len(lines), counts=False)
+    return Block("the score of the last hour, and its threshold", lines, len(lines), counts=False, whole=True)
 
 
 def brief_block(facts: Facts, columns: int, now: datetime) -> Block:
@@ -193,7 +197,7 @@ def brief_block(facts: Facts, columns: int, now: datetime) -> Block:
     if job is not None:
         rows.append(("job", Text(printable(f"{job.name} {job.share:.0%}, {job.text}"), "cyan")))
     rows.append(("sent", _sent(facts)))
-    lines = [ellipsis(Text(f"  {label:<{_LABEL}}", "bold").append_text(text), columns) for label, text in rows]
+    lines = [ellipsis(Text().append(f"  {label:<{_LABEL}}", "bold").append_text(text), columns) for label, text in rows]
     return Block("ahead, and within", lines, len(lines))
 
 
@@ -285,5 +289,5 @@ def paragraphs(rows: Iterable[tuple[str, Text]], label: int, columns: int) -> li
     out = []
     for name, text in rows:
         for place, line in enumerate(wrapped(text, columns - label - 1)):
-            out.append(Text(f"{name if not place else '':<{label}} ", "bold").append_text(line))
+            out.append(Text().append(f"{'' if place else name:<{label}} ", "bold").append_text(line))
     return out

@@ -79,6 +79,8 @@ def _last(line: Text, columns: int, view: View) -> Text:
 
 def _fitted(blocks: list[Block], room: int, columns: int, view: View) -> list[Text]:
     """Return exactly `room` lines: the last blocks shrink first, and each keeps its least."""
+    least = sum(min(block.least, len(block.lines)) + 1 for block in blocks)
+    blocks = [block for block in blocks if not block.whole or least <= room]
     counts = [len(block.lines) for block in blocks]
     for shrink_to in ([block.least for block in blocks], [0] * len(blocks)):
         for place in reversed(range(len(blocks))):

@@ -150,7 +150,7 @@ def test_nothing_wraps_that_we_did_not_wrap(terminal, crowded, configured, colum
     for name, text in shown.items():
         body, _, code = text.rstrip().removesuffix("over").rstrip().rpartition("-- ")
         assert code == ("1" if "nonsense" in name else "0"), text
-        if columns >= 80 or "forecast" not in name:  # a picture has 80 columns at least
+        if columns >= 80 or not any(word in name for word in ("forecast", "--help")):  # they have a least width
             too_wide = [line for line in body.splitlines() if wide(line.rstrip()) > columns]
             # what a program may be given as it stands is one line, however long
             assert not [line for line in too_wide if "`presage" not in line and not line.startswith("presage: ")], name
@@ -255,6 +255,26 @@ def test_it_goes_on_when_the_daemon_comes_back(terminal, configured):
         one.press("q")
     finally:
         host.close()
+
+
+def test_beside_a_real_daemon_the_first_minute_says_what_it_waits_for(terminal, daemon):
+    """From the first sample on; and a daemon that is killed and started again is followed."""
+    host = daemon('[sampling]\ninterval_seconds = 1\n[compute]\nbackend = "numpy"\n')
+    host.wait_samples(2)
+    one = terminal(80, 24)
+    one.type(presage("top"))
+    one.wait(re.compile(r"learning: \d+ of 60 samples"))
+    shown = one.wait("too little data")
+    for part in ("nothing is wrong", "no score yet", "/ ", "no sink", "none yet"):
+        assert part in shown, part
+    host.process.kill()
+    host.process.wait()
+    one.wait("no answer")
+    host.process = subprocess.Popen([sys.executable, "-P", "-m", "daemon", "--config", str(host.file)], stderr=host.log)
+    wait_for(lambda: "no answer" not in one.shown(), 30, "it is back")
+    one.press("q")
+    one.type("echo $? over")
+    one.wait("0 over")
 
 
 def test_a_crash_and_a_signal_leave_the_terminal_usable(terminal, crowded, configured):

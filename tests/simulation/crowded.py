@@ -418,7 +418,8 @@ class Crowded:
 
     def __init__(self, port=0):
         self.told = []
-        crowded, given = self, answers()
+        self.given = answers()
+        crowded, given = self, self.given
         silence = json.dumps(_silence()).encode()
 
         class Handler(BaseHTTPRequestHandler):

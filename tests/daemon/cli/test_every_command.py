@@ -163,7 +163,7 @@ def test_a_value_that_cannot_be_is_one_line_and_2(typed, name):
         assert is_one_line(error), given
 
 
-@pytest.mark.parametrize("name", [one for one in ASKING if one != "top"])
+@pytest.mark.parametrize("name", ASKING)
 def test_without_a_daemon_it_is_one_line_and_1(typed, name):
     code, out, error = typed(name, *USES[name])
     assert (code, out) == (1, "")
@@ -189,8 +189,6 @@ def test_without_a_daemon_it_is_one_line_and_1(typed, name):
 def test_whatever_answers_it_is_one_line_and_1(typed, foreign, status, body, message):
     foreign(status, body)
     for name in ASKING:
-        if name == "top":
-            continue
         code, out, error = typed(name, *USES[name])
         assert (code, out) == (1, ""), name
         assert message in error, name

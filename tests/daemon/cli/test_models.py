@@ -120,7 +120,7 @@ def test_a_training_is_followed_to_its_end(monkeypatch, capsys, config):
             TRAINING.model_copy(update={"outcome": "failed", "over": True, "text": "too hot", "logs": said}),
         ]
     )
-    monkeypatch.setattr(train, "start_training", lambda _: TRAINING)
+    monkeypatch.setattr(train, "start_training", lambda *_: TRAINING)
     monkeypatch.setattr(train, "fetch_training", lambda _loaded, _number: (next(steps), b""))
     monkeypatch.setattr(train, "_LOOK_SECONDS", 0.0)
     with pytest.raises(typer.Exit) as ended:

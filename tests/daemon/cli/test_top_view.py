@@ -167,6 +167,13 @@ def test_on_a_large_terminal_nothing_is_left_out():
         assert part in shown, part
 
 
+def test_the_picture_of_the_score_is_whole_or_not_there():
+    for rows in range(30, 60):
+        shown = text_of(FACTS, columns=80, rows=rows)
+        assert shown.count("the score of the last hour") == shown.count(" now\n")
+    assert "the score of the last hour" in shown
+
+
 def test_an_alert_keeps_its_place_however_small():
     assert "ResourceExhaustionImminent" in text_of(FACTS, columns=60, rows=8)
 
