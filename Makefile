@@ -1,6 +1,6 @@
 # presaged: every command sets up what it needs, in .venv, and says what it is doing.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak e2e-anomaly e2e-risk pretrain wheel config lock
+.PHONY: help run test check bench soak e2e-anomaly e2e-risk pretrain wheel config mixin lock
 PYTHON ?= python3
 BIN := .venv/bin
 PEERS := benchmarks/peers/inference.lock
@@ -29,9 +29,10 @@ test: .venv/ready  ## every test that this machine can run
 
 check: .venv/ready  ## formatting, lint, types, import contracts, generated files, the unit file
 	@echo "Checking formatting and lint ..." && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
-	@echo "Checking types ..." && $(BIN)/mypy
+	@echo "Checking types ..." && $(BIN)/mypy && $(BIN)/mypy mixin
 	@echo "Checking the direction of imports ..." && $(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports
 	@echo "Checking generated files ..." && $(BIN)/presage config default | diff -u config.toml -
+	@$(BIN)/python -m mixin --check
 	@sh systemd/verify.sh
 
 bench: .venv/ready .venv/peers/ready .venv/alibi/ready .venv/continual/ready wheel  ## measurements beside others' programs, as JSON; takes an hour
@@ -67,6 +68,9 @@ wheel: .venv/ready .venv/wheel-ready  ## wheels with compiled kernels for x86_64
 
 config: .venv/ready  ## generate config.toml from the model
 	@$(BIN)/presage config default >config.toml.new && mv config.toml.new config.toml
+
+mixin: .venv/ready  ## generate Grafana's dashboards and Prometheus' rules; ARGS='--grafana URL --runbooks URL'
+	@$(BIN)/python -m mixin $(ARGS)
 
 lock: .venv/ready  ## resolve the dependencies anew: names, versions and hashes
 	@$(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install -q uv

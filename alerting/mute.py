@@ -13,6 +13,8 @@ from alerting.policy import Kept
 from alerting.silence import Match, Silence, silence_of
 from alerting.timeinterval import Window
 
+_LEFT_TO = "left to "
+
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
@@ -43,6 +45,13 @@ def reasons(
             return f"silenced by {silence.author}: {silence.comment or silence.id}"
         if window := next((window for window in windows if window.match.takes(one)), None):
             return f"maintenance {window.window.name}"
-        return f"left to {left_to}" if left_to else ""
+        return f"{_LEFT_TO}{left_to}" if left_to else ""
 
     return {one.id: why for one in every if one.kept is Kept.NOT and (why := reason(one))}
+
+
+def is_held(occurrence: Occurrence, muted: Mapping[str, str]) -> bool:
+    """Tell whether nobody at all is to be told of an alert now. One that is left to others is for them to tell."""
+    if occurrence.kept is not Kept.NOT:
+        return True
+    return occurrence.id in muted and not muted[occurrence.id].startswith(_LEFT_TO)

@@ -203,7 +203,7 @@ def _name(text: str) -> str:
     return one_line_text(text)
 
 
-Author = Annotated[str, Field(max_length=MAX_AUTHOR), AfterValidator(_name)]
+Author = Annotated[str, Field(min_length=1, max_length=MAX_AUTHOR), AfterValidator(_name)]
 Comment = Annotated[str, Field(max_length=MAX_COMMENT), AfterValidator(one_line_text)]
 Pattern = Annotated[str, Field(max_length=MAX_PATTERN), AfterValidator(one_line_text)]
 

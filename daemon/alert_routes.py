@@ -33,7 +33,7 @@ from daemon.alert_answers import (
 from daemon.api import AlertAnswer
 from daemon.desk import Desk
 from daemon.errors import PresagedError
-from daemon.operations import Operation, PageQuery, body_of, query_of
+from daemon.operations import Operation, PageQuery, WholeQuery, body_of, query_of
 from daemon.problems import status_of
 
 _FEEDBACK = "/api/v1/alerts/{id}/feedback"
@@ -86,11 +86,11 @@ class AlertRoutes:
             ),
             Operation(
                 "GET", "/api/v1/verdicts", "listVerdicts", "What verdicts change now, the oldest first.",
-                self._list_verdicts, answer=VerdictsAnswer, query=PageQuery,
+                self._list_verdicts, answer=VerdictsAnswer, query=WholeQuery,
             ),
             Operation(
                 "GET", "/api/v1/silences", "listSilences", "The silences that are not over, the oldest first.",
-                self._list_silences, answer=SilencesAnswer, query=PageQuery,
+                self._list_silences, answer=SilencesAnswer, query=WholeQuery,
             ),
             Operation(
                 "POST", "/api/v1/silences", "addSilence", "Keep alerts quiet for a time.",
@@ -192,10 +192,10 @@ class AlertRoutes:
         return await self._desk.undo(request.match_info["id"], asked.author)
 
     async def _list_verdicts(self, request: web.Request) -> VerdictsAnswer:
-        return self._desk.verdicts(query_of(request, PageQuery))
+        return self._desk.verdicts(query_of(request, WholeQuery))
 
     async def _list_silences(self, request: web.Request) -> SilencesAnswer:
-        return self._desk.silences(query_of(request, PageQuery))
+        return self._desk.silences(query_of(request, WholeQuery))
 
     async def _add_silence(self, request: web.Request) -> SilenceAnswer:
         return await self._desk.add_silence(await body_of(request, SilenceRequest))

@@ -23,7 +23,7 @@ _ENDANGERED = 3
 class Answer(BaseModel):
     """A part of an answer; numbers that are not finite are null."""
 
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null", defer_build=True)
 
 
 class HostAnswer(Answer):

@@ -37,6 +37,8 @@ from daemon.api import (
 from daemon.capacity.answers import forecasts_answer
 from daemon.capacity.forecasts import HOUR_SECONDS, Forecasting
 from daemon.capacity.points import recent_rounds
+from daemon.capacity.refining import CapacityRefining
+from daemon.capacity.series import capacity_performance
 from daemon.capacity.state import CapacityState
 from daemon.capacity.watch import CapacityWatch
 from daemon.changes import ChangeLog
@@ -49,6 +51,11 @@ from daemon.collectors.errors import ErrorCounts
 from daemon.collectors.network import link_speeds
 from daemon.config import Config, Loaded, load, split_address
 from daemon.culprits import Culprits
+from daemon.dashboard.answers import MonthAnswer, SelfAnswer
+from daemon.dashboard.charts import ChartLibrary, installed_library
+from daemon.dashboard.cost import OwnCost
+from daemon.dashboard.month import last_month
+from daemon.dashboard.routes import DashboardRoutes
 from daemon.drift.answers import DriftAnswer, drift_answer
 from daemon.drift.check import DriftCheck
 from daemon.drift.routes import drift_route
@@ -68,8 +75,10 @@ from daemon.host import describe_host
 from daemon.host_routes import HostRoutes
 from daemon.learning import Learning
 from daemon.metrics import Metrics
+from daemon.models.by_hand import ByHand
 from daemon.models.foretelling import Foretelling
 from daemon.models.question_routes import QuestionRoutes
+from daemon.models.refined import RefinedModels
 from daemon.models.routes import NeuralRoutes
 from daemon.models.triggers import Trigger
 from daemon.notify_systemd import Notifier
@@ -80,7 +89,6 @@ from daemon.preflight import Prepared
 from daemon.process_scan import ProcessScan
 from daemon.risk.answers import RiskAnswer, risk_answer, risk_in_brief
 from daemon.risk.grading import Grading
-from daemon.risk.refined_models import RefinedModels
 from daemon.risk.refining import Refining
 from daemon.risk.routes import risk_route
 from daemon.risk.state import RiskState
@@ -97,8 +105,7 @@ from daemon.tick import Tick
 from daemon.verdicts.counting import Verdicts
 from daemon.wake import PressureTriggers
 from daemon.watch import AnomalyWatch
-from detectors import failure
-from detectors.capacity import load_forecaster
+from detectors import capacity, failure
 from detectors.factors import COUNT
 from detectors.registry import Registry
 
@@ -215,6 +222,7 @@ class App:
             most_resources=config.metrics.resources,
             resets=lambda: self._history.resets,
         )
+        self._cost = OwnCost(self._loaded.state_directory, self._metrics.tick_seconds)
         self._watch = AnomalyWatch(config.anomaly, self._interval)
         self._child = Child()
         self._learning = Learning(
@@ -272,8 +280,25 @@ class App:
             offload=self._offload,
             metrics=self._metrics,
             clock=self._clock,
-            load=load_forecaster,
+            load=lambda: self._capacity_refining.load(),  # noqa: PLW0108 - it comes later
             links=partial(link_speeds, self._paths),
+        )
+        self._capacity_refining = CapacityRefining(
+            history=self._history.path,
+            state=self._state,
+            models=RefinedModels(self._loaded.state_directory / "models", "capacity", capacity.refined),
+            registry=self._registry,
+            child=self._child,
+            offload=self._offload,
+            metrics=self._metrics,
+            clock=self._clock,
+            settings=lambda: config.learning,
+            known=lambda: self._capacity.known,
+            performance=lambda: capacity_performance(self._snapshot.capacity) if self._snapshot else None,
+            age=lambda: self._watch.seen * self._interval,
+            adopt=self._forecasts.adopt,
+            own_work=self._watch.own_work,
+            sys=self._paths.sys,
         )
         self._risk = RiskWatch(
             interval_seconds=self._interval,
@@ -289,7 +314,7 @@ class App:
             interval_seconds=self._interval,
             history=self._history.path,
             state=self._state,
-            models=RefinedModels(self._loaded.state_directory / "models"),
+            models=RefinedModels(self._loaded.state_directory / "models", "failure", failure.load_forecaster),
             registry=self._registry,
             child=self._child,
             offload=self._offload,
@@ -300,6 +325,11 @@ class App:
             own_work=self._watch.own_work,
             memory_bytes=config.learning.memory_bytes,
             score_threshold=config.anomaly.score_threshold,
+        )
+        self._by_hand = ByHand(
+            {"capacity": self._capacity_refining.refine_by_hand, "failure": self._refining.refine_by_hand},
+            self._learning.retraining.trainings,
+            self._clock,
         )
         self._grading = Grading(
             state=self._state,
@@ -359,6 +389,12 @@ class App:
         self._scheduler = Scheduler(
             self._jobs(config), clock=self._clock, state=self._state, offload=self._offload, metrics=self._metrics
         )
+        dashboard = DashboardRoutes(
+            library=ChartLibrary(self._loaded.cache_directory, installed_library()),
+            offload=self._offload,
+            month=self._tell_month,
+            cost=self._tell_cost,
+        )
         self._events = Events(
             version=__version__,
             interval_seconds=self._interval,
@@ -389,7 +425,8 @@ class App:
                 ).table(),
                 risk_route(self._tell_risk),
                 drift_route(self._tell_drift),
-                *NeuralRoutes(self._learning).table(),
+                *dashboard.table(),
+                *NeuralRoutes(self._learning, self._by_hand).table(),
                 *QuestionRoutes(self._learning, self._foretelling(), lambda: self._risk.told.taught).table(),
                 *FailureRoutes(
                     recent=self._list_failures,
@@ -398,6 +435,7 @@ class App:
                     now_ms=lambda: self._clock.now().time_ms,
                 ).table(),
             ),
+            pages=dashboard.pages(),
             token=stores.token,
             allowed_hosts=(
                 split_address(config.http.listen)[0],
@@ -491,6 +529,7 @@ class App:
             Job("judge", 3600.0, 2400.0, self._learning.promotion.judge_due),
             # it may have to wait until the training, due at the same time, gives the child back
             Job("refine", config.learning.interval_days * 86_400.0, 6000.0, self._refining.refine_again),
+            Job("refine_capacity", HOUR_SECONDS, 6000.0, self._capacity_refining.refine_due),
             Job("grade_risk", HOUR_SECONDS, 6000.0, self._grading.grade),
         ]
 
@@ -561,6 +600,7 @@ class App:
                     group.create_task(self._learning.compare(), name="comparing"),
                     group.create_task(self._forecasts.run(), name="forecasts"),
                     group.create_task(self._failures.run(), name="failures"),
+                    group.create_task(self._by_hand.run(), name="by hand"),
                     *self._alerts.start(group, self._is_ready),
                 ]
                 await self._scheduler.start()
@@ -583,7 +623,7 @@ class App:
             state=str(self._loaded.state_directory),
             metrics=f"http://{self._server.address}/metrics",
             status=f"http://{self._server.address}/api/v1/status",
-            dashboard="none yet",
+            dashboard=f"http://{self._server.address}/",
         )
 
     async def _shut_down(self, running: list[asyncio.Task[None]]) -> None:
@@ -670,6 +710,25 @@ class App:
     def _tell_drift(self) -> DriftAnswer:
         config = self._drift.config
         return drift_answer(self._drift.state, config.warning, config.critical)
+
+    async def _tell_month(self) -> MonthAnswer:
+        return await self._offload.run(
+            lambda: last_month(
+                self._state,
+                self._alerts.desk.sink_names(),
+                now_ms=self._clock.now().time_ms,
+                first_ms=self._history.first_own_ms(),
+            ),
+            deadline_seconds=5.0,
+            what="state.db",
+        )
+
+    async def _tell_cost(self) -> SelfAnswer:
+        return await self._offload.run(
+            lambda: self._cost.tell(self._snapshot, self._history.first_own_ms()),
+            deadline_seconds=5.0,
+            what="state folder",
+        )
 
     async def _list_changes(self, asked: PageQuery) -> ChangesAnswer:
         found = await self._changes.page(asked.limit + 1, place_of(asked))

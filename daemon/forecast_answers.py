@@ -62,6 +62,7 @@ class ForecastsAnswer(Answer):
 
     forecasts: list[ForecastAnswer]
     problem: str
+    next: str | None = None
 
 
 class FieldProblem(Answer):

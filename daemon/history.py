@@ -285,8 +285,8 @@ class History:
 
     def first_own_ms(self) -> int | None:
         """Return when the first sample was taken that is there and was not imported."""
-        row = self._database.execute("SELECT time_ms FROM samples WHERE seq >= 0 ORDER BY seq LIMIT 1").fetchone()
-        return int(row[0]) if row else None
+        rows = self.read("SELECT time_ms FROM samples WHERE seq >= 0 ORDER BY seq LIMIT 1")
+        return int(rows[0][0]) if rows else None
 
     def last(self) -> tuple[int, int, int, str] | None:
         """Return (seq, time_ms, monotonic_ns, boot_id) of the newest sample, None in an empty database."""

@@ -11,13 +11,13 @@ from pydantic import Field
 
 from daemon.api import ChangeAnswer, ChangesAnswer, MarkRequest, StatusAnswer
 from daemon.forecast_answers import ForecastsAnswer
-from daemon.operations import Operation, PageQuery, Query, body_of, query_of
+from daemon.operations import Operation, PageQuery, WholeQuery, body_of, page_of, query_of
 
 
-class ForecastsQuery(Query):
+class ForecastsQuery(WholeQuery):
     """Of which resource."""
 
-    resource: str | None = Field(None, max_length=4096, description="Only this one, with its past.")
+    resource: str | None = Field(None, max_length=1000, description="Only this one, with its past.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +60,7 @@ class HostRoutes:
         return await self.mark((await body_of(request, MarkRequest)).text)
 
     async def _forecasts(self, request: web.Request) -> ForecastsAnswer:
-        return self.forecasts(query_of(request, ForecastsQuery).resource)
+        asked = query_of(request, ForecastsQuery)
+        whole = self.forecasts(asked.resource)
+        page, following = page_of(whole.forecasts, lambda one: one.resource, asked)
+        return whole.model_copy(update={"forecasts": page, "next": following})

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from alerting.mute import is_held
 from alerting.occurrence import State
 from alerting.outbox import SinkCounts
 from alerting.policy import Severity
@@ -156,7 +157,7 @@ class _SnapshotCollector(Collector):
         yield from risk_families(snapshot.risk)
         yield from drift_families(snapshot.drift)
         yield from _collectors(snapshot)
-        yield _alerts(snapshot)
+        yield from _alerts(snapshot)
         yield _gauge("presaged_alerts_muted", "Alerts that fire and are not told now.", len(snapshot.muted))
         yield from _notifications(sinks)
         if heartbeats is not None:
@@ -218,14 +219,25 @@ def _collectors(snapshot: Snapshot) -> Iterable[Metric]:
     yield seconds
 
 
-def _alerts(snapshot: Snapshot) -> Metric:
-    active = GaugeMetricFamily(
-        "presaged_alert_active", "1 while an alert fires.", labels=("alertname", "severity", "resource")
+def _alerts(snapshot: Snapshot) -> Iterable[Metric]:
+    labels = ("alertname", "severity", "resource")
+    active = GaugeMetricFamily("presaged_alert_active", "1 while an alert fires.", labels=labels)
+    fired = GaugeMetricFamily(
+        "presaged_alert_fired_timestamp_seconds", "When an alert that fires began to.", labels=labels
+    )
+    held = GaugeMetricFamily(
+        "presaged_alert_held",
+        "1 for an alert that fires and is not to be told now: a record, silenced, in maintenance, or explained.",
+        labels=labels,
     )
     for alert in snapshot.alerts:
         if alert.state is State.FIRING:
-            active.add_metric((alert.alertname, Severity(alert.severity).value, alert.resource), 1.0)
-    return active
+            named = (alert.alertname, Severity(alert.severity).value, alert.resource)
+            active.add_metric(named, 1.0)
+            fired.add_metric(named, (alert.fired_ms or alert.started_ms) / 1e3)
+            if is_held(alert, snapshot.muted):
+                held.add_metric(named, 1.0)
+    yield from (active, fired, held)
 
 
 def _notifications(sinks: Mapping[str, SinkCounts]) -> Iterable[Metric]:

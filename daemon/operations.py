@@ -129,10 +129,16 @@ class PageQuery(Query):
     """Which part of a listing is wanted."""
 
     limit: Count = Field(DEFAULT_LISTED, ge=1, le=MOST_LISTED, description="How many entries at most.")
-    cursor: str = Field("", max_length=200, description="`next` of the page before; nothing for the first page.")
+    cursor: str = Field("", max_length=1000, description="`next` of the page before; nothing for the first page.")
 
 
-FIRST_PAGE = PageQuery(limit=MOST_LISTED)
+class WholeQuery(PageQuery):
+    """The same of a listing that is short by nature: all of it where nothing is said."""
+
+    limit: Count = Field(MOST_LISTED, ge=1, le=MOST_LISTED, description="How many entries at most.")
+
+
+FIRST_PAGE = WholeQuery()
 
 
 def place_of(query: PageQuery) -> tuple[int, int] | None:
@@ -218,10 +224,10 @@ def to_json(answer: BaseModel) -> bytes:
 
 
 def _response(request: web.Request, told: Encoded, status: int) -> web.Response:
-    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    headers = {"Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
     if request.method in ("GET", "HEAD"):
         headers["ETag"] = told.tag
-        if told.tag in request.headers.get("If-None-Match", ""):
+        if told.tag.removeprefix("W/") in request.headers.get("If-None-Match", ""):
             return web.Response(status=304, headers=headers)
     body = told.body
     if told.compressed is not None and "gzip" in request.headers.get("Accept-Encoding", ""):

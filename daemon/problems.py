@@ -9,11 +9,17 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from alerting.render import one_line
 from daemon.errors import Conflict, DeskError, NotFound, PresagedError
 from daemon.forecast_answers import FieldProblem, ProblemAnswer
 
 API = "/api/v1/"
 KIND = "application/problem+json"
+
+
+def is_api(request: web.Request) -> bool:
+    """Tell whether a request is for the API, and its refusal for a program."""
+    return f"{request.path}/".startswith(API)
 
 
 def status_of(error: PresagedError) -> int:
@@ -46,7 +52,7 @@ def refusal(
     request: web.Request, status: int, detail: str, *, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """Return the answer to a request that goes no further, in the form of the place that it asked for."""
-    if request.path.startswith(API):
+    if is_api(request):
         return problem(status, detail, headers=headers)
     return web.Response(status=status, text=f"{_text(detail)}\n", headers=headers)
 
@@ -60,5 +66,5 @@ def of_http(error: web.HTTPException) -> web.Response:
 
 
 def _text(detail: str) -> str:
-    """Return the sentence as JSON can hold it: what is asked for may hold bytes that are no text."""
-    return detail.encode("utf-8", "backslashreplace").decode("utf-8").strip()
+    """Return the sentence in one line: what was asked for may hold anything."""
+    return one_line(detail).strip()

@@ -6,13 +6,16 @@ all (`daemon.access`), and the document that describes the operations.
 
 import contextlib
 import errno
+import logging
 import os
 import secrets
 import socket
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from daemon import __version__, openapi
 from daemon.access import MAX_BODY, Access, Handler, Links
@@ -24,11 +27,14 @@ from daemon.host_routes import HostRoutes
 from daemon.metrics import CONTENT_TYPE, Metrics
 from daemon.offload import Offload
 from daemon.operations import Encoded, Operation
-from daemon.problems import API, of_http
+from daemon.problems import API, is_api, of_http, refusal
 from daemon.session_routes import SessionRoutes
 from daemon.sessions import Sessions
 
+_log = structlog.get_logger()
+
 _STOP_SECONDS = 1.0
+_MAX_LINE = 128 * 1024  # a chart of twenty signals whose names are escaped; what is longer aiohttp itself refuses
 _DOCUMENT_SECONDS = 10.0
 _REMEDIES = {
     errno.EADDRINUSE: "another program listens there; choose another port",
@@ -133,7 +139,14 @@ class Server:
                 *pages,
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS, handle_signals=False)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_faults(),
+            shutdown_timeout=_STOP_SECONDS,
+            handle_signals=False,
+            max_line_size=_MAX_LINE,
+        )
 
     @property
     def address(self) -> str:
@@ -157,18 +170,20 @@ class Server:
         """Answer what is not there in one line that says what is; below the API as a problem."""
         try:
             return await handler(request)
-        except web.HTTPNotFound as error:
+        except web.HTTPNotFound:
             text = f"not here; there is /metrics, /healthz, /readyz and, below {API}, {_and(self._names())}"
-            error.text = text
-            if not request.path.startswith(API):
-                return web.Response(status=404, text=f"{text}\n")
-            return of_http(error)
+            return refusal(request, 404, text)
         except web.HTTPMethodNotAllowed as error:
             allowed = _and(sorted(error.allowed_methods))
             error.text = f"{error.method} is not for {request.path}, but {allowed}"
-            if not request.path.startswith(API):
+            if not is_api(request):
                 raise
             return of_http(error)
+        except web.HTTPException:
+            raise
+        except Exception:  # noqa: BLE001 - a mistake of ours costs one answer, and the log has all of it
+            _log.exception("request_failed", method=request.method, path=request.path)
+            return refusal(request, 500, "something went wrong inside presaged; its log says what")
 
     async def _serve_document(self, _request: web.Request) -> Encoded:
         if self._document is None:
@@ -195,6 +210,21 @@ class Server:
         if self._ready():
             return web.Response(text="ready\n")
         return web.Response(status=503, text="not ready: no sample is stored yet, or the last one is too old\n")
+
+
+class _OwnFaults(logging.Filter):
+    """Lets through what is our own fault: anybody can send what is no HTTP, and would fill the log with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is to be written."""
+        return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+def _faults() -> logging.Logger:
+    logger = logging.getLogger("daemon.server")
+    if not logger.filters:
+        logger.addFilter(_OwnFaults())
+    return logger
 
 
 def _and(names: Sequence[str]) -> str:

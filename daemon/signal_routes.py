@@ -4,12 +4,13 @@ Enters: requests that the guard has let in. Leaves: answers of the snapshot and 
 history.db, which are read, shaped and compressed in a thread.
 """
 
+import asyncio
 import difflib
 import math
 import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,7 @@ from daemon.state import StoredSignal
 _DAY_MS = 86_400_000
 _LATEST_MS = 4_102_444_800_000  # the year 2100
 _MOST_SERIES = 20
+_AT_ONCE = 2
 _SECONDS = 10.0
 _GAP = 2.5  # steps without a sample: there time is missing
 _DIGITS = 6  # of a value in a chart
@@ -64,13 +66,13 @@ Moment = Annotated[Milliseconds | AwareDatetime, BeforeValidator(_moment)]
 class SeriesQuery(Query):
     """Which signals, and which span of time."""
 
-    signal: list[str] = Field(
+    signal: list[Annotated[str, Field(max_length=300)]] = Field(
         min_length=1, max_length=_MOST_SERIES, description=f"A name of /api/v1/signals, or one of {', '.join(DERIVED)}."
     )
     from_: Moment | None = Field(
         None, alias="from", description="RFC 3339, or UTC milliseconds; a day before `to` where nothing is said."
     )
-    to: Moment | None = Field(None, description="RFC 3339, or UTC milliseconds; now where nothing is said.")
+    to: Moment | None = Field(None, description="RFC 3339, or UTC milliseconds; the last sample where nothing is said.")
     points: Count = Field(500, ge=10, le=2000, description="How many buckets at most.")
 
 
@@ -92,6 +94,8 @@ class SignalRoutes:
     interval_seconds: float
     score_threshold: Callable[[], float]
     now_ms: Callable[[], int]
+    # charts must not take every thread for blocking work: the tick needs one
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     def table(self) -> list[Operation]:
         """Return the operations."""
@@ -154,7 +158,7 @@ class SignalRoutes:
     async def _series(self, request: web.Request) -> Encoded:
         asked = query_of(request, SeriesQuery)
         names = list(dict.fromkeys(asked.signal))
-        to_ms = self.now_ms() if asked.to is None else _milliseconds(asked.to)
+        to_ms = self._until_ms() if asked.to is None else _milliseconds(asked.to)
         from_ms = max(0, to_ms - _DAY_MS) if asked.from_ is None else _milliseconds(asked.from_)
         if from_ms >= to_ms:
             raise FieldErrors([FieldProblem(field="from", detail="it must be before `to`")])
@@ -172,7 +176,13 @@ class SignalRoutes:
                 raise StateError(f"history.db: {error}") from error
             return encode(series_answer(found, wanted, units, names, threshold=threshold))
 
-        return await self.offload.run(work, deadline_seconds=_SECONDS, what="history.db")
+        async with self.reading:
+            return await self.offload.run(work, deadline_seconds=_SECONDS, what="history.db")
+
+    def _until_ms(self) -> int:
+        """Return where the past ends: behind the last sample, so that until the next one the answer stays the same."""
+        snapshot = self.snapshot()
+        return self.now_ms() if snapshot is None else snapshot.time_ms + 1
 
     async def _known(self) -> list[StoredSignal]:
         return await self.offload.run(self.signals, deadline_seconds=_SECONDS, what="state.db")

@@ -292,6 +292,23 @@ class StateDatabase(FailureTable, VerdictTable):
         """Return at most `limit` occurrences, the newest first."""
         return self._occurrences(self._read("SELECT payload FROM occurrences ORDER BY ordinal DESC LIMIT ?", limit))
 
+    def fired_since(self, time_ms: int, limit: int) -> list[tuple[str, bool]]:
+        """Return the id of each occurrence that fired since then, and whether somebody was told of it."""
+        rows = self._read(
+            "SELECT id, json_array_length(payload, '$.told') FROM occurrences"
+            " WHERE json_extract(payload, '$.fired_ms') >= ? ORDER BY ordinal DESC LIMIT ?",
+            time_ms,
+            limit,
+        )
+        return [(number, bool(told)) for number, told in rows]
+
+    def notifications_since(self, time_ms: int) -> dict[tuple[str, str], int]:
+        """Return how many notifications made since then there are, by sink and state."""
+        rows = self._read(
+            "SELECT sink, state, count(*) FROM outbox WHERE created_ms >= ? GROUP BY sink, state", time_ms
+        )
+        return {(sink, state): count for sink, state, count in rows}
+
     def occurrences_before(self, number: str, limit: int) -> list[Occurrence]:
         """Return at most `limit` occurrences by their ids, which tell when each began: the newest below `number`."""
         return self._occurrences(

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from daemon.capacity import refinement
 from daemon.errors import PresagedError, WorkerError
 from daemon.history import (
     FLAG_ALARMED,
@@ -203,11 +204,17 @@ def refine(spec: Spec) -> dict[str, object]:
     return refine_network(spec, _report)
 
 
+def refine_capacity(spec: Spec) -> dict[str, object]:
+    """Refine the capacity network by the past of this host."""
+    return refinement.refine_network(spec, _report)
+
+
 JOBS: Mapping[str, Callable[[Spec], dict[str, object]]] = {
     "compile": compile_kernels,
     "train": train,
     "judge": judge,
     "refine": refine,
+    "refine_capacity": refine_capacity,
 }
 
 

@@ -17,7 +17,7 @@ from detectors.capacity_inputs import ROWS, correction, methods, units
 from detectors.forecasters import select
 from detectors.forecasts import HORIZONS, POINTS, STEPS, Bands, Floats, Horizon
 from detectors.intervals import FALLBACK, IntervalTable, error_quantiles, from_arrays
-from detectors.model_file import ModelError, load_network, read_arrays, read_record
+from detectors.model_file import Card, ModelError, load_network, read_arrays, read_record, save_network
 from detectors.network import Network
 from detectors.shape import without_steps
 
@@ -49,13 +49,13 @@ class CapacityForecaster:
     def __init__(
         self, network: Network | None = None, tables: Mapping[str, IntervalTable] | None = None, problem: str = ""
     ) -> None:
-        self._network = network
+        self.network = network
         self.tables = dict(tables or {})
         self.problem = problem
 
     def own(self) -> "CapacityForecaster":
         """Return the same with a scratch of its own, for another thread."""
-        network = None if self._network is None else self._network.own()
+        network = None if self.network is None else self.network.own()
         return CapacityForecaster(network, self.tables, self.problem)
 
     def forecast(
@@ -77,8 +77,8 @@ class CapacityForecaster:
         chosen = select(rows, STEPS, horizon.season)
         unit = units(rows, chosen.scale)
         mean = chosen.mean
-        if self._network is not None:
-            mean = mean + correction(self._network, rows, companions, horizon, chosen)
+        if self.network is not None:
+            mean = mean + correction(self.network, rows, companions, horizon, chosen)
         if pools is None:
             pools = np.zeros(len(rows), np.int64)
         table = self.tables.get(horizon.name, FALLBACK)
@@ -92,8 +92,11 @@ class CapacityForecaster:
         return Forecasts(bands, bounded(chosen.mean), chosen.names, chosen.scale)
 
 
-def load_forecaster(folder: Path = SHIPPED) -> CapacityForecaster:
-    """Read the network and the tables of `folder`; what cannot be read is told by `problem`, and does without."""
+def load_forecaster(folder: Path = SHIPPED, tables_of: Path | None = None) -> CapacityForecaster:
+    """Read the network of `folder`, and its tables of intervals or those of the folder `tables_of`.
+
+    What cannot be read is told by `problem`, and does without.
+    """
     problems = []
     network: Network | None = None
     tables: Mapping[str, IntervalTable] = {}
@@ -102,11 +105,23 @@ def load_forecaster(folder: Path = SHIPPED) -> CapacityForecaster:
     except ModelError as error:
         problems.append(str(error))
     try:
-        record = read_record(folder / INTERVALS, "tables of intervals of format 1", INTERVAL_MARKS)
-        tables = from_arrays(read_arrays(folder / INTERVALS, record), tuple(horizon.name for horizon in HORIZONS))
+        numbers = (tables_of or folder) / INTERVALS
+        record = read_record(numbers, "tables of intervals of format 1", INTERVAL_MARKS)
+        tables = from_arrays(read_arrays(numbers, record), tuple(horizon.name for horizon in HORIZONS))
     except (ModelError, KeyError, ValueError) as error:
         problems.append(str(error))
     return CapacityForecaster(network, tables, "; ".join(problems))
+
+
+def refined(folder: Path) -> CapacityForecaster:
+    """Read a network that a host refined, with the shipped tables of intervals."""
+    return load_forecaster(folder, tables_of=SHIPPED)
+
+
+def save(folder: Path, network: Network, metrics: Mapping[str, float]) -> None:
+    """Write a refined network as a folder of `folder`. Raises OSError."""
+    card = Card(signals=tuple(horizon.name for horizon in HORIZONS), features=methods(), metrics=metrics)
+    save_network(folder, NETWORK, network, card)
 
 
 def _read_network(folder: Path) -> Network:

@@ -43,9 +43,14 @@ def units(rows: Floats, error: Floats) -> Floats:
 
 def corrected(rows: Floats, chosen: Selected) -> NDArray[np.bool_]:
     """Say of each row whether the network is asked: its newest points differ, and earlier forecasts were judged."""
+    return np.asarray(moving(rows) & np.isfinite(chosen.scale))
+
+
+def moving(rows: Floats) -> NDArray[np.bool_]:
+    """Say of each row whether its newest points differ."""
     newest = rows[:, -_STILL:]
     spread = np.nanmax(newest, axis=1, initial=-np.inf) - np.nanmin(newest, axis=1, initial=np.inf)
-    return np.asarray((spread > _SAME * np.abs(rows[:, -1])) & np.isfinite(chosen.scale))
+    return np.asarray(spread > _SAME * np.abs(rows[:, -1]))
 
 
 def correction(network: Network, rows: Floats, companions: Floats | None, horizon: Horizon, chosen: Selected) -> Floats:

@@ -15,36 +15,32 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors import capacity_inputs, forecasters, intervals, smoothing, synthetic, synthetic_shapes
 from detectors.architectures import CATALOGUE
 from detectors.capacity import INTERVAL_MARKS, INTERVALS, NETWORK, SHIPPED
-from detectors.capacity_inputs import FARTHEST, SHARE, corrected, correction, inputs, methods, part, units
+from detectors.capacity_examples import ALONE, HIDDEN, HOSTS, LENGTHS, Examples, joined, resources, simulated, taught
+from detectors.capacity_inputs import FARTHEST, SHARE, corrected, correction, methods, part, units
 from detectors.forecasters import select
-from detectors.forecasts import HORIZONS, STEPS, Floats, Horizon
+from detectors.forecasts import HORIZONS, STEPS
 from detectors.interval_fitting import fit_table
 from detectors.losses import Loss, LossName
 from detectors.model_file import Card, save_network, write
-from detectors.network import Float32, Network
+from detectors.network import Network
 from detectors.optimizers import AdamW
 from detectors.parameters import layers_of
 from detectors.schedules import Cosine
-from detectors.synthetic import COMPANIONS, groups, series
+from detectors.synthetic import series
 from detectors.trainer import Epoch, Settings, train
 
 FIRST_SEED = 1_000_000
 CHUNKS = 74  # of each horizon; the first are held out
 HELD_OUT = 4
 INTERVAL_CHUNKS = 5
-ALONE, HOSTS = 600, 100  # resources of a chunk: on their own, and hosts of four
-LENGTHS = (96, 132, 96)
-_HIDDEN = 0.3  # of the companions: most resources have none in time
-_WORST = 30.0  # units at which the report stops counting: some histories say nothing about what comes
 SETTINGS = Settings(
     loss=Loss(LossName.MAE),
     optimizer=AdamW(rate=2e-3, weight_decay=0.05),
@@ -52,54 +48,6 @@ SETTINGS = Settings(
     epochs=12,
     batch=256,
 )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Examples:
-    """R resources whose future is known: what the network sees, and what it should have said.
-
-    `targets` (R, 12): truth less simple forecast in units; `steps` (R,): a unit in mean steps, so that a target times
-    it is a scaled error (MASE); `horizon` (R,): the place in HORIZONS.
-    """
-
-    inputs: Float32
-    targets: Float32
-    steps: Floats
-    horizon: NDArray[np.int64]
-
-    def some(self, which: NDArray[np.bool_]) -> "Examples":
-        """Return those that `which` (R,) marks."""
-        return Examples(*(getattr(self, one.name)[which] for one in fields(self)))
-
-
-def examples(seed: int, place: int, alone: int, hosts: int) -> Examples:
-    """Return what `alone` resources and `hosts` hosts of four by `seed` teach at HORIZONS[place]."""
-    horizon, random = HORIZONS[place], np.random.default_rng([seed, place])
-    rows, companions, truth = resources(seed, horizon, alone, hosts)
-    companions[random.random(companions.shape[:2]) < _HIDDEN] = np.nan
-    chosen = select(rows, STEPS, horizon.season)
-    asked = corrected(rows, chosen)
-    rows, companions, truth, chosen = rows[asked], companions[asked], truth[asked], part(chosen, asked)
-    unit = units(rows, chosen.scale)
-    steps = np.abs(np.diff(rows, axis=1))
-    return Examples(
-        inputs(rows, companions, horizon, chosen),
-        np.clip((truth - chosen.mean) / unit[:, None], -1e6, 1e6).astype(np.float32),
-        unit / np.nanmean(steps, axis=1),
-        np.full(len(rows), place),
-    )
-
-
-def resources(seed: int, horizon: Horizon, alone: int, hosts: int) -> tuple[Floats, Floats, Floats]:
-    """Return rows (R, T), their companions (R, 3, T), NaN for those that have none, and what comes after (R, 12)."""
-    length = LENGTHS[seed % len(LENGTHS)]
-    single, _ = series(seed, alone, length, horizon)
-    together = groups(seed, hosts, length, horizon)
-    whole = np.concatenate([single, together.reshape(-1, length + STEPS)])
-    companions = np.full((len(whole), COMPANIONS - 1, length), np.nan)
-    for place in range(COMPANIONS):
-        companions[alone + place :: COMPANIONS] = np.delete(together, place, axis=1)[:, :, :length]
-    return whole[:, :length], companions, whole[:, length:]
 
 
 def gathered(seeds: Sequence[int], folder: Path | None = None) -> Examples:
@@ -113,13 +61,13 @@ def gathered(seeds: Sequence[int], folder: Path | None = None) -> Examples:
                 with np.load(file) as kept:
                     found.append(Examples(*(kept[one.name] for one in fields(Examples))))
                 continue
-            found.append(examples(seed, place, ALONE, HOSTS))
+            found.append(simulated(seed, place, ALONE, HOSTS))
             if file is not None:
                 partial = file.with_suffix(".partial.npz")
                 np.savez(partial, **{one.name: getattr(found[-1], one.name) for one in fields(Examples)})
                 partial.rename(file)
         _say(f"chunk {number} of {len(seeds)}: {time.monotonic() - begun:.0f} s")
-    return Examples(*(np.concatenate([getattr(one, name.name) for one in found]) for name in fields(Examples)))
+    return joined(found)
 
 
 def learned_from(rows: Examples, settings: Settings) -> Network:
@@ -142,10 +90,7 @@ def gains(network: Network, rows: Examples) -> dict[str, float]:
     told: dict[str, float] = {}
     for place, horizon in enumerate(HORIZONS):
         here = rows.horizon == place
-        simple, ours = (
-            np.minimum(np.abs(error[here]).mean(axis=1) * rows.steps[here], _WORST)
-            for error in (rows.targets, rows.targets - said)
-        )
+        simple, ours = (rows.some(here).errors(correction) for correction in (np.zeros((1, STEPS)), said[here]))
         change = ours - simple
         told[f"{horizon.name}.simple"] = float(simple.mean())
         told[f"{horizon.name}.change"] = float(change.mean())
@@ -185,8 +130,8 @@ def pretrain(target: Path, folder: Path, chunks: int = CHUNKS, held_out: int = H
 
 def spare_folder() -> Path:
     """Return the folder of exactly what these sources make."""
-    made_by = (forecasters, smoothing, synthetic, synthetic_shapes, capacity_inputs, examples, resources)
-    words = "".join(inspect.getsource(one) for one in made_by) + repr((ALONE, HOSTS, LENGTHS, _HIDDEN))
+    made_by = (forecasters, smoothing, synthetic, synthetic_shapes, capacity_inputs, simulated, taught, resources)
+    words = "".join(inspect.getsource(one) for one in made_by) + repr((ALONE, HOSTS, LENGTHS, HIDDEN))
     folder = Path(tempfile.gettempdir()) / f"presaged-pretraining-{hashlib.sha256(words.encode()).hexdigest()[:16]}"
     folder.mkdir(exist_ok=True)
     return folder

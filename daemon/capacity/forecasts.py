@@ -117,6 +117,11 @@ class Forecasting:
         self._imported = done or ""
         return before is not None and before != self._imported
 
+    def adopt(self, forecaster: CapacityForecaster) -> None:
+        """Let `forecaster` make the forecasts from now on, all of them at once."""
+        self._forecaster = forecaster
+        self.make_again()
+
     def make_again(self) -> None:
         """Let all be forecast anew: the past is another one."""
         self._due.set()

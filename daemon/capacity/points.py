@@ -200,24 +200,29 @@ def points_of(uses: Uses, *, end_ms: int, step_seconds: float, count: int) -> Po
 def history_points(uses: Uses, horizon: Horizon, end_ms: int) -> Points:
     """Return the points to forecast from: short gaps drawn through, nothing before a long one."""
     points = points_of(uses, end_ms=end_ms, step_seconds=horizon.step_seconds, count=POINTS)
+    draw_through(points, horizon)
+    return points
+
+
+def draw_through(points: Points, horizon: Horizon) -> None:
+    """Fill short gaps of `points` in place, and empty what lies before a long one."""
     used, capacity = points.used, points.capacity
     for row in range(len(used)):
         there = np.flatnonzero(np.isfinite(used[row]))
         if len(there) == 0:
             continue
-        if there[-1] != POINTS - 1:  # it is not measured any more
+        if there[-1] != used.shape[1] - 1:  # it is not measured any more
             used[row] = capacity[row] = np.nan
             continue
         gaps = np.flatnonzero(np.diff(there) > _BRIDGED[horizon.name] + 1)
         there = there[gaps[-1] + 1 :] if len(gaps) else there
         if len(there) > 1 and points.seconds[row, there[0]] < _WHOLE * horizon.step_seconds:
             there = there[1:]
-        steps = np.arange(there[0], POINTS)
+        steps = np.arange(there[0], used.shape[1])
         for values in (used[row], capacity[row]):
             drawn = np.interp(steps, there, values[there])
             values[: there[0]] = np.nan
             values[there[0] :] = drawn
-    return points
 
 
 def recent_rounds(

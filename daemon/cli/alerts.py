@@ -6,24 +6,30 @@ meant is told by the end of its id, or "latest".
 
 import getpass
 import os
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from alerting.policy import GRAVEST
 from daemon.alert_answers import MAX_AUTHOR, AlertsAnswer
 from daemon.api import AlertAnswer
-from daemon.cli import client
+from daemon.cli import client, completion
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import SEVERITIES, standing
-from daemon.cli.terminal import console, print_json, print_rows, printable
+from daemon.cli.terminal import print_json, print_rows, printable, say
+from daemon.cli.watching import WatchOption, shown
 from daemon.config import load
 
-AlertArgument = Annotated[str, typer.Argument(help='End of the id, 4 letters or more, or "latest".')]
+AlertArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ALERT", help='End of its id, 4 letters or more, or "latest".', autocompletion=completion.alerts
+    ),
+]
 
 SHORT = 6  # letters of an id that are shown
 _ASKED_FOR_EACH = 10  # records are left out afterwards
@@ -35,6 +41,7 @@ def show_alerts(
     config: ConfigOption = None,
     records: Annotated[bool, typer.Option("--all", help="Records that are over, too.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=_MOST_ASKED, help="Most alerts shown.")] = 20,
+    watch: WatchOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
 ) -> None:
     """List alerts: those that are open, then those that were, the newest first.
@@ -42,15 +49,19 @@ def show_alerts(
     Records, which nobody is told of, are left out once they are over.
     """
     asked = limit if records else min(_MOST_ASKED, limit * _ASKED_FOR_EACH)
-    chosen = choose(client.fetch_alerts(load(config), asked).alerts, records=records)[:limit]
-    if as_json:
-        print_json(AlertsAnswer(alerts=chosen).model_dump(mode="json"))
-        return
-    out = console()
-    for alert in chosen:
-        print_rows(out, _rows(alert), SHORT)
-    if not chosen:
-        sys.stdout.write("none\n" if records else "none; with --all, records that are over are listed too\n")
+    loaded = load(config)
+
+    def show(out: Console) -> None:
+        chosen = choose(client.fetch_alerts(loaded, asked).alerts, records=records)[:limit]
+        if as_json:
+            print_json(out, AlertsAnswer(alerts=chosen).model_dump(mode="json"))
+            return
+        for alert in chosen:
+            print_rows(out, _rows(alert), SHORT)
+        if not chosen:
+            out.print("none" if records else "none; with --all, records that are over are listed too")
+
+    shown(show, watch=watch)
 
 
 def choose(alerts: list[AlertAnswer], *, records: bool) -> list[AlertAnswer]:
@@ -81,7 +92,7 @@ def acknowledge(alert: AlertArgument, config: ConfigOption = None) -> None:
     author = login_name()
     taken = client.acknowledge(load(config), alert, author)
     who = "yours" if taken.acknowledged_by == author else f"in the hands of {taken.acknowledged_by} already"
-    sys.stdout.write(printable(f"{_named(taken)} is {who}") + "\n")
+    say(f"{_named(taken)} is {who}")
 
 
 def login_name() -> str:

@@ -177,10 +177,10 @@ def _show(results: "list[Backtest]", html: Path | None, *, as_json: bool) -> Non
             html.write_text(page.render(made, results[0]), encoding="utf-8")
         except OSError as error:
             raise DaemonError(f"{html} cannot be written: {error.strerror}") from error
-    if as_json:
-        print_json(report.to_json(made))
-        return
     out = console()
+    if as_json:
+        print_json(out, report.to_json(made))
+        return
     print_rows(out, report.rows(made, plain=not out.is_terminal), report.LABEL)
     if html is not None:
         out.print(f"the page is {html}", soft_wrap=True)

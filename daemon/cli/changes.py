@@ -5,42 +5,55 @@ that it is kept.
 """
 
 import json
-import sys
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from daemon.cli.client import fetch_changes, mark_change
-from daemon.cli.status import CONFIG_HELP
-from daemon.cli.terminal import print_json, printable
+from daemon.cli.configuration import ConfigOption
+from daemon.cli.terminal import print_json, print_table, printable, say
+from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
 
 
 def show_changes(
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help=CONFIG_HELP)] = None,
+    config: ConfigOption = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Most changes shown, the newest first.")] = 30,
+    watch: WatchOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")] = False,
 ) -> None:
     """Show what was changed on this host: packages, units, boots, mounts, disks, interfaces, and what was marked."""
-    answer, body = fetch_changes(load(config), limit)
-    if as_json:
-        print_json(json.loads(body))
-        return
-    for change in answer.changes:
-        when = datetime.fromisoformat(change.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        sys.stdout.write(f"{when}  {change.kind:<9}  {printable(change.text)}\n")
-    if not answer.changes:
-        sys.stdout.write("none seen yet\n")
+    loaded = load(config)
+
+    def show(out: Console) -> None:
+        answer, body = fetch_changes(loaded, limit)
+        if as_json:
+            print_json(out, json.loads(body))
+            return
+        print_table(
+            out,
+            ("when", "kind", "what"),
+            [(Text(_when(one.at)), Text(one.kind, "bold"), Text(printable(one.text))) for one in answer.changes],
+        )
+        if not answer.changes:
+            out.print("none seen yet")
+
+    shown(show, watch=watch, seconds=SELDOM)
+
+
+def _when(at: str) -> str:
+    return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def mark(
     text: Annotated[str, typer.Argument(help="What was changed, in one line.")],
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help=CONFIG_HELP)] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Tell presaged of a change you make: for a while, anomalies are recorded and not sent."""
     loaded = load(config)
     mark_change(loaded, text)
     grace = loaded.config.alerting.change_grace_seconds
-    sys.stdout.write(f"marked; anomalies of the next {grace} s are recorded, not sent\n")
+    say(f"marked; anomalies of the next {grace} s are recorded, not sent")

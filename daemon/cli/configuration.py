@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.status import CONFIG_HELP
-from daemon.cli.terminal import print_json
+from daemon.cli.terminal import console, print_json
 from daemon.config import SYSTEM_FILE, Config, Loaded, load, render_default, toml_value
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help=CONFIG_HELP)]
@@ -37,7 +37,7 @@ def show(
     """
     loaded = load(config)
     if as_json:
-        print_json(loaded.config.model_dump(mode="json"))
+        print_json(console(), loaded.config.model_dump(mode="json"))
     else:
         sys.stdout.write("\n".join(render_effective(loaded)) + "\n")
 

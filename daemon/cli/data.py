@@ -26,7 +26,7 @@ def show_data(loaded: Loaded, as_json: bool) -> None:
     """Print what there is of history. Raises StateError where it cannot be read."""
     quality = assess(read_samples(loaded.state_directory), loaded.config.sampling.interval_seconds)
     if as_json:
-        print_json(to_json(quality))
+        print_json(console(), to_json(quality))
     else:
         print_rows(console(), rows(quality), _LABEL)
 

@@ -98,7 +98,7 @@ def show_findings(
         if not as_json:
             print_rows(out, _rows(result), _LABEL)
     if as_json:
-        print_json([asdict(result) for result in results])
+        print_json(out, [asdict(result) for result in results])
     raise typer.Exit(int(any(result.verdict == "problem" for result in results)))
 
 

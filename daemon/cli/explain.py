@@ -30,7 +30,7 @@ _LABEL = 10
 _CAPACITY = "capacity"  # the network whose alerts have a forecast behind them
 _PLAIN_RATIO = 2.0  # beyond it percent would mislead, as in the sentence
 _HEADINGS = ("signal", "now", "usually", "what is unusual", "network")
-_ODD = {
+ODD = {
     "above": "too high",
     "below": "too low",
     "rising": "rising",
@@ -50,13 +50,14 @@ def explain(
     """Show all about one alert: why it fired, who was told, and what to do next."""
     detail, body = fetch_alert(load(config), alert)
     if as_json:
-        print_json(json.loads(body))
+        print_json(console(), json.loads(body))
     else:
-        print_rows(console(), rows(detail, datetime.now(UTC)), _LABEL)
+        out = console()
+        print_rows(out, rows(detail, datetime.now(UTC), out.width - _LABEL - 1 if out.is_terminal else None), _LABEL)
 
 
-def rows(alert: AlertDetail, now: datetime) -> Iterator[Row]:
-    """Yield every row about an alert as of `now`."""
+def rows(alert: AlertDetail, now: datetime, columns: int | None = None) -> Iterator[Row]:
+    """Yield every row about an alert as of `now`, the texts for so many columns, None = any number."""
     name = printable(f"{alert.alertname} {alert.resource}".strip())
     head = Text(name, SEVERITIES.get(alert.severity, "bold"))
     yield "alert", head.append(f" ({alert.severity}), {alert.state}", "not bold default")
@@ -69,7 +70,7 @@ def rows(alert: AlertDetail, now: datetime) -> Iterator[Row]:
     else:
         yield "told", Text(printable("; ".join(standing(alert))), "cyan" if alert.held else "")
     yield from _listed("", [_delivery(one) for one in alert.deliveries])
-    yield from _signals(alert.contributors)
+    yield from _signals(alert.contributors, columns)
     yield from _listed("takes most", [_culprit(who) for who in alert.culprits])
     yield from _listed("waits", [_victim(who) for who in alert.victims])
     if alert.change is not None:
@@ -110,28 +111,39 @@ def _listed(label: str, texts: list[str]) -> Iterator[Row]:
         yield "" if number else label, Text(printable(text))
 
 
-def _signals(contributors: list[ContributorAnswer]) -> Iterator[Row]:
-    """Yield a table: one line a signal, the most surprising first, as the daemon has them."""
+def _signals(contributors: list[ContributorAnswer], columns: int | None) -> Iterator[Row]:
+    """Yield a table: one line a signal, the most surprising first; two lines where one would be too long."""
     lines = [_HEADINGS, *(_signal(part) for part in contributors)]
     if len(lines) == 1:
         return
     if not any(line[-1] for line in lines[1:]):
         lines = [line[:-1] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if columns is not None and sum(widths) + 2 * len(widths) - 2 > columns:
+        for number, (name, now, usual, odd, *share) in enumerate(lines[1:]):
+            said = f"  {now}, usually {usual}{f': {odd}' if odd else ''}{f'; network {share[0]}' if share else ''}"
+            yield "" if number else "signals", Text(name, "bold")
+            yield "", Text(said)
+        return
     for number, line in enumerate(lines):
         text = "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
         yield "" if number else "signals", Text(text, "" if number else "dim")
 
 
+def unit_of(name: str) -> Unit:
+    """Return the unit of that name; a newer daemon may know more of them."""
+    return Unit.__members__.get(name.upper(), Unit.COUNT)
+
+
 def _signal(part: ContributorAnswer) -> tuple[str, ...]:
-    unit = Unit[part.unit.upper()]
+    unit = unit_of(part.unit)
     known = [value for value in (part.value, part.expected_low, part.expected_high) if value is not None]
     plain = any(abs(value) > _PLAIN_RATIO for value in known)
     low, high = (_amount(value, unit, plain=plain) for value in (part.expected_low, part.expected_high))
     usual = (low if low == high else f"{low} to {high}") if low and high else "not known"
     share = "" if part.network_share is None else f"{part.network_share:.0%}"
     now = _amount(part.value, unit, plain=plain) or "unknown"
-    return printable(part.signal), now, usual, _ODD.get(part.direction or "", ""), share
+    return printable(part.signal), now, usual, ODD.get(part.direction or "", ""), share
 
 
 def _amount(value: float | None, unit: Unit, *, plain: bool) -> str:
@@ -140,13 +152,19 @@ def _amount(value: float | None, unit: Unit, *, plain: bool) -> str:
 
 def _culprit(who: CulpritAnswer) -> str:
     name = f"{who.unit} ({who.process})" if who.unit and who.process else who.unit or f"process {who.process}"
-    said = f"{name}: {_share(who.share)} of the {Resource[who.resource.upper()].value}{_usually(who.usual_share)}"
+    said = f"{name}: {_share(who.share)} of the {_resource(who.resource)}{_usually(who.usual_share)}"
     return said if who.times_usual is None else f"{said}, {who.times_usual:.1f} times its usual"
 
 
 def _victim(who: VictimAnswer) -> str:
-    waited_for = Resource[f"{who.waits_for.upper()}_WAIT"].value
+    waited_for = _resource(f"{who.waits_for}_wait")
     return f"{who.unit}: {_share(who.share_of_time)} of the time for {waited_for}{_usually(who.usual_share_of_time)}"
+
+
+def _resource(name: str) -> str:
+    """Return how a sentence says it; a newer daemon may know more of them."""
+    known = Resource.__members__.get(name.upper())
+    return known.value if known is not None else name.replace("_", " ")
 
 
 def _usually(share: float | None) -> str:

@@ -4,18 +4,18 @@ Enters: the daemon's answer, or one line of an operator. Leaves: a table of 80 c
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from daemon.cli.client import fetch_failures, mark_failure
 from daemon.cli.configuration import ConfigOption
-from daemon.cli.terminal import console, print_json, printable
+from daemon.cli.terminal import print_json, print_table, printable, say
+from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
 from daemon.failures.answers import FailureAnswer, FailuresAnswer
 
@@ -31,42 +31,36 @@ _KINDS = {
     "smart": "SMART",
     "operator": "marked",
 }
-_TIME, _KIND, _SOURCE = 16, 11, 10
 
 
 def show_failures(
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Most failures shown, the newest first.")] = 30,
+    watch: WatchOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")] = False,
 ) -> None:
     """Show what of this host failed, as far as the host itself tells, and what was marked."""
-    answer, body = fetch_failures(load(config), limit)
-    if as_json:
-        print_json(json.loads(body))
-        return
-    out = console()
-    _print(out, answer)
-    for line in _lacking(answer):
-        out.print(line, soft_wrap=True)
+    loaded = load(config)
 
+    def show(out: Console) -> None:
+        answer, body = fetch_failures(loaded, limit)
+        if as_json:
+            print_json(out, json.loads(body))
+            return
+        print_table(
+            out,
+            ("when", "what", "source", "of which"),
+            [
+                (Text(_when(one)), Text(_kind(one), "bold"), Text(one.source), Text(printable(_what(one))))
+                for one in answer.failures
+            ],
+        )
+        if not answer.failures:
+            out.print("none seen yet")
+        for line in _lacking(answer):
+            out.print(Text(line, "yellow"), soft_wrap=not out.is_terminal)
 
-def _print(out: Console, answer: FailuresAnswer) -> None:
-    if not answer.failures:
-        out.print("none seen yet")
-        return
-    if not out.is_terminal:
-        for one in answer.failures:
-            line = f"{_when(one)}  {_kind(one):<{_KIND}}  {one.source:<{_SOURCE}}  {printable(_what(one))}"
-            out.print(line, soft_wrap=True)
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("when", width=_TIME, no_wrap=True)
-    table.add_column("what", width=_KIND, no_wrap=True, style="bold")
-    table.add_column("source", width=_SOURCE, no_wrap=True)
-    table.add_column("of which", overflow="fold")
-    for one in answer.failures:
-        table.add_row(_when(one), _kind(one), one.source, printable(_what(one)))
-    out.print(table)
+    shown(show, watch=watch, seconds=SELDOM)
 
 
 def _lacking(answer: FailuresAnswer) -> Iterator[str]:
@@ -80,7 +74,7 @@ def _when(one: FailureAnswer) -> str:
 
 
 def _kind(one: FailureAnswer) -> str:
-    return _KINDS.get(one.kind, one.kind)[:_KIND]
+    return _KINDS.get(one.kind, one.kind)
 
 
 def _what(one: FailureAnswer) -> str:
@@ -97,7 +91,7 @@ def mark(
 ) -> None:
     """Tell presaged of a failure that it cannot see: its risk learns from it."""
     kept = mark_failure(load(config), what, moment(at, datetime.now().astimezone()) if at else None)
-    sys.stdout.write(f"marked at {_when(kept)}: {printable(kept.detail)}\n")
+    say(f"marked at {_when(kept)}: {kept.detail}")
 
 
 def moment(text: str, now: datetime) -> datetime:

@@ -4,19 +4,19 @@ Enters: an alert and a word. Leaves: what is other than before, a line each; wit
 """
 
 import json
-import sys
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from alerting.verdict import Recurrence, VerdictKind
 from daemon.alert_answers import FeedbackAnswer, JudgedAnswer
-from daemon.cli import client
+from daemon.cli import client, completion
 from daemon.cli.alerts import SHORT, login_name
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import when
-from daemon.cli.terminal import print_json, printable
+from daemon.cli.terminal import console, print_json, print_table, printable, say
 from daemon.config import Loaded, load
 
 
@@ -38,7 +38,12 @@ class Every(StrEnum):
 
 def feedback(
     *,
-    alert: Annotated[str, typer.Argument(metavar="ALERT", help='End of its id, 4 letters or more, or "latest".')] = "",
+    alert: Annotated[
+        str,
+        typer.Argument(
+            metavar="ALERT", help='End of its id, 4 letters or more, or "latest".', autocompletion=completion.alerts
+        ),
+    ] = "",
     verdict: Annotated[
         Word | None, typer.Argument(metavar="VERDICT", help="What it was; undo takes the newest word back.")
     ] = None,
@@ -71,11 +76,11 @@ def feedback(
         again = (every or Recurrence.NONE).value
         answer = client.give_feedback(loaded, alert, verdict.value, author, comment=comment, every=again)
     if as_json:
-        print_json(answer.model_dump(mode="json"))
+        print_json(console(), answer.model_dump(mode="json"))
         return
     said = _taken_back(answer) if verdict is Word.UNDO else _kept(answer, VerdictKind(verdict.value))
     for line in (said, *answer.changed):
-        sys.stdout.write(printable(line) + "\n")
+        say(line)
 
 
 def _kept(answer: FeedbackAnswer, verdict: VerdictKind) -> str:
@@ -91,18 +96,25 @@ def _taken_back(answer: FeedbackAnswer) -> str:
 
 def _show(loaded: Loaded, *, as_json: bool) -> None:
     answer, body = client.fetch_verdicts(loaded)
+    out = console()
     if as_json:
-        print_json(json.loads(body))
+        print_json(out, json.loads(body))
         return
-    for judged in answer.verdicts:
-        sys.stdout.write(printable(_line(judged)) + "\n")
+    print_table(
+        out,
+        ("alert", "verdict", "what it changes"),
+        [
+            (Text(one.occurrence[-SHORT:], "bold"), Text(one.verdict), Text(printable(_changing(one))))
+            for one in answer.verdicts
+        ],
+    )
     if answer.threshold:
-        sys.stdout.write(printable(answer.threshold) + "\n")
+        out.print(Text(printable(answer.threshold), "cyan"), soft_wrap=not out.is_terminal)
     if not answer.verdicts:
-        sys.stdout.write("none: no verdict changes anything now\n")
+        out.print("none: no verdict changes anything now")
 
 
-def _line(judged: JudgedAnswer) -> str:
-    said = f"{judged.occurrence[-SHORT:]}  {judged.verdict}, by {judged.author}, {when(judged.at)}"
+def _changing(judged: JudgedAnswer) -> str:
+    said = f"by {judged.author}, {when(judged.at)}"
     said += f": {judged.comment}" if judged.comment else ""
     return f"{said}: {judged.effect}"

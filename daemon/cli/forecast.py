@@ -14,14 +14,18 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from alerting.render import amount
+from daemon.cli import completion
 from daemon.cli.client import fetch_forecasts
 from daemon.cli.configuration import ConfigOption
+from daemon.cli.explain import unit_of
 from daemon.cli.plot import Picture, draw
-from daemon.cli.terminal import console, print_json, print_rows, printable
+from daemon.cli.terminal import is_plain, print_json, print_rows, printable
+from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
 from daemon.errors import DaemonError
 from daemon.forecast_answers import AccuracyAnswer, ForecastAnswer, ForecastsAnswer, HorizonAnswer
@@ -46,7 +50,6 @@ def _spaced(within: str) -> str:
 
 
 _HEADINGS = ("resource", "used", "full", *map(_spaced, _WITHIN))
-_GLYPHLESS = frozenset(("linux", "dumb"))  # terminals whose fonts have no braille
 
 
 class Ahead(StrEnum):
@@ -60,12 +63,18 @@ class Ahead(StrEnum):
 
 def show_forecasts(
     resource: Annotated[
-        str | None, typer.Argument(help='Such as /var, memory, "eth0 receive"; the beginning of it, or a path.')
+        str | None,
+        typer.Argument(
+            metavar="RESOURCE",
+            help='Such as /var, memory, "eth0 receive"; the beginning of it, or a path.',
+            autocompletion=completion.resources,
+        ),
     ] = None,
     horizon: Annotated[
         Ahead | None, typer.Option(help="What is drawn (default: where it becomes full, else days).")
     ] = None,
     config: ConfigOption = None,
+    watch: WatchOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")] = False,
 ) -> None:
     """Show when resources run out.
@@ -73,21 +82,24 @@ def show_forecasts(
     Without RESOURCE all of them, the most endangered first.
     """
     loaded = load(config)
-    answer, body = fetch_forecasts(loaded)
+    name = None
     if resource is not None:
-        name = named(resource, [one.resource for one in answer.forecasts])
+        name = named(resource, [one.resource for one in fetch_forecasts(loaded)[0].forecasts])
+
+    def show(out: Console) -> None:
         answer, body = fetch_forecasts(loaded, name)
-    if as_json:
-        print_json(json.loads(body))
-        return
-    out = console()
-    if resource is None:
-        print_table(out, answer)
-    else:
-        for one in answer.forecasts:
-            _print_one(out, one, horizon)
-    if answer.problem:
-        out.print(Text(printable(answer.problem), "yellow"), soft_wrap=True)
+        if as_json:
+            print_json(out, json.loads(body))
+            return
+        if name is None:
+            print_forecasts(out, answer)
+        else:
+            for one in answer.forecasts:
+                _print_one(out, one, horizon)
+        if answer.problem:
+            out.print(Text(printable(answer.problem), "yellow"), soft_wrap=not out.is_terminal)
+
+    shown(show, watch=watch, seconds=SELDOM)
 
 
 def named(wanted: str, names: Sequence[str]) -> str:
@@ -123,11 +135,17 @@ def _quoted(name: str) -> str:
     return f'"{name}"' if " " in name else name
 
 
-def print_table(out: Console, answer: ForecastsAnswer) -> None:
+def print_forecasts(out: Console, answer: ForecastsAnswer) -> None:
     """Print a line for each resource: wrapped into its columns on a terminal, whole elsewhere."""
     lines = [_line(one) for one in answer.forecasts]
     if not lines:
-        sys.stdout.write("no resource is known yet\n")
+        out.print("no resource is known yet")
+        return
+    if out.is_terminal and out.width < _LEAST_NAME + _OTHER_COLUMNS:
+        for name, used, full, *chances in lines:
+            out.print(Text.assemble(name, "  ", used), overflow="fold")
+            told = [f"{cell.plain} in {_spaced(within)}" for cell, within in zip(chances, _WITHIN, strict=True) if cell]
+            out.print(Padding(Text.assemble(full, f"; {', '.join(told)}" if told else ""), (0, 0, 0, 2)))
         return
     if out.is_terminal:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -153,19 +171,19 @@ def print_table(out: Console, answer: ForecastsAnswer) -> None:
 
 def _line(one: ForecastAnswer) -> list[Text]:
     chances = [_chance(one, within) for within in _WITHIN]
-    full = Text(printable(_when_full(one).removeprefix("full ")), _grave(one))
-    return [Text(printable(one.resource), "bold"), Text(_percent(one.used_ratio)), full, *chances]
+    full = Text(printable(when_full(one).removeprefix("full ")), grave(one))
+    return [Text(printable(one.resource), "bold"), Text(percent_used(one.used_ratio)), full, *chances]
 
 
 def _chance(one: ForecastAnswer, within: str) -> Text:
     """Return a probability, nothing where no forecast reaches so far."""
-    if within not in (told := _told(one)):
+    if within not in (told := told_chances(one)):
         return Text("")
     probability = told[within]
-    return Text(_percent(probability), "bold red" if probability >= _LIKELY else "" if probability else "dim")
+    return Text(percent_used(probability), "bold red" if probability >= _LIKELY else "" if probability else "dim")
 
 
-def _told(one: ForecastAnswer) -> dict[str, float]:
+def told_chances(one: ForecastAnswer) -> dict[str, float]:
     """Return the probabilities of which something is known: 0 beyond the end of all forecasts is no answer."""
     reach = max((len(each.mean) * each.step_seconds * REACH for each in one.horizons), default=0.0)
     return {
@@ -175,7 +193,7 @@ def _told(one: ForecastAnswer) -> dict[str, float]:
     }
 
 
-def _percent(share: float) -> str:
+def percent_used(share: float) -> str:
     """Return a share as percent; only what is nothing, or all, is said to be."""
     if 0.0 < share < 1.0 - _SURE:
         return "<1 %"
@@ -184,14 +202,15 @@ def _percent(share: float) -> str:
     return f"{share * 100:.0f} %"
 
 
-def _when_full(one: ForecastAnswer) -> str:
+def when_full(one: ForecastAnswer) -> str:
     """Return the daemon's words, or what is lacking for a forecast."""
-    if _told(one):
+    if told_chances(one):
         return one.exhaustion.text
     return next((each.needs for each in one.horizons if each.needs), one.exhaustion.text)
 
 
-def _grave(one: ForecastAnswer) -> str:
+def grave(one: ForecastAnswer) -> str:
+    """Return the style of what is told of a resource, by how soon it is likely full."""
     chances = one.exhaustion.probability
     if chances.get("24h", 0.0) >= _LIKELY:
         return "bold red"
@@ -202,7 +221,7 @@ def _grave(one: ForecastAnswer) -> str:
 
 def _print_one(out: Console, one: ForecastAnswer, wanted: Ahead | None) -> None:
     print_rows(out, rows(one), _LABEL)
-    plain = not out.encoding.lower().startswith("utf") or os.environ.get("TERM") in _GLYPHLESS
+    plain = is_plain(out) if out.is_terminal else not out.encoding.lower().startswith("utf")
     columns = min(_MOST_COLUMNS, max(_LEAST_COLUMNS, out.width)) if out.is_terminal else _LEAST_COLUMNS
     for horizon in chosen(one, wanted):
         out.print()
@@ -220,11 +239,11 @@ def rows(one: ForecastAnswer) -> Iterator[Row]:
     """Yield what is known of a resource, and why."""
     said = amount_of(one)
     of = f" of {said(1.0)}" if said(1.0) else ""
-    yield "resource", Text(printable(f"{one.resource} ({one.kind}): {_percent(one.used_ratio)}{of} used"), "bold")
+    yield "resource", Text(printable(f"{one.resource} ({one.kind}): {percent_used(one.used_ratio)}{of} used"), "bold")
     free = f"; less than {one.floor_ratio * 100:.3g} % free counts as full" if one.floor_ratio else ""
-    yield "outlook", Text(printable(_when_full(one)), _grave(one)).append(free, "not bold default")
-    if told := _told(one):
-        chances = [f"{_percent(share)} in {_spaced(within)}" for within, share in told.items()]
+    yield "outlook", Text(printable(when_full(one)), grave(one)).append(free, "not bold default")
+    if told := told_chances(one):
+        chances = [f"{percent_used(share)} in {_spaced(within)}" for within, share in told.items()]
         yield "chance", Text(printable(", ".join(chances)))
     for number, text in enumerate(one.explanation):
         yield "" if number else "because", Text(printable(text))
@@ -274,7 +293,7 @@ def _picture(one: ForecastAnswer, horizon: HorizonAnswer) -> Picture:
 
 def amount_of(one: ForecastAnswer) -> Callable[[float], str]:
     """Return what says a share of the capacity in its unit, "" where percent say all."""
-    unit, capacity = Unit[one.unit.upper()], one.capacity
+    unit, capacity = unit_of(one.unit), one.capacity
     if unit is Unit.RATIO:
         return lambda _: ""
     return lambda share: amount(share * capacity, unit)

@@ -295,6 +295,7 @@ def _show(imported: "Imported", *, as_json: bool) -> None:
     """Print what came of it, and what comes next."""
     if as_json:
         print_json(
+            console(),
             {
                 "first_at": _iso(imported.first_ms),
                 "end_at": _iso(imported.end_ms),
@@ -303,7 +304,7 @@ def _show(imported: "Imported", *, as_json: bool) -> None:
                 "signals": len(imported.signals),
                 "unseen_hours": round(imported.unseen_ms / _HOUR_MS, 2),
                 "done_before_hours": round(imported.skipped_ms / _HOUR_MS, 2),
-            }
+            },
         )
         return
     rows = [

@@ -9,64 +9,71 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
+from daemon.cli import completion
 from daemon.cli.client import fetch_model, fetch_models, order_model, roll_back
 from daemon.cli.configuration import ConfigOption
-from daemon.cli.terminal import console, print_json, print_rows, printable
+from daemon.cli.terminal import console, print_json, print_rows, print_table, printable, say
+from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
 from daemon.models.answers import ModelAnswer, ModelMetricsAnswer, ModelsAnswer, differences
 
 _MODEL_HELP = "The model's id, or the end of it."
 _LABEL = 11
-_STATE, _TRIGGER = 11, 11
 _STYLES = {"champion": "bold green", "predecessor": "cyan", "shadow": "yellow", "challenger": "yellow"}
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL_HELP)]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL_HELP, autocompletion=completion.models)]
 JsonOption = Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")]
 
 
-def show_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def show_models(config: ConfigOption = None, watch: WatchOption = False, as_json: JsonOption = False) -> None:
     """Show all models, the newest first, and how well the one that serves does."""
-    answer, body = fetch_models(load(config))
-    if as_json:
-        print_json(json.loads(body))
-        return
-    out = console()
-    if not answer.models:
-        out.print("none yet: the first is trained after a day of samples")
-        return
-    if out.is_terminal:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("model", "state", "trained", "trigger", "why"):
-            table.add_column(heading, overflow="fold")
-        for one in answer.models:
-            style = _STYLES.get(one.state, "")
-            table.add_row(one.id, Text(_state(one), style), _local(one.trained_at), one.trigger, printable(_why(one)))
-        out.print(table)
-    else:
-        for one in answer.models:
-            line = (
-                f"{one.id}  {_state(one):<{_STATE}}  {_local(one.trained_at)}  {one.trigger:<{_TRIGGER}}  {_why(one)}"
-            )
-            out.print(printable(line), soft_wrap=True)
-    for line in _measures(answer):
-        out.print(line, soft_wrap=True)
+    loaded = load(config)
+
+    def show(out: Console) -> None:
+        answer, body = fetch_models(loaded)
+        if as_json:
+            print_json(out, json.loads(body))
+            return
+        if not answer.models:
+            out.print("none yet: the first is trained after a day of samples")
+            return
+        print_table(
+            out,
+            ("model", "state", "trained", "trigger", "why"),
+            [
+                (
+                    Text(one.id),
+                    Text(_state(one), _STYLES.get(one.state, "")),
+                    Text(_local(one.trained_at)),
+                    Text(printable(one.trigger)),
+                    Text(printable(_why(one))),
+                )
+                for one in answer.models
+            ],
+        )
+        for line in _measures(answer):
+            out.print(line, soft_wrap=not out.is_terminal)
+
+    shown(show, watch=watch, seconds=SELDOM)
 
 
 def show_one(model: ModelArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show where one model comes from, what it has learned from, and what was measured of it."""
     told, measured = fetch_model(load(config), model)
     if as_json:
-        print_json({**told.model_dump(), "metrics": measured.metrics})
+        print_json(console(), {**told.model_dump(), "metrics": measured.metrics})
     else:
         print_rows(console(), rows(told, measured), _LABEL)
 
 
 def diff(
     model: ModelArgument,
-    other: Annotated[str, typer.Argument(metavar="OTHER", help="The model beside it.")],
+    other: Annotated[
+        str, typer.Argument(metavar="OTHER", help="The model beside it.", autocompletion=completion.models)
+    ],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,10 +82,17 @@ def diff(
     (told, measured), (another, others) = (fetch_model(loaded, name) for name in (model, other))
     found = {one.name: (one.model, one.other) for one in differences(told, measured.metrics, another, others.metrics)}
     if as_json:
-        print_json({name: list(values) for name, values in found.items()})
+        print_json(console(), {name: list(values) for name, values in found.items()})
+        return
+    out = console()
+    if out.is_terminal:
+        values = [
+            (Text(name, "bold"), Text(printable(one or "-")), Text(printable(two or "-")))
+            for name, (one, two) in found.items()
+        ]
+        print_table(out, ("", model, other), values)
         return
     width = max((len(name) for name in found), default=_LABEL)
-    out = console()
     for name, (one, two) in found.items():
         out.print(printable(f"{name:<{width}}  {one or '-'}  |  {two or '-'}"), soft_wrap=True)
 
@@ -86,13 +100,13 @@ def diff(
 def promote(model: ModelArgument, config: ConfigOption = None) -> None:
     """Let a model serve at once; the one before scores beside it for a day, and can come back."""
     told = order_model(load(config), model, "promote")
-    console().print(f"{told.id} serves now; `presage models rollback` undoes it")
+    say(f"{told.id} serves now; `presage models rollback` undoes it")
 
 
 def rollback(config: ConfigOption = None) -> None:
     """Let the model before serve again."""
     told = roll_back(load(config))
-    console().print(f"{told.id} serves again")
+    say(f"{told.id} serves again")
 
 
 def pin(
@@ -102,13 +116,18 @@ def pin(
 ) -> None:
     """Keep a model for good; where it serves, no challenger takes its place but by hand."""
     told = order_model(load(config), model, "pin", undo=off)
-    console().print(f"{told.id} is {'pinned' if told.pinned else 'no longer pinned'}")
+    say(f"{told.id} is {'pinned' if told.pinned else 'no longer pinned'}")
 
 
 def rows(told: ModelAnswer, measured: ModelMetricsAnswer) -> Iterator[tuple[str, Text]]:
     """Yield every row of one model."""
     yield "model", Text(f"{told.id} ({told.network})")
-    yield "state", Text(_state(told), _STYLES.get(told.state, "")).append(printable(f" {_why(told)}"), "default")
+    yield (
+        "state",
+        Text(_state(told), _STYLES.get(told.state, "")).append(
+            printable(f": {_why(told)}" if _why(told) else ""), "default"
+        ),
+    )
     if told.problem:
         return
     if told.health:

@@ -10,12 +10,14 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from daemon.cli.client import fetch_risk
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import percent
-from daemon.cli.terminal import console, print_json, print_rows, printable
+from daemon.cli.terminal import print_json, print_rows, printable
+from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
 from daemon.risk.answers import ErrorAnswer, GradeAnswer, ProbabilityAnswer, ReasonAnswer, RiskAnswer
 
@@ -27,17 +29,23 @@ _HIGH, _RAISED = 0.5, 0.3
 
 def show_risk(
     config: ConfigOption = None,
+    watch: WatchOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")] = False,
 ) -> None:
     """Show how likely this host fails within an hour and a day, and what raises that.
 
     A failure is what `presage failures` records.
     """
-    answer, body = fetch_risk(load(config))
-    if as_json:
-        print_json(json.loads(body))
-    else:
-        print_rows(console(), rows(answer), _LABEL)
+    loaded = load(config)
+
+    def show(out: Console) -> None:
+        answer, body = fetch_risk(loaded)
+        if as_json:
+            print_json(out, json.loads(body))
+        else:
+            print_rows(out, rows(answer), _LABEL)
+
+    shown(show, watch=watch, seconds=SELDOM)
 
 
 def rows(answer: RiskAnswer) -> Iterator[Row]:

@@ -6,18 +6,20 @@ silence is kept and shown, and told when it still fires afterwards.
 
 import json
 import re
-import sys
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from alerting.policy import Severity
 from daemon.alert_answers import SilenceAnswer
-from daemon.cli import client
+from daemon.cli import client, completion
 from daemon.cli.alerts import SHORT, login_name
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import when
-from daemon.cli.terminal import print_json, printable
+from daemon.cli.terminal import print_json, print_table, printable, say
+from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -27,7 +29,12 @@ def add(
     *,
     lasting: Annotated[str, typer.Option("--for", metavar="TIME", help='For how long, like "30m", "2h" or "1d".')],
     alert: Annotated[str, typer.Option(metavar="PATTERN", help='Name of the alerts, like "Resource*".')] = "",
-    resource: Annotated[str, typer.Option(metavar="PATTERN", help='What they are about, like "/srv/*".')] = "",
+    resource: Annotated[
+        str,
+        typer.Option(
+            metavar="PATTERN", help='What they are about, like "/srv/*".', autocompletion=completion.resources
+        ),
+    ] = "",
     severity: Annotated[Severity | None, typer.Option(help="Their severity.")] = None,
     network: Annotated[str, typer.Option(metavar="NAME", help='What finds them, like "anomaly" or "host".')] = "",
     everything: Annotated[bool, typer.Option("--everything", help="All alerts there are.")] = False,
@@ -52,30 +59,46 @@ def add(
     silence = client.add_silence(load(config), wanted)
     short = silence.id[-SHORT:]
     said = f"{short}: {silence.takes} is quiet until {when(silence.ends_at)}; `presage silence expire {short}` ends it"
-    sys.stdout.write(printable(said) + "\n")
+    say(said)
 
 
 def show(
     config: ConfigOption = None,
+    watch: WatchOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")] = False,
 ) -> None:
     """List the silences that are not over."""
-    answer, body = client.fetch_silences(load(config))
-    if as_json:
-        print_json(json.loads(body))
-        return
-    for silence in answer.silences:
-        sys.stdout.write(printable(_line(silence)) + "\n")
-    if not answer.silences:
-        sys.stdout.write("none\n")
+    loaded = load(config)
+
+    def show_once(out: Console) -> None:
+        answer, body = client.fetch_silences(loaded)
+        if as_json:
+            print_json(out, json.loads(body))
+            return
+        print_table(
+            out,
+            ("silence", "", "what is quiet"),
+            [
+                (Text(one.id[-SHORT:], "bold"), Text(f"until {when(one.ends_at)}"), Text(printable(_takes(one))))
+                for one in answer.silences
+            ],
+        )
+        if not answer.silences:
+            out.print("none")
+
+    shown(show_once, watch=watch, seconds=SELDOM)
 
 
 def expire(
-    silence: Annotated[str, typer.Argument(help="End of its id, 4 letters or more.")], config: ConfigOption = None
+    silence: Annotated[
+        str,
+        typer.Argument(metavar="SILENCE", help="End of its id, 4 letters or more.", autocompletion=completion.silences),
+    ],
+    config: ConfigOption = None,
 ) -> None:
     """End a silence now."""
     over = client.expire_silence(load(config), silence, login_name())
-    sys.stdout.write(printable(f"{over.id[-SHORT:]} is over: {over.takes} is told again") + "\n")
+    say(f"{over.id[-SHORT:]} is over: {over.takes} is told again")
 
 
 def seconds_of(text: str) -> int:
@@ -88,6 +111,6 @@ def seconds_of(text: str) -> int:
     return int(found[1]) * _SECONDS[found[2]]
 
 
-def _line(silence: SilenceAnswer) -> str:
-    said = f"{silence.id[-SHORT:]}  until {when(silence.ends_at)}  {silence.takes}, by {silence.author}"
+def _takes(silence: SilenceAnswer) -> str:
+    said = f"{silence.takes}, by {silence.author}"
     return f"{said}: {silence.comment}" if silence.comment else said

@@ -15,14 +15,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from alerting.policy import DRILL
 from daemon.alert_answers import AlertDetail, DrillAnswer
-from daemon.cli import client
+from daemon.cli import client, completion
 from daemon.cli.alerts import login_name
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import counts
-from daemon.cli.terminal import complain, print_json, printable
+from daemon.cli.terminal import complain, print_json, print_table, printable, say
+from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import Loaded, load
 from daemon.errors import DaemonError
 
@@ -35,23 +37,32 @@ _EVENTS = ("firing", "resolved")
 def show(
     context: typer.Context,
     config: ConfigOption = None,
+    watch: WatchOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="The daemon's answer as JSON.")] = False,
 ) -> None:
     """List the sinks and what each did since the start; `test` tries one."""
     if context.invoked_subcommand is not None:
         return
-    sinks = client.fetch_status(load(config))[0].sinks
-    if as_json:
-        print_json({"sinks": [sink.model_dump(mode="json") for sink in sinks]})
-        return
-    width = max((len(sink.name) for sink in sinks), default=0)
-    for sink in sinks:
-        sys.stdout.write(f"{sink.name:<{width}}  {counts(sink)}\n")
-    if not sinks:
-        sys.stdout.write("none: alerts are kept and shown, not sent; see [[alerting.sinks]]\n")
+    loaded = load(config)
+
+    def show_once(out: Console) -> None:
+        sinks = client.fetch_status(loaded)[0].sinks
+        if as_json:
+            print_json(out, {"sinks": [sink.model_dump(mode="json") for sink in sinks]})
+            return
+        print_table(out, ("sink", "since the start"), [(Text(one.name, "bold"), Text(counts(one))) for one in sinks])
+        if not sinks:
+            out.print(
+                "none: alerts are kept and shown, not sent; see [[alerting.sinks]]", soft_wrap=not out.is_terminal
+            )
+
+    shown(show_once, watch=watch, seconds=SELDOM)
 
 
-def try_one(name: Annotated[str, typer.Argument(help="Name of the sink.")], config: ConfigOption = None) -> None:
+def try_one(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the sink.", autocompletion=completion.sinks)],
+    config: ConfigOption = None,
+) -> None:
     """Send a test notification.
 
     It says that it is one; what is told is whether the sink took it, and how long that took.
@@ -59,7 +70,7 @@ def try_one(name: Annotated[str, typer.Argument(help="Name of the sink.")], conf
     tried = client.try_sink(load(config), name)
     if tried.error is not None:
         raise DaemonError(printable(f"{tried.sink} did not take it ({tried.seconds:.2f} s): {tried.error}"))
-    sys.stdout.write(f"{tried.sink} took it in {tried.seconds:.2f} s\n")
+    say(f"{tried.sink} took it in {tried.seconds:.2f} s")
 
 
 @dataclass(slots=True)
@@ -164,6 +175,11 @@ def _report(answer: DrillAnswer, progress: Progress) -> bool:
     if progress.alert is None:
         complain("the drill has not fired: see `presage status` for when the last sample was")
         return True
+    if progress.held.startswith("left to "):  # our part is done: it fired, was exported, and is over
+        sys.stdout.write(
+            printable(f"it fired and is over, {progress.held}: look whether you are told of it there") + "\n"
+        )
+        return False
     if not progress.told:
         why = (
             f"held: {progress.held.removeprefix('not sent: ')}" if progress.held else "no route leads a drill anywhere"
@@ -173,11 +189,11 @@ def _report(answer: DrillAnswer, progress: Progress) -> bool:
     failed = False
     for sink in dict.fromkeys([*answer.sinks, *progress.told]):
         if sink not in progress.told:
-            sys.stdout.write(f"{sink}: not told: it is kept for other alerts; try `presage sinks test {sink}`\n")
+            say(f"{sink}: not told: it is kept for other alerts; try `presage sinks test {sink}`")
             continue
         parts = [_taken(progress, sink, event) for event in _EVENTS]
         failed = failed or any((sink, event) not in progress.seconds for event in _EVENTS)
-        sys.stdout.write(printable(f"{sink}: {'; '.join(parts)}") + "\n")
+        say(f"{sink}: {'; '.join(parts)}")
     return failed
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from daemon.api import AlertAnswer, AnomalyAnswer, CapacityAnswer, RiskInBrief, SinkAnswer, StatusAnswer
 from daemon.cli.client import fetch_status
 from daemon.cli.owner import owner_kept
-from daemon.cli.terminal import console, print_json, print_rows, printable
+from daemon.cli.terminal import is_plain, print_json, print_rows, printable
+from daemon.cli.watching import WatchOption, shown
 from daemon.config import load
 
 Row = tuple[str, Text]
@@ -34,6 +36,7 @@ _STEPS = ((172_800.0, 86_400.0, "d"), (7200.0, 3600.0, "h"), (120.0, 60.0, "min"
 def show_status(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help=CONFIG_HELP)] = None,
     data: Annotated[bool, typer.Option("--data", help="How good the stored history is.")] = False,
+    watch: WatchOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
 ) -> None:
     """Show what the running daemon knows."""
@@ -44,12 +47,16 @@ def show_status(
         with owner_kept(loaded):
             show_data(loaded, as_json)
         return
-    status, body = fetch_status(load(config))
-    if as_json:
-        print_json(json.loads(body))
-    else:
-        out = console()
-        print_rows(out, rows(status, datetime.now(UTC), plain=not out.is_terminal), _LABEL)
+    loaded = load(config)
+
+    def show(out: Console) -> None:
+        status, body = fetch_status(loaded)
+        if as_json:
+            print_json(out, json.loads(body))
+        else:
+            print_rows(out, rows(status, datetime.now(UTC), plain=is_plain(out)), _LABEL)
+
+    shown(show, watch=watch)
 
 
 def rows(status: StatusAnswer, now: datetime, *, plain: bool) -> Iterator[Row]:
@@ -58,7 +65,7 @@ def rows(status: StatusAnswer, now: datetime, *, plain: bool) -> Iterator[Row]:
     size = f"{host.cpus:g} CPUs, {host.memory_bytes / 2**30:.1f} GiB"
     kind = host.kind if host.virtualization in {"none", host.kind} else f"{host.kind} ({host.virtualization})"
     yield "host", Text(printable(f"{host.name}: {kind}, {size}"))
-    up = _duration(_seconds(status.started_at, now))
+    up = span(_seconds(status.started_at, now))
     yield "presaged", Text(f"{status.version}, since {when(status.started_at)} ({up}), {status.backend}")
     yield "samples", _samples(status, now)
     if status.anomaly is not None:
@@ -89,7 +96,7 @@ def _samples(status: StatusAnswer, now: datetime) -> Text:
         return text.append("; none yet")
     seconds = _seconds(status.last_sample_at, now)
     stale = seconds > _STALE_INTERVALS * status.interval_seconds + 1
-    return text.append("; last ").append(f"{_duration(seconds)} ago", "bold red" if stale else "")
+    return text.append("; last ").append(f"{span(seconds)} ago", "bold red" if stale else "")
 
 
 def _anomaly(anomaly: AnomalyAnswer, *, plain: bool) -> Iterator[Row]:
@@ -191,7 +198,8 @@ def _seconds(rfc3339: str, now: datetime) -> float:
     return max(0.0, (now - datetime.fromisoformat(rfc3339)).total_seconds())
 
 
-def _duration(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Return a length of time in one unit."""
     for least, divisor, unit in _STEPS:
         if seconds >= least:
             return f"{seconds / divisor:.1f} {unit}" if unit != "min" else f"{seconds / divisor:.0f} min"

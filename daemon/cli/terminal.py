@@ -5,12 +5,19 @@ else gets one line for each fact, so that grep finds it whole.
 """
 
 import json
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+_GAP = 2
+_LEAST_TEXT = 24  # columns of a text beside what it belongs to
+_GLYPHLESS = frozenset(("linux", "dumb"))  # terminals whose fonts have no braille and few blocks
 
 
 def on_terminal() -> bool:
@@ -23,9 +30,21 @@ def console() -> Console:
     return Console(force_terminal=on_terminal(), markup=False, highlight=False, emoji=False)
 
 
+def is_plain(out: Console) -> bool:
+    """Say whether only ASCII can be shown: in a pipe, in another encoding, or where the font has nothing else."""
+    utf = out.encoding.lower().startswith("utf")
+    return not out.is_terminal or not utf or os.environ.get("TERM") in _GLYPHLESS
+
+
 def printable(text: str) -> str:
     """Return `text` on one line and without control characters: names of mounts and processes may hold them."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def say(text: str) -> None:
+    """Print one sentence: wrapped on a terminal, one line elsewhere."""
+    out = console()
+    out.print(Text(printable(text)), soft_wrap=not out.is_terminal)
 
 
 def print_rows(out: Console, rows: Iterable[tuple[str, Text]], width: int) -> None:
@@ -41,9 +60,46 @@ def print_rows(out: Console, rows: Iterable[tuple[str, Text]], width: int) -> No
             out.print(f"{label:<{width}} {text.plain}", soft_wrap=True)
 
 
-def print_json(value: object) -> None:
-    """Print one JSON document and nothing else."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def print_table(out: Console, headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
+    """Print a row for each thing; its last column is text that may be long.
+
+    On a terminal the text is wrapped in its column, or below the row where that would be too narrow; elsewhere each
+    row is a line without headings.
+    """
+    if not rows:
+        return
+    fixed = [
+        max(map(cell_len, (heading, *(row[place].plain for row in rows)))) for place, heading in enumerate(headings)
+    ]
+    before = sum(fixed[:-1]) + _GAP * (len(headings) - 1)
+    if not out.is_terminal:
+        widths = [max(cell_len(row[place].plain) for row in rows) for place in range(len(headings) - 1)]
+        for row in rows:
+            cells = (_padded(cell, width).plain for cell, width in zip(row[:-1], widths, strict=True))
+            out.print((" " * _GAP).join([*cells, row[-1].plain]).rstrip(), soft_wrap=True)
+        return
+    if out.width - before < min(_LEAST_TEXT, fixed[-1]):
+        for row in rows:
+            head = Text(" " * _GAP).join([cell for cell in row[:-1] if cell.plain])
+            out.print(head, overflow="fold")
+            out.print(Padding(row[-1], (0, 0, 0, _GAP)), overflow="fold")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    for place, (heading, width) in enumerate(zip(headings, fixed, strict=True)):
+        last = place == len(headings) - 1
+        table.add_column(heading, overflow="fold", no_wrap=not last, min_width=None if last else width)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def _padded(cell: Text, width: int) -> Text:
+    return cell.copy().append(" " * max(0, width - cell.cell_len))
+
+
+def print_json(out: Console, value: object) -> None:
+    """Print one JSON document and nothing else, never wrapped."""
+    out.print(Text(json.dumps(value, indent=2, ensure_ascii=False)), soft_wrap=True)
 
 
 def complain(text: str) -> None:

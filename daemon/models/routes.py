@@ -4,12 +4,13 @@ Enters: requests that the guard has let in. Leaves: answers, or an error that sa
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from daemon.errors import Conflict, NotFound, StateError
+from daemon.forecast_answers import FieldProblem
 from daemon.learning import Learning
 from daemon.models.answers import (
     LogsAnswer,
@@ -24,8 +25,9 @@ from daemon.models.answers import (
     models_answer,
     training_answer,
 )
+from daemon.models.by_hand import ByHand
 from daemon.models.training import Training
-from daemon.operations import Count, Operation, PageQuery, body_of, page_of, query_of
+from daemon.operations import Count, FieldErrors, Operation, PageQuery, WholeQuery, body_of, page_of, query_of
 from detectors.registry import ModelError, Version
 
 Handler = Callable[[web.Request], Awaitable[BaseModel]]
@@ -34,18 +36,12 @@ BASE = "/api/v1/neural"
 _NETWORK: Literal["anomaly"] = "anomaly"
 
 
-def _trained_by_hand(network: object) -> object:
-    if network != _NETWORK:
-        raise ValueError('only "anomaly" is trained at a person\'s word; the failure network refines itself')
-    return network
-
-
 class TrainRequest(BaseModel):
-    """`POST /api/v1/neural/train`: which network; the others learn by themselves."""
+    """`POST /api/v1/neural/train`: which network, else that of anomaly."""
 
     model_config = ConfigDict(extra="forbid")
 
-    network: Annotated[Literal["anomaly"], BeforeValidator(_trained_by_hand)] = _NETWORK
+    network: Literal["anomaly", "capacity", "failure"] = _NETWORK
 
 
 class LogsQuery(PageQuery):
@@ -58,9 +54,10 @@ class LogsQuery(PageQuery):
 class NeuralRoutes:
     """Tells of the models and lets operators order: train, promote, roll back, pin, delete."""
 
-    def __init__(self, learning: Learning) -> None:
+    def __init__(self, learning: Learning, by_hand: ByHand) -> None:
         self._learning = learning
         self._retraining = learning.retraining
+        self._by_hand = by_hand
         self._promotion = learning.promotion
 
     def table(self) -> list[Operation]:
@@ -69,7 +66,7 @@ class NeuralRoutes:
         return [
             Operation(
                 "GET", f"{BASE}/models", "listModels", "All models, the newest first, and how the one on duty does.",
-                guarded(self._list), answer=ModelsAnswer, query=PageQuery, errors=(503,),
+                guarded(self._list), answer=ModelsAnswer, query=WholeQuery, errors=(503,),
             ),
             Operation(
                 "GET", one, "getModel", "One model: where it comes from, and what it is to the host.",
@@ -101,7 +98,7 @@ class NeuralRoutes:
             ),
             Operation(
                 "GET", f"{BASE}/train", "listTrainings", "The last trainings, the newest first.",
-                guarded(self._trainings), answer=TrainingsAnswer, query=PageQuery,
+                guarded(self._trainings), answer=TrainingsAnswer, query=WholeQuery,
             ),
             Operation(
                 "POST", f"{BASE}/train", "train", "Train as soon as the child is free.",
@@ -127,7 +124,7 @@ class NeuralRoutes:
         ]  # fmt: skip
 
     async def _list(self, request: web.Request) -> ModelsAnswer:
-        asked = query_of(request, PageQuery)
+        asked = query_of(request, WholeQuery)
         page, following = page_of(await self._promotion.lineage(), lambda one: one.name, asked)
         return models_answer(tuple(page), self._promotion.state).model_copy(update={"next": following})
 
@@ -174,12 +171,17 @@ class NeuralRoutes:
         return await self._told(name)
 
     async def _trainings(self, request: web.Request) -> TrainingsAnswer:
-        asked = query_of(request, PageQuery)
+        asked = query_of(request, WholeQuery)
         page, following = page_of(self._retraining.trainings.newest(), lambda one: one.id, asked)
         return TrainingsAnswer(trainings=[training_answer(one, logs=False) for one in page], next=following)
 
     async def _train(self, request: web.Request) -> TrainingAnswer:
-        await body_of(request, TrainRequest)
+        asked = await body_of(request, TrainRequest)
+        if asked.network in self._by_hand.networks:
+            return training_answer(self._by_hand.ask(asked.network))
+        if asked.network != _NETWORK:
+            said = f"there are {', '.join((_NETWORK, *self._by_hand.networks))}"
+            raise FieldErrors([FieldProblem(field="network", detail=said)])
         return training_answer(self._retraining.ask())
 
     async def _training(self, request: web.Request) -> TrainingAnswer:
@@ -190,7 +192,7 @@ class NeuralRoutes:
 
     async def _cancel(self, request: web.Request) -> TrainingAnswer:
         training = self._found(request)
-        if not self._retraining.cancel(training):
+        if not (self._retraining.cancel(training) or self._by_hand.cancel(training)):
             raise Conflict(f"{training.id} is {training.outcome}: there is nothing to stop")
         return training_answer(training, logs=False)
 

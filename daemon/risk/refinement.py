@@ -15,7 +15,6 @@ import numpy as np
 from daemon.errors import WorkerError
 from daemon.history import History
 from daemon.risk.moments import OwnMoments, own_moments
-from daemon.risk.refined_models import INCOMING
 from daemon.signals import Kind, SignalRegistry, SignalSpec
 from detectors.factor_features import INPUTS
 from detectors.failure import FailureForecaster, load_forecaster, save, shipped
@@ -69,7 +68,7 @@ def refine_network(spec: Mapping[str, Any], progress: Progress) -> dict[str, obj
     )
     error = {name: value for name in ("before", "after") if isfinite(value := getattr(found, name))}
     if not found.refused:
-        folder = Path(spec["incoming"]) / INCOMING
+        folder = Path(spec["incoming"])
         save(folder, found.forecaster, error)
         answers = np.concatenate([own.targets, own.weights[:, None]], axis=1)
         memory.keep(own.inputs, answers, own.time_ms, np.random.default_rng(events))

@@ -76,6 +76,13 @@ class VerdictTable(DurableDatabase):
         )
         return [_verdict(*row) for row in rows]
 
+    def standing_verdicts(self, time_ms: int) -> dict[str, VerdictKind]:
+        """Return the word that counts on each occurrence that was judged since then."""
+        rows = self._read(
+            "SELECT occurrence, kind FROM verdicts WHERE undone_ms IS NULL AND time_ms >= ? ORDER BY ordinal", time_ms
+        )
+        return {occurrence: VerdictKind(kind) for occurrence, kind in rows}
+
     def judged(self) -> list[Judged]:
         """Return the verdicts that count and change something, the oldest first."""
         try:

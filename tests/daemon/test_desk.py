@@ -62,6 +62,24 @@ async def test_alerts_are_listed_newest_first_and_by_state(offices):
     assert await listed("all", 1) == [("/three", "pending")]
 
 
+@pytest.mark.parametrize(("state", "limit"), [("all", 2), ("all", 3), ("resolved", 1), ("resolved", 2), ("firing", 1)])
+async def test_pages_of_alerts_together_are_all_of_them(offices, state, limit):
+    office = await offices()
+    for number in range(4):
+        await office.fire(read_only(f"/old{number}"))
+        await office.end()
+    await office.fire(read_only("/one"), read_only("/two"))
+    whole = (await office.desk.alerts(state, 100)).alerts
+    assert len(whole) == {"all": 6, "resolved": 4, "firing": 2}[state]
+    seen, before = [], ""
+    while before is not None:
+        page = await office.desk.alerts(state, limit, before)
+        assert 0 < len(page.alerts) <= limit
+        seen += page.alerts
+        before = page.next
+    assert seen == whole
+
+
 async def test_an_alert_says_how_it_stands(offices):
     office = await offices(Team())
     (one,) = await office.fire(read_only())

@@ -2,6 +2,7 @@ import math
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from alerting.occurrence import Occurrence, State
 from alerting.outbox import SinkCounts
-from alerting.policy import Severity
+from alerting.policy import Kept, Severity
 from daemon.capacity.resources import Resource, ResourceKind
 from daemon.capacity.state import Accuracy, CapacityState, Made, ResourceState
 from daemon.collectors import CollectorContext, build_collectors
@@ -204,6 +205,25 @@ def test_what_is_missing_absent_or_pending_is_not_exported(metrics):
         "FilesystemReadOnly",
         "Anomaly",
     }
+
+
+def test_an_alert_that_nobody_is_to_be_told_of_is_held_and_one_left_to_prometheus_is_not(metrics):
+    alerts = [
+        replace(occurrence("DiskHealth", "sda"), id="left"),
+        replace(occurrence("UnitFailed", "a.service"), id="silenced"),
+        replace(occurrence("Anomaly", "", severity=Severity.RECORD), id="kept", kept=Kept.RECORD),
+        replace(occurrence("StoppedCollecting", "disk"), id="told", fired_ms=T0 + 1500),
+    ]
+    muted = {"left": "left to Prometheus", "silenced": "silenced by ana: left to rot"}
+    metrics.publish(snapshot(alerts=tuple(alerts), muted=muted), SINKS)
+    got = families(metrics.render().decode())
+    held = {sample.labels["alertname"] for sample in got["presaged_alert_held"].samples}
+    assert held == {"UnitFailed", "Anomaly"}
+    fired = {
+        sample.labels["alertname"]: sample.value for sample in got["presaged_alert_fired_timestamp_seconds"].samples
+    }
+    assert fired["StoppedCollecting"] == T0 / 1000 + 1.5
+    assert len(fired) == len(got["presaged_alert_active"].samples) == 4
 
 
 def test_names_that_need_it_are_escaped_and_come_back(metrics):

@@ -8,6 +8,7 @@ import stat
 import aiohttp
 import pytest
 from problem import KIND, sentence
+from structlog.testing import capture_logs
 
 from daemon import access as module
 from daemon.api import ChangeAnswer, ChangesAnswer, HostAnswer, StatusAnswer
@@ -63,6 +64,7 @@ class Running:
         self.marked = []
         self.asked = []
         self.broken = False
+        self.failing = None
         self.scrapes = 0
         self.forecasts_of = []
         self.now_ms = 1_000_000
@@ -77,6 +79,8 @@ class Running:
         self.scrapes += 1
 
     async def changes(self, asked):
+        if self.failing is not None:
+            await self.failing(asked)
         self.asked.append(asked.limit)
         if self.broken:
             raise StateError("state.db: no room")
@@ -219,6 +223,17 @@ async def test_beyond_loopback_all_but_health_needs_the_token(serve):
     assert (await running.get("/api/v1/status", host=address, headers=right))[0] == 200
 
 
+async def test_what_is_no_http_is_refused_and_does_not_fill_the_log(serve, caplog):
+    running = await serve()
+    for garbage in (b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \x00\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(garbage)
+        assert b" 400 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    assert caplog.text == ""
+
+
 async def test_bytes_that_are_no_text_are_only_a_wrong_token(serve):
     address = own_address()
     if address is None:
@@ -278,6 +293,55 @@ async def test_the_status_is_not_to_be_changed(serve):
     for method in ("POST", "PUT", "DELETE"):
         assert (await running.get("/api/v1/status", method=method))[0] == 401
         assert (await running.get("/api/v1/status", method=method, headers=RIGHT))[0] == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "status", "words"),
+    [
+        ("nothing", {}, 404, "not here; there is /metrics, /healthz, /readyz and, below /api/v1/, alerts, changes,"),
+        ("", {}, 404, "not here; there is /metrics"),
+        ("status", {"method": "POST", "headers": RIGHT}, 405, "POST is not for /api/v1/status, but GET and HEAD"),
+        ("drill", {}, 405, "GET is not for /api/v1/drill, but POST"),
+        ("status", {"method": "POST"}, 401, "to change something a bearer token is needed"),
+        ("status", {"headers": {"Host": "evil.example"}}, 421, "'evil.example' is not a name of this server"),
+        ("status", {"headers": {"Origin": "http://evil.example"}}, 403, "a page of another origin may not ask here"),
+        ("changes", {"method": "POST", "headers": RIGHT, "data": b"x" * 70_000}, 413, "the body is larger than 65536"),
+        ("status?verbose=1", {}, 400, "verbose: Extra inputs are not permitted"),
+    ],
+)
+async def test_below_the_api_every_refusal_is_a_problem(serve, path, more, status, words):
+    running = await serve()
+    found, headers, text = await running.get(f"/api/v1/{path}", **more)
+    assert (found, headers["Content-Type"]) == (status, KIND)
+    assert text.startswith(words)
+    assert ("Allow" in headers) == (status == 405)
+
+
+async def test_a_body_of_unknown_length_is_cut_off(serve):
+    running = await serve()
+
+    async def endless():
+        for _ in range(100):
+            yield b" " * 8192
+
+    status, headers, text = await running.get("/api/v1/changes", method="POST", headers=RIGHT, data=endless())
+    assert (status, headers["Content-Type"], text) == (413, KIND, "the body is too large\n")
+
+
+async def test_a_mistake_of_ours_costs_one_answer(serve, monkeypatch):
+    running = await serve()
+
+    async def broken(_asked):
+        raise KeyError("secret")
+
+    monkeypatch.setattr(running, "failing", broken)
+    with capture_logs() as logs:
+        status, headers, text = await running.get("/api/v1/changes")
+    assert (status, headers["Content-Type"], text) == (
+        500, KIND, "something went wrong inside presaged; its log says what\n",
+    )  # fmt: skip
+    assert [(one["event"], one["path"]) for one in logs] == [("request_failed", "/api/v1/changes")]
+    assert (await running.get("/api/v1/status"))[0] == 200
 
 
 async def test_changes_are_listed(serve):
@@ -418,7 +482,7 @@ async def test_forecasts_are_told_of_all_or_of_one(serve):
     running = await serve()
     for path in ("/api/v1/forecasts", "/api/v1/forecasts?resource=/var"):
         status, headers, text = await running.get(path)
-        assert (status, json.loads(text)) == (200, {"forecasts": [], "problem": "a table is missing"})
+        assert (status, json.loads(text)) == (200, {"forecasts": [], "problem": "a table is missing", "next": None})
         assert headers["Content-Type"].startswith("application/json")
     assert running.forecasts_of == [None, "/var"]
 

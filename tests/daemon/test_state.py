@@ -394,6 +394,15 @@ def test_changes_are_kept_once_and_the_newest_come_first(database):
     assert len(database.recent_changes(99)) == 4
 
 
+def test_changes_come_in_pages_that_miss_and_repeat_none(database):
+    database.record_changes([Change(number // 3, ChangeKind.UNIT, f"{number}") for number in range(10)])
+    seen, place = [], None
+    while page := database.changes_before(place, 4):
+        seen += [change.text for _, change in page]
+        place = (page[-1][1].time_ms, page[-1][0])
+    assert seen == ["9", "8", "7", "6", "5", "4", "3", "2", "1", "0"]
+
+
 def test_changes_are_pruned_by_count(database):
     database.record_changes([Change(number, ChangeKind.UNIT, "x") for number in range(20)])
     assert database.prune(keep_rows=5) == 15

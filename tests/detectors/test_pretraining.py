@@ -5,10 +5,11 @@ import pytest
 
 from detectors import pretraining
 from detectors.capacity import NETWORK, SHIPPED, load_forecaster
+from detectors.capacity_examples import Examples, resources, simulated
 from detectors.capacity_inputs import methods
 from detectors.forecasts import DAYS, HORIZONS, STEPS
 from detectors.model_file import load_network
-from detectors.pretraining import SETTINGS, examples, gains, gathered, learned_from, pretrain, resources
+from detectors.pretraining import SETTINGS, gains, gathered, learned_from, pretrain
 from detectors.synthetic import groups
 
 
@@ -21,7 +22,7 @@ def _small(monkeypatch):
 
 
 def test_examples_are_those_of_their_seed_and_hold_what_came():
-    first, again, other = (examples(seed, 1, 30, 5) for seed in (3, 3, 4))
+    first, again, other = (simulated(seed, 1, 30, 5) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.inputs, again.inputs)
     np.testing.assert_array_equal(first.targets, again.targets)
     assert not np.allclose(first.inputs[:20], other.inputs[:20])
@@ -42,7 +43,7 @@ def test_companions_are_the_three_others_of_the_same_host():
 
 def test_a_run_that_broke_off_goes_on(tmp_path, monkeypatch):
     whole = gathered([7], tmp_path)
-    monkeypatch.setattr(pretraining, "examples", None)  # nothing is made again
+    monkeypatch.setattr(pretraining, "simulated", None)  # nothing is made again
     again = gathered([7], tmp_path)
     np.testing.assert_array_equal(whole.inputs, again.inputs)
     np.testing.assert_array_equal(whole.horizon, again.horizon)
@@ -51,7 +52,7 @@ def test_a_run_that_broke_off_goes_on(tmp_path, monkeypatch):
 
 def test_learning_finds_what_there_is_to_find_and_the_same_again():
     random = np.random.default_rng(1)
-    rows = pretraining.Examples(
+    rows = Examples(
         random.normal(size=(1000, 384)).astype(np.float32),
         np.zeros((1000, STEPS), np.float32),
         np.ones(1000),
@@ -68,7 +69,7 @@ def test_learning_finds_what_there_is_to_find_and_the_same_again():
 
 
 def test_without_any_learning_nothing_is_corrected():
-    rows = examples(2, 0, 30, 0)
+    rows = simulated(2, 0, 30, 0)
     network = learned_from(rows, replace(SETTINGS, epochs=1, optimizer=replace(SETTINGS.optimizer, rate=1e-12)))
     assert np.abs(network.predict(rows.inputs)).max() < 1e-6
 

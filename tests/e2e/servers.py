@@ -5,7 +5,16 @@ import json
 import subprocess
 import urllib.parse
 
+import yaml
 from real import free_port, get, need, wait_for
+
+from mixin.rules import Places, alerts, records
+
+
+def rules_of_the_mixin(places=None):
+    """Return all rules that come with presaged, as one file."""
+    texts = records(), alerts(places or Places())
+    return yaml.safe_dump({"groups": [group for text in texts for group in yaml.safe_load(text)["groups"]]})
 
 
 @contextlib.contextmanager
@@ -80,10 +89,14 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(folder, targets, *, rules="", alertmanager_url=""):
-    """Run one that scrapes `targets` (job to "address:port") each second."""
+def prometheus(folder, targets, *, rules="", alertmanager_url="", past=""):
+    """Run one that scrapes `targets` (job to "address:port") each second; `past` is OpenMetrics of before."""
     need("prometheus", "prometheus")
     folder.mkdir()
+    if past:
+        (folder / "past").write_text(past)
+        blocks = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "past"), str(folder / "data")]
+        subprocess.run(blocks, check=True, capture_output=True)
     jobs = "".join(
         f'- job_name: {job}\n  static_configs:\n  - targets: ["{target}"]\n' for job, target in targets.items()
     )

@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import time
+import urllib.parse
 
 import pytest
 from real import Daemon, Receiver, need, wait_for
-from servers import alertmanager, prometheus
+from servers import alertmanager, prometheus, rules_of_the_mixin
+
+from mixin.rules import Places
 
 SCALE = int(os.environ.get("PRESAGED_TEST_SCALE", "1"))
 STALE_SECONDS = 5
@@ -27,15 +30,7 @@ type = "{type}"
 url = "{url}"
 """
 
-# As the rules that come with presaged will be: an alert of theirs for each of ours that asks for a person.
-RULES = """
-groups:
-- name: presaged
-  rules:
-  - alert: FilesystemReadOnly
-    expr: presaged_alert_active{alertname="FilesystemReadOnly"} == 1
-    labels: {severity: critical}
-"""
+GRAFANA, RUNBOOKS = "https://grafana.example.org", "https://docs.example.org/runbooks"
 
 ROUTES = """  routes:
   - receiver: "nobody"
@@ -79,6 +74,25 @@ def of_this_fault(receiver, place):
     return found
 
 
+def assert_says_what_and_leads_there(receiver, place, instance, fired_ms):
+    """The alert of a rule carries what it is about, and links to the runbook and to the host at that time."""
+    (alert,) = [one for _, body in receiver.got for one in body["alerts"] if one["labels"].get("resource") == place]
+    assert alert["labels"] == {
+        "alertname": "FilesystemReadOnly", "severity": "critical", "network": "host", "resource": place,
+        "job": "via-prometheus", "instance": instance,
+    }  # fmt: skip
+    written = alert["annotations"]
+    assert written["summary"] == f"{instance}: FilesystemReadOnly {place}"
+    assert "mounted read-only" in written["description"]
+    assert written["runbook_url"] == f"{RUNBOOKS}/FilesystemReadOnly.md"
+    address, _, query = written["dashboard"].partition("?")
+    chosen = {name: values[0] for name, values in urllib.parse.parse_qs(query).items()}
+    assert address == f"{GRAFANA}/d/presaged-host"
+    assert (chosen["var-job"], chosen["var-instance"]) == ("via-prometheus", instance)
+    assert abs(int(chosen["from"]) + 3_600_000 - fired_ms) <= 1000
+    assert abs(int(chosen["to"]) - 3_600_000 - fired_ms) <= 1000
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(700)
 def test_one_fault_is_told_once_in_each_mode(tmp_path, mount):
@@ -97,7 +111,8 @@ def test_one_fault_is_told_once_in_each_mode(tmp_path, mount):
                 text = CONFIG.format(authority=authority, type=kind, url=url, stale=STALE_SECONDS)
                 daemons[authority] = Daemon(folder, text, ("-m", "daemon"))
             target = {"via-prometheus": f"127.0.0.1:{daemons['prometheus'].port}"}
-            with prometheus(tmp_path / "p", target, rules=RULES, alertmanager_url=manager.url) as scraping:
+            rules = rules_of_the_mixin(Places(GRAFANA, RUNBOOKS))
+            with prometheus(tmp_path / "p", target, rules=rules, alertmanager_url=manager.url) as scraping:
                 for one in daemons.values():
                     one.wait_samples(3)
                 subprocess.run(["mount", "-o", "remount,ro", mount], check=True)
@@ -117,6 +132,8 @@ def test_one_fault_is_told_once_in_each_mode(tmp_path, mount):
                     "rules": ["firing"],
                     "fallback": [],
                 }
+                fired_ms = [one["fired_ms"] for one in daemons["prometheus"].occurrences()]
+                assert_says_what_and_leads_there(receivers["rules"], mount, target["via-prometheus"], fired_ms[0])
                 scraping.process.send_signal(signal.SIGSTOP)
                 try:  # nobody scrapes any more: our own sinks take over
                     wait_for(lambda: told("fallback") == ["firing"], STALE_SECONDS + 10, "the sink takes over")

@@ -137,6 +137,12 @@ async def forecasting(clock):
         one.close()
 
 
+@pytest.fixture
+def mount():
+    """A host that has one file system only, and what makes its values out of the bytes that are used."""
+    return mount_specs("/var"), storage
+
+
 HOST = [BUSY, USED, AVAILABLE, SWAP_USED, SWAP_USED_BYTES, *mount_specs("/"), *mount_specs("/var"), *link_specs("eth0")]
 
 

@@ -88,9 +88,12 @@ def foreign(port):
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 seen.append(dict(self.headers))
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 self.send_response(status)
                 self.end_headers()
                 self.wfile.write(body)
+
+            do_POST = do_DELETE = do_GET  # noqa: N815 - the names of http.server
 
             def log_message(self, *_arguments):
                 pass

@@ -71,7 +71,7 @@ async def test_records_that_are_over_are_listed_only_when_asked_for(desk):
     assert "held: a change was marked just before" in (await desk.ask("alerts")).stdout
     await desk.end()
     assert (await desk.ask("alerts")).stdout.startswith("none; ")
-    assert json.loads((await desk.ask("alerts", "--json")).stdout) == {"alerts": []}
+    assert json.loads((await desk.ask("alerts", "--json")).stdout) == {"alerts": [], "next": None}
     assert "resolved Anomaly" in (await desk.ask("alerts", "--all")).stdout
 
 

@@ -34,44 +34,11 @@ def test_help_names_every_command_and_has_examples(invoke):
         "config",
         "--version",
         "--install-completion",
-        "Examples\n",
-        "presage status ",
+        "Examples:\n",
+        "Answer an alert:",
+        "presage status",
     ):
         assert word in said.output
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("status",),
-        ("doctor",),
-        ("changes",),
-        ("mark-change",),
-        ("alerts",),
-        ("import",),
-        ("backtest",),
-        ("explain",),
-        ("ack",),
-        ("feedback",),
-        ("drill",),
-        ("silence",),
-        ("silence", "add"),
-        ("silence", "list"),
-        ("silence", "expire"),
-        ("sinks",),
-        ("sinks", "test"),
-        ("config", "check"),
-        ("config", "show"),
-        ("config",),
-    ],
-)
-def test_help_in_a_pipe_is_plain_and_fits(invoke, command):
-    said = invoke(*command, "--help")
-    assert said.exit_code == 0
-    assert said.output.isascii()
-    assert "[/" not in said.output
-    assert "..." not in said.output.replace("[ARGS]...", "")
-    assert max(map(len, said.output.splitlines())) <= 80
 
 
 def test_version(invoke):
@@ -91,7 +58,7 @@ def test_without_a_command_there_is_help(presage):
         (["status", "--jsn"], "presage: No such option: --jsn"),
         (["status", "extra"], "presage: Got unexpected extra argument"),
         (["status", "--config"], "presage: Option '--config' requires an argument. (see `presage --help`)\n"),
-        (["config"], "presage: Missing command. (see `presage --help`)\n"),
+        (["config"], "presage: Missing command. (see `presage config --help`)\n"),
     ],
 )
 def test_misuse_is_one_line(presage, arguments, message):
@@ -108,12 +75,22 @@ def test_a_reader_that_leaves_is_no_error(environment):
     assert (said.stdout, said.stderr) == (render_default().partition("\n")[0] + "\n", "")
 
 
-def test_it_starts_without_the_weight_of_the_daemon():
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [
+        (["--help"], ("pydantic", "http.client", "daemon.config", "numpy", "asyncio")),
+        (["--version"], ("pydantic", "daemon.config", "numpy", "asyncio")),
+        (["status", "--help"], ("numpy", "numba", "aiohttp", "structlog", "asyncio", "daemon.alert_answers")),
+    ],
+)
+def test_it_starts_without_the_weight_of_what_is_not_asked(words, heavy):
     program = (
-        "import sys, daemon.cli; print([m for m in ('numpy', 'numba', 'aiohttp', 'structlog') if m in sys.modules])"
+        "import sys; from daemon.cli import main\n"
+        f"sys.argv = ['presage', *{words!r}]; main()\n"
+        f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
     )
     said = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
-    assert said.stdout == "[]\n"
+    assert said.stderr == "[]\n"
 
 
 @pytest.mark.parametrize("command", [("status",), ("config", "check"), ("config", "show")])

@@ -12,9 +12,11 @@ import typer
 from rich.console import Console
 
 from daemon.cli import failures as module
-from daemon.cli.client import DaemonError, fetch_failures, mark_failure
+from daemon.cli import watching
+from daemon.cli.client import fetch_failures, mark_failure
 from daemon.cli.failures import moment
 from daemon.config import load
+from daemon.errors import DaemonError
 from daemon.failures.answers import FailuresAnswer
 
 NOW = datetime(2026, 3, 1, 14, 30, tzinfo=timezone(timedelta(hours=1)))
@@ -35,9 +37,7 @@ def test_a_failure_is_marked_and_listed_and_a_stop_is_clean(daemon, presage, con
     assert said.stdout.endswith(": the raid lost a disk \u03a9\n")
     listed = presage("failures", "--config", config)
     assert (listed.returncode, listed.stderr) == (0, "")
-    assert any(
-        line.endswith("marked       operator    the raid lost a disk \u03a9") for line in listed.stdout.splitlines()
-    )
+    assert any(line.endswith("marked  operator  the raid lost a disk \u03a9") for line in listed.stdout.splitlines())
     asked = presage("failures", "--json", "--config", config)
     (marked,) = FailuresAnswer.model_validate_json(asked.stdout).failures
     assert (marked.kind, marked.source) == ("operator", "operator")
@@ -93,17 +93,17 @@ def test_into_a_pipe_each_is_one_line(shown):
     long = {**ONE, "resource": "sda", "detail": "I/O error " + "x" * 200 + "\x1b[31m", "kind": "io_error", "times": 7}
     lines = shown(answer(ONE, long)).splitlines()
     assert len(lines) == 2
-    assert lines[0].endswith("read-only    mounts      /srv became read-only")
+    assert lines[0].endswith("mounts  /srv became read-only")
     assert "sda: I/O error x" in lines[1]
     assert lines[1].endswith("(7 times)")
     assert "\x1b" not in lines[1]
 
 
-def test_the_table_of_a_terminal_has_eighty_columns(capsys):
+def test_the_table_of_a_terminal_has_eighty_columns(shown, monkeypatch):
     long = {**ONE, "source": "kernel log", "kind": "unit_failed", "detail": "word " * 40 + "x" * 100}
     out = Console(force_terminal=True, width=80, color_system=None)
-    module._print(out, FailuresAnswer.model_validate(answer(ONE, long)))
-    lines = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr(watching, "console", lambda: out)
+    lines = shown(answer(ONE, long)).splitlines()
     assert lines[0].split() == ["when", "what", "source", "of", "which"]
     assert max(map(len, lines)) <= 80
     assert sum(line.count("x") for line in lines) == 100
@@ -113,7 +113,7 @@ def test_every_kind_has_a_word_that_fits():
     from detectors.findings import FailureKind  # noqa: PLC0415 - the command does without it
 
     assert set(module._KINDS) == {kind.value for kind in FailureKind}
-    assert all(len(word) <= module._KIND for word in module._KINDS.values())
+    assert all(len(word) <= 11 for word in module._KINDS.values())
 
 
 @pytest.mark.parametrize(

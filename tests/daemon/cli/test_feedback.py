@@ -65,7 +65,7 @@ async def test_what_verdicts_change_now_is_listed_explained_and_in_the_status(de
     answer = FeedbackAnswer.model_validate_json(said.stdout)
     assert answer.verdict.every == "week"
     (line,) = (await desk.ask("feedback")).stdout.splitlines()
-    assert line.startswith(f"{one.id[-6:]}  expected, by {login_name()}, 2026-03-01 ")
+    assert line.startswith(f"{one.id[-6:]}  expected  by {login_name()}, 2026-03-01 ")
     assert "raise no alarm every week at about Sunday" in line
     assert line.isprintable()
     listed = VerdictsAnswer.model_validate_json((await desk.ask("feedback", "--json")).stdout)

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from daemon.cli.client import fetch_forecasts
-from daemon.cli.forecast import REACH, Ahead, chosen, named, print_table, rows
+from daemon.cli.forecast import REACH, Ahead, chosen, named, print_forecasts, rows
 from daemon.config import load
 from daemon.errors import DaemonError
 from daemon.forecast_answers import ForecastAnswer, ForecastsAnswer
@@ -322,7 +322,7 @@ def test_a_terminal_of_eighty_columns_folds_long_names_alone():
     long = resource("/srv/a/very/long/mount/point", "full in 40 min (80 %: 30 min to 1 h)", (1.0,) * 5)
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=80, color_system="standard", legacy_windows=False)
-    print_table(console, ForecastsAnswer.model_validate({"forecasts": [long, VAR], "problem": ""}))
+    print_forecasts(console, ForecastsAnswer.model_validate({"forecasts": [long, VAR], "problem": ""}))
     text = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
     assert max(map(len, text.splitlines())) <= 80
     assert "in 40 min (80 %: 30 min to 1 h)  100 %  100 %  100 %" in text

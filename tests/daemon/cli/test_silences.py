@@ -44,7 +44,7 @@ async def test_a_silence_is_added_listed_and_expired(desk):
     assert answer.silences == [silence]
     over = await desk.ask("silence", "expire", short.lower())
     assert over.stdout == f"{short} is over: {words} is told again\n"
-    assert json.loads((await desk.ask("silence", "list", "--json")).stdout) == {"silences": []}
+    assert json.loads((await desk.ask("silence", "list", "--json")).stdout) == {"silences": [], "next": None}
     again = await desk.ask("silence", "expire", short)
     assert (again.returncode, again.stdout) == (1, "")
     assert (

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from office import STATUS, TOKEN, Office, Team
@@ -86,6 +87,15 @@ async def test_a_drill_that_nobody_is_told_of_says_what_holds_it(offices):
         if "held" in said.stderr:
             break
     assert re.fullmatch(r"presage: nobody was told of the drill; held: silenced by .*: swap\n", said.stderr)
+
+
+def test_a_drill_that_is_left_to_prometheus_is_no_failure(capsys):
+    progress = module.Progress(held="left to Prometheus")
+    progress.alert = SimpleNamespace(state="resolved", deliveries=[], sent_to=[])
+    assert module._report(SimpleNamespace(sinks=["team"]), progress) is False
+    out, complaint = capsys.readouterr()
+    assert out == "it fired and is over, left to Prometheus: look whether you are told of it there\n"
+    assert complaint == ""
 
 
 async def test_a_daemon_that_takes_no_samples_is_told(offices, monkeypatch, config, capsys):

@@ -1,6 +1,7 @@
-import aiohttp
+from dataclasses import replace
+
 import pytest
-from aiohttp import web
+from asking import asking
 from failing import NOW_MS
 
 from daemon.errors import StateError
@@ -18,13 +19,14 @@ EVENT = FailureEvent(
 
 class Served:
     def __init__(self):
-        self.marked, self.limits, self.error = [], [], None
+        self.marked, self.asked, self.error, self.events = [], [], None, 1
 
-    async def recent(self, limit):
-        self.limits.append(limit)
+    async def recent(self, limit, before):
+        self.asked.append((limit, before))
         if self.error:
             raise self.error
-        return [EVENT]
+        events = [replace(EVENT, id=number, time_ms=NOW_MS + number) for number in range(self.events, 0, -1)]
+        return [one for one in events if before is None or (one.time_ms, one.id) < before][:limit]
 
     async def mark(self, what, at_ms):
         if self.error:
@@ -39,27 +41,33 @@ async def served():
     routes = FailureRoutes(
         recent=one.recent, sources=lambda: [SourceState("journal", "none here")], mark=one.mark, now_ms=lambda: NOW_MS
     )
-    app = web.Application()
-    app.add_routes(routes.table())
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as session:
-        one.session = session
+    async with asking(routes.table()) as one.ask:
         yield one
-    await runner.cleanup()
 
 
 async def test_the_listing(served):
-    async with served.session.get("/api/v1/failures?limit=5") as answer:
-        listed = FailuresAnswer.model_validate_json(await answer.read())
-    assert served.limits == [5]
+    served.events = 0
+    assert FailuresAnswer.model_validate_json((await served.ask("/api/v1/failures"))[2]).failures == []
+    served.events = 1
+    listed = FailuresAnswer.model_validate_json((await served.ask("/api/v1/failures?limit=5"))[2])
+    assert (served.asked[-1], listed.next) == ((6, None), None)
     (one,) = listed.failures
     assert (one.kind, one.resource, one.source, one.seen_by) == (
         "oom_kill", "web.service", "kernel log", ["kernel log", "vmstat"],
     )  # fmt: skip
-    assert one.at == one.since == one.last_at == "2026-03-01T06:00:00.000Z"
+    assert (one.at, one.since) == ("2026-03-01T06:00:00.001Z", "2026-03-01T06:00:00.000Z")
     assert listed.sources[0].problem == "none here"
+
+
+async def test_the_listing_comes_in_pages(served):
+    served.events = 7
+    seen, cursor = [], ""
+    while cursor is not None:
+        _, _, text = await served.ask(f"/api/v1/failures?limit=3&cursor={cursor}")
+        listed = FailuresAnswer.model_validate_json(text)
+        seen.append([one.at[-4:-1] for one in listed.failures])
+        cursor = listed.next
+    assert seen == [["007", "006", "005"], ["004", "003", "002"], ["001"]]
 
 
 @pytest.mark.parametrize(
@@ -71,8 +79,7 @@ async def test_the_listing(served):
     ],
 )
 async def test_a_mark(served, body, marked):
-    async with served.session.post("/api/v1/failures", json=body) as answer:
-        assert answer.status == 201
+    assert (await served.ask("/api/v1/failures", "POST", json=body))[0] == 201
     assert served.marked == [marked]
 
 
@@ -89,22 +96,18 @@ async def test_a_mark(served, body, marked):
         ({"what": "x", "at": "2026-03-01T06:02:00"}, "at: "),  # of which place?
         ({"what": "x", "at": "1970-01-01T00:00:00+00:00"}, "at: before the year 2000"),
         ({"what": "x", "at": "soon"}, "at: "),
-        ([], "body: "),
+        ([], "the body: "),
     ],
 )
 async def test_what_is_no_mark(served, body, said):
-    async with served.session.post("/api/v1/failures", json=body) as answer:
-        assert answer.status == 400
-        text = await answer.text()
-    assert text.startswith(said)
+    status, _, text = await served.ask("/api/v1/failures", "POST", json=body)
+    assert (status, text.startswith(said)) == (400, True)
     assert text.count("\n") == 1
     assert served.marked == []
 
 
 async def test_another_form_and_a_store_that_fails_are_told(served):
-    async with served.session.post("/api/v1/failures", data="x") as answer:
-        assert answer.status == 415
+    assert (await served.ask("/api/v1/failures", "POST", data="x"))[0] == 415
     served.error = StateError("no room")
-    for ask in (served.session.get("/api/v1/failures"), served.session.post("/api/v1/failures", json={"what": "x"})):
-        async with ask as answer:
-            assert (answer.status, await answer.text()) == (503, "no room\n")
+    for method, more in (("GET", {}), ("POST", {"json": {"what": "x"}})):
+        assert (await served.ask("/api/v1/failures", method, **more))[::2] == (503, "no room\n")

@@ -1,9 +1,8 @@
 import json
 from math import nan
 
-import aiohttp
 import pytest
-from aiohttp import web
+from asking import asking
 
 from daemon.collectors.errors import Severity, Speaker
 from daemon.failures.families import Belongs, ErrorPattern
@@ -82,17 +81,7 @@ def test_in_brief(state, hour, text):
 
 
 async def test_the_route():
-    app = web.Application()
-    app.add_routes([risk_route(lambda: risk_answer(STATE, 32, []))])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        async with (
-            aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as session,
-            session.get("/api/v1/risk") as answer,
-        ):
-            assert answer.content_type == "application/json"
-            assert RiskAnswer.model_validate_json(await answer.read()) == risk_answer(STATE, 32, [])
-    finally:
-        await runner.cleanup()
+    async with asking([risk_route(lambda: risk_answer(STATE, 32, []))]) as ask:
+        status, headers, text = await ask("/api/v1/risk")
+    assert (status, headers["Content-Type"]) == (200, "application/json; charset=utf-8")
+    assert RiskAnswer.model_validate_json(text) == risk_answer(STATE, 32, [])

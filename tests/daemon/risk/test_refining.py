@@ -23,13 +23,13 @@ from daemon.child import Child
 from daemon.errors import WorkerError
 from daemon.history import History
 from daemon.metrics import Metrics
+from daemon.models.refined import RefinedModels
 from daemon.offload import Offload
 from daemon.risk.moments import own_moments
-from daemon.risk.refined_models import RefinedModels
 from daemon.risk.refining import Effort, Refining
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
-from detectors.failure import FailureForecaster, save, shipped
+from detectors.failure import FailureForecaster, load_forecaster, save, shipped
 from detectors.failure_refinement import refine
 from detectors.replay import load_memory
 
@@ -46,9 +46,9 @@ class Begun(Child):
         super().__init__()
         self.specs = []
 
-    async def run(self, job, spec, *, deadline_seconds):
+    async def run(self, job, spec, **more):
         self.specs.append(spec)
-        return await super().run(job, spec, deadline_seconds=deadline_seconds)
+        return await super().run(job, spec, **more)
 
 
 @dataclass
@@ -66,8 +66,7 @@ class Host:
         known = [(one.id, one.spec, one.last_seen_ms) for one in self.state.load_signals()]
         self.registry = SignalRegistry(known, self.state.assign_signals, self.state.remove_signals)
         self.adopted = []
-        self.models = RefinedModels(self.directory / "models")
-        self.models.incoming.mkdir(parents=True, exist_ok=True)
+        self.models = RefinedModels(self.directory / "models", "failure", load_forecaster)
         self.refining = Refining(
             interval_seconds=INTERVAL,
             history=self.history.path,
@@ -135,7 +134,7 @@ def taught(events):
 
 
 def hand_over(host, until_ms, events):
-    save(host.models.incoming / "failure", taught(events), {})
+    save(host.models.incoming, taught(events), {})
     host.models.accept(until_ms)
 
 
@@ -146,7 +145,7 @@ async def test_a_host_that_fails_in_its_own_way_is_learned_by_the_real_child_and
     assert host.taught == 7
     assert host.count("presaged_retrains_total", network="failure", trigger="schedule", outcome="promoted") == 1
     assert host.worked == ["begun", "ended"]
-    assert (len(host.accepted()), list(host.models.incoming.iterdir())) == (1, [])
+    assert (len(host.accepted()), host.models.incoming.exists()) == (1, False)
     memory = load_memory(host.models.folder(int(host.accepted()[0])) / "memory")  # for the next one
     assert memory.rows()[1][:, 1].any()
     again = hosts()
@@ -174,6 +173,13 @@ async def test_what_is_adopted_tells_the_risk_from_the_next_time_on(followed):
     assert (await host.take())[0].hour.probability == 0.1
     host.watch.adopt(Said(told(0.4, 0.5)))
     assert (await host.take())[0].hour.probability == 0.4
+
+
+async def test_a_person_may_ask_with_fewer(hosts, pretend):
+    host = hosts(days=2.0, failed_days=[0.5, 1.0, 1.5, 1.9])
+    pretend("print(json.dumps({'result': {'refused': 'no reason'}}))")
+    assert await host.refining.refine_by_hand(lambda *_told: None) == (False, "refused: no reason")
+    assert host.count("presaged_retrains_total", network="failure", trigger="hand", outcome="refused") == 1
 
 
 async def test_few_failures_start_nothing(hosts):
@@ -274,13 +280,13 @@ async def test_killed_while_it_writes_it_leaves_what_served(hosts, pretend):
     host = hosts()
     pretend(
         f"sys.path.insert(0, {str(Path(__file__).parents[3])!r})\nfrom detectors.failure import save, shipped\n"
-        "folder = pathlib.Path(json.load(sys.stdin)['incoming']) / 'failure'\n"
+        "folder = pathlib.Path(json.load(sys.stdin)['incoming'])\n"
         "while True: save(folder, shipped(), {})"
     )
     dice = random.Random(SEED)
     print(f"PRESAGED_TEST_SEED={SEED}")
     for _ in range(2 if SCALE == 1 else 4 * SCALE):
-        assert not await killed(host, 0.1 * dice.random(), (host.models.incoming / "failure").exists)
+        assert not await killed(host, 0.1 * dice.random(), host.models.incoming.exists)
         assert host.accepted() == ["000000000001000"]
         assert host.models.newest()[0].taught == 5
     host = hosts()
@@ -343,9 +349,8 @@ def test_the_weeks_after_are_told_better(tmp_path, lead_hours):
 
 def test_the_real_daemon_puts_it_on_duty_at_the_start(daemons):
     daemon = daemons(program=(FAST,))
-    models = RefinedModels(daemon.state / "models")
-    models.incoming.mkdir(parents=True)
-    save(models.incoming / "failure", taught(7), {})
+    models = RefinedModels(daemon.state / "models", "failure", load_forecaster)
+    save(models.incoming, taught(7), {})
     models.accept(1000)
     daemon.start()
     daemon.wait(lambda status: status["samples"] > 0)

@@ -1,7 +1,7 @@
 import pytest
 
-from daemon.risk.refined_models import RefinedModels
-from detectors.failure import FailureForecaster, save, shipped
+from daemon.models.refined import RefinedModels
+from detectors.failure import FailureForecaster, load_forecaster, save, shipped
 from detectors.model_file import ModelError
 
 
@@ -12,12 +12,11 @@ def taught(events):
 
 @pytest.fixture
 def models(tmp_path):
-    (tmp_path / "incoming").mkdir()
-    return RefinedModels(tmp_path)
+    return RefinedModels(tmp_path, "failure", load_forecaster)
 
 
 def hand_over(models, until_ms, events=5):
-    save(models.incoming / "failure", taught(events), {})
+    save(models.incoming, taught(events), {})
     return models.accept(until_ms)
 
 
@@ -35,7 +34,7 @@ def test_the_newest_serves_and_its_predecessor_stays(models):
     found, until_ms, refused = models.newest()
     assert (found.taught, until_ms, refused) == (17, 3000, [])
     assert names(models) == ["000000000002000", "000000000003000"]
-    assert not (models.incoming / "failure").exists()
+    assert not models.incoming.exists()
 
 
 def test_one_of_a_clock_that_was_wrong_goes(models):
@@ -61,7 +60,7 @@ def test_what_is_not_whole_is_not_accepted(models):
     hand_over(models, 1000)
     with pytest.raises(ModelError, match="unreadable manifest"):
         models.accept(2000)
-    folder = models.incoming / "failure"
+    folder = models.incoming
     save(folder, taught(6), {})
     (folder / "network" / "model.safetensors").write_bytes(b"?")
     with pytest.raises(ModelError, match="truncated or altered"):
@@ -80,7 +79,7 @@ def test_other_names_are_left_alone(models):
 
 def test_what_is_written_comes_back_as_it_was(models):
     before = taught(7)
-    save(models.incoming / "failure", before, {"before": 0.2, "after": 0.1})
+    save(models.incoming, before, {"before": 0.2, "after": 0.1})
     found = models.accept(1000)
     assert found.network.parameters.tobytes() == before.network.parameters.tobytes()
     assert (found.calibrations, found.base, found.taught) == (before.calibrations, before.base, 7)
