@@ -1,8 +1,8 @@
 """CPU of a scrape of /metrics with 200 signals, beside node_exporter's in the same seconds.
 
 Starts the real daemon and node_exporter as it comes, both in a network of their own with 24 interfaces. Both are
-scraped in turn, in blocks; what the daemon's ticks take is measured in seconds without a scrape and taken off. Told are
-the median of the blocks, and the ratio with its 95 % interval by bootstrap over the pairs of blocks.
+scraped in turn, in blocks; what the daemon's ticks take is measured in seconds without a scrape and taken off. Told
+are the median of the blocks, and the ratio with its 95 % interval by bootstrap over the pairs of blocks.
 """
 
 import argparse

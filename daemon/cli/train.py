@@ -1,9 +1,13 @@
 """`presage train`: a training at a person's word, followed or not, or stopped.
 
-Enters: the daemon's answers. Leaves: the training's id, and with `--follow` a line for each that the training says.
+Enters: the daemon's answers. Leaves: the training's id, and with `--follow` a bar, or a line for each that the
+training says.
 """
 
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,8 +15,8 @@ import typer
 
 from daemon.cli.client import cancel_training, fetch_training, start_training
 from daemon.cli.configuration import ConfigOption
-from daemon.cli.terminal import console, print_json, say
-from daemon.config import load
+from daemon.cli.terminal import complain, console, print_json, printable, say
+from daemon.config import Loaded, load
 from daemon.models.answers import TrainingAnswer
 
 
@@ -25,7 +29,9 @@ class Network(StrEnum):
 
 
 _LOOK_SECONDS = 1.0
-_FAILED = 1
+_FAILED, _INTERRUPTED = 1, 130
+
+Tell = Callable[[float, str], object]
 
 
 def train(
@@ -55,13 +61,12 @@ def train(
         else:
             say(f"training {told.id}: {told.outcome}; `presage models list` shows what comes of it")
         return
-    shown = ""
-    while True:
-        told, _ = fetch_training(loaded, told.id)
-        shown = _say(told, shown, quiet=as_json)
-        if told.over:
-            break
-        time.sleep(_LOOK_SECONDS)
+    try:
+        with nullcontext(_nothing) if as_json else _telling() as tell:
+            told = _followed(loaded, told.id, tell)
+    except KeyboardInterrupt:
+        complain(f"it goes on; `presage train --cancel {told.id}` stops it")
+        raise typer.Exit(_INTERRUPTED) from None
     if as_json:
         print_json(out, told.model_dump())
     else:
@@ -70,9 +75,35 @@ def train(
         raise typer.Exit(_FAILED)
 
 
-def _say(told: TrainingAnswer, shown: str, *, quiet: bool) -> str:
-    """Print what was said since the moment `shown`, and return the last moment."""
-    for line in told.logs:
-        if line.at > shown and not quiet and not told.over:
-            say(f"{line.share:4.0%} {line.text}")
-    return told.logs[-1].at if told.logs else shown
+def _followed(loaded: Loaded, number: str, tell: Tell) -> TrainingAnswer:
+    """Tell each line that the training says, once, until it is over."""
+    shown = ""
+    while True:
+        told, _ = fetch_training(loaded, number)
+        if told.over:
+            return told
+        for line in told.logs:
+            if line.at > shown:
+                tell(line.share, line.text)
+                shown = line.at
+        time.sleep(_LOOK_SECONDS)
+
+
+@contextmanager
+def _telling() -> Iterator[Tell]:
+    """Tell it as a bar on a terminal, as lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda share, text: say(f"{share:4.0%} {text}")
+        return
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn  # noqa: PLC0415 - see above
+
+    columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
+    screen = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    with Progress(*columns, console=screen, transient=True) as progress:
+        task = progress.add_task("waiting for the child", total=1.0)
+        yield lambda share, text: progress.update(task, completed=share, description=printable(text))
+
+
+def _nothing(_share: float, _text: str) -> None:
+    """Tell nobody."""

@@ -31,11 +31,6 @@ class ByHand:
         self._running: asyncio.Task[tuple[bool, str]] | None = None
         self._due = asyncio.Event()
 
-    @property
-    def networks(self) -> tuple[str, ...]:
-        """The networks that can be refined."""
-        return tuple(self._refiners)
-
     def ask(self, network: str) -> Training:
         """Refine `network`; an order that waits or runs already is the same."""
         if self._current is not None and self._current.network == network:

@@ -10,7 +10,6 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from daemon.errors import Conflict, NotFound, StateError
-from daemon.forecast_answers import FieldProblem
 from daemon.learning import Learning
 from daemon.models.answers import (
     LogsAnswer,
@@ -27,13 +26,12 @@ from daemon.models.answers import (
 )
 from daemon.models.by_hand import ByHand
 from daemon.models.training import Training
-from daemon.operations import Count, FieldErrors, Operation, PageQuery, WholeQuery, body_of, page_of, query_of
+from daemon.operations import Count, Operation, PageQuery, WholeQuery, body_of, page_of, query_of
 from detectors.registry import ModelError, Version
 
 Handler = Callable[[web.Request], Awaitable[BaseModel]]
 
 BASE = "/api/v1/neural"
-_NETWORK: Literal["anomaly"] = "anomaly"
 
 
 class TrainRequest(BaseModel):
@@ -41,7 +39,7 @@ class TrainRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    network: Literal["anomaly", "capacity", "failure"] = _NETWORK
+    network: Literal["anomaly", "capacity", "failure"] = "anomaly"
 
 
 class LogsQuery(PageQuery):
@@ -177,12 +175,8 @@ class NeuralRoutes:
 
     async def _train(self, request: web.Request) -> TrainingAnswer:
         asked = await body_of(request, TrainRequest)
-        if asked.network in self._by_hand.networks:
-            return training_answer(self._by_hand.ask(asked.network))
-        if asked.network != _NETWORK:
-            said = f"there are {', '.join((_NETWORK, *self._by_hand.networks))}"
-            raise FieldErrors([FieldProblem(field="network", detail=said)])
-        return training_answer(self._retraining.ask())
+        wanted = self._retraining.ask() if asked.network == "anomaly" else self._by_hand.ask(asked.network)
+        return training_answer(wanted)
 
     async def _training(self, request: web.Request) -> TrainingAnswer:
         return training_answer(self._found(request))

@@ -61,7 +61,9 @@ async function read(answer) {
   let text = `${answer.status} ${answer.statusText}`;
   try {
     const body = await answer.text();
-    text = (answer.headers.get("Content-Type") || "").includes("json") ? JSON.parse(body).detail || text : body.trim() || text;
+    text = (answer.headers.get("Content-Type") || "").includes("json")
+      ? JSON.parse(body).detail || text
+      : body.trim() || text;
   } catch {
     // the status is all there is
   }

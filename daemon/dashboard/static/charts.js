@@ -1,7 +1,8 @@
 // Drawing with plotly, which is loaded when everything else is there. Until then, and where it cannot be had, the same
 // figures are drawn by hand: lines without axes, which the words beside them explain.
 
-import { h, svg } from "./dom.js";
+import { h } from "./dom.js";
+import { sketch } from "./sketch.js";
 
 let loading;
 let ready;
@@ -10,7 +11,8 @@ let ready;
 export function library() {
   loading ||= new Promise((settle, refuse) => {
     const address = document.querySelector('meta[name="charts"]').content;
-    if (!address) return refuse(new Error("The chart library (the Python package plotly) is not installed: figures are told as text."));
+    if (!address)
+      return refuse(new Error("The chart library (the Python package plotly) is not installed: charts stay plain."));
     // its part for maps writes a style of its own into the page, which the page's policy refuses; no map is drawn
     const own = document.head.appendChild;
     document.head.appendChild = (one) => (one.tagName === "STYLE" ? one : own.call(document.head, one));
@@ -18,7 +20,11 @@ export function library() {
       delete document.head.appendChild;
       end(value || (ready = window.Plotly));
     };
-    const script = h("script", { src: address, onload: done(settle), onerror: done(refuse, new Error("The chart library could not be loaded: figures are told as text.")) });
+    const script = h("script", {
+      src: address,
+      onload: done(settle),
+      onerror: done(refuse, new Error("The chart library could not be loaded: charts stay plain.")),
+    });
     document.head.append(script);
   });
   return loading;
@@ -31,25 +37,55 @@ export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matche
 // The colours of the page as it is now, for traces.
 export function palette() {
   return {
-    ink: colour("--ink"), dim: colour("--dim"), line: colour("--line"), accent: colour("--accent"), band: colour("--band"),
-    band2: colour("--band-2"), bad: colour("--bad"), shade: colour("--shade"), shadeDeep: colour("--shade-deep"), card: colour("--card"),
+    ink: colour("--ink"),
+    dim: colour("--dim"),
+    line: colour("--line"),
+    accent: colour("--accent"),
+    band: colour("--band"),
+    band2: colour("--band-2"),
+    bad: colour("--bad"),
+    shade: colour("--shade"),
+    shadeDeep: colour("--shade-deep"),
+    card: colour("--card"),
   };
 }
 
 export function layout(more) {
   const { ink, dim, line, card } = palette();
-  const axis = { gridcolor: line, linecolor: line, zeroline: false, tickfont: { color: dim, size: 12 }, automargin: true };
+  const axis = {
+    gridcolor: line,
+    linecolor: line,
+    zeroline: false,
+    tickfont: { color: dim, size: 12 },
+    automargin: true,
+  };
   const { xaxis, yaxis, ...rest } = more;
   return {
     font: { family: 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif', color: ink, size: 13 },
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 8, r: 8, t: 8, b: 8 }, showlegend: false,
-    hovermode: "x unified", hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink } }, dragmode: "zoom",
-    ...rest, xaxis: { type: "date", showgrid: false, tickangle: 0, nticks: innerWidth < 600 ? 4 : 8, tickformatstops: TICKS, ...axis, ...xaxis }, yaxis: { fixedrange: true, rangemode: "tozero", ...axis, ...yaxis },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 8, r: 8, t: 8, b: 8 },
+    showlegend: false,
+    hovermode: "x unified",
+    hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink } },
+    dragmode: "zoom",
+    ...rest,
+    xaxis: {
+      type: "date",
+      showgrid: false,
+      tickangle: 0,
+      nticks: innerWidth < 600 ? 4 : 8,
+      tickformatstops: TICKS,
+      ...axis,
+      ...xaxis,
+    },
+    yaxis: { fixedrange: true, rangemode: "tozero", ...axis, ...yaxis },
   };
 }
 
 const TICKS = [
-  { dtickrange: [null, 60_000], value: "%H:%M:%S" }, { dtickrange: [60_000, 86_400_000], value: "%H:%M\n%-d %b" },
+  { dtickrange: [null, 60_000], value: "%H:%M:%S" },
+  { dtickrange: [60_000, 86_400_000], value: "%H:%M\n%-d %b" },
   { dtickrange: [86_400_000, null], value: "%-d %b" },
 ];
 
@@ -73,7 +109,12 @@ export async function draw(place, make) {
   const plotly = await library();
   if (!watched.has(place)) place.replaceChildren();
   const { traces, layout: wanted } = make();
-  await plotly.react(place, traces, wanted, { displayModeBar: false, responsive: false, doubleClick: false, scrollZoom: false });
+  await plotly.react(place, traces, wanted, {
+    displayModeBar: false,
+    responsive: false,
+    doubleClick: false,
+    scrollZoom: false,
+  });
   if (!watched.has(place)) {
     let width = place.clientWidth;
     new ResizeObserver(() => {
@@ -86,37 +127,12 @@ export async function draw(place, make) {
 }
 
 // Wait until the browser has shown what it has: the library takes a moment to be read.
-const calm = () => (ready ? null : new Promise((settle) => ("requestIdleCallback" in window ? requestIdleCallback(settle, { timeout: 2000 }) : setTimeout(settle, 200))));
-
-const SIZE = [1000, 250];
-
-// Draw the same by hand: bands, lines, and shapes that are lines or spans of time.
-function sketch(place, { traces, layout: { xaxis, yaxis, shapes = [] } }) {
-  const [width, height] = SIZE;
-  const times = traces.flatMap((one) => one.x).map(Date.parse);
-  const values = traces.flatMap((one) => one.y).filter((one) => one !== null);
-  if (!values.length) return;
-  const [left, right] = (xaxis.range || [Math.min(...times), Math.max(...times)]).map((one) => Number(new Date(one)));
-  const [low, high] = yaxis.range || [Math.min(0, ...values), Math.max(...values)];
-  const across = (time) => (Date.parse(time) - left) / (right - left) * width;
-  const up = (value) => height - (value - low) / (high - low || 1) * height;
-  const line = (x, y) => y.map((value, spot) => (value === null ? "" : `${y[spot - 1] === undefined || y[spot - 1] === null ? "M" : "L"}${across(x[spot]).toFixed(1)} ${up(value).toFixed(1)}`)).join("");
-  const between = (upper, under) => {
-    const known = upper.x.map((_, spot) => spot).filter((spot) => upper.y[spot] !== null && under.y[spot] !== null);
-    const edge = (one, spots) => spots.map((spot) => `${across(one.x[spot]).toFixed(1)} ${up(one.y[spot]).toFixed(1)}`);
-    return known.length ? `M${[...edge(upper, known), ...edge(under, known.reverse())].join("L")}Z` : "";
-  };
-  const parts = [];
-  for (const one of shapes.filter((shape) => shape.type === "rect"))
-    parts.push(svg("rect", { x: across(one.x0), y: 0, width: Math.max(1, across(one.x1) - across(one.x0)), height, fill: one.fillcolor }));
-  traces.forEach((one, spot) => {
-    if (one.fill) parts.push(svg("path", { d: between(one, traces[spot - 1]), fill: one.fillcolor, stroke: "none" }));
-    else if (one.line.width) parts.push(svg("path", { d: line(one.x, one.y), fill: "none", stroke: one.line.color, "stroke-width": one.line.width, "stroke-dasharray": one.line.dash === "dot" ? "3 3" : "none", "vector-effect": "non-scaling-stroke" }));
-  });
-  for (const one of shapes.filter((shape) => shape.type === "line"))
-    parts.push(svg("path", { d: `M0 ${up(one.y0)}H${width}`, fill: "none", stroke: one.line.color, "stroke-width": 1.5, "stroke-dasharray": "6 5", "vector-effect": "non-scaling-stroke" }));
-  place.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", class: "sketch" }, ...parts));
-}
+const calm = () =>
+  ready
+    ? null
+    : new Promise((settle) =>
+        "requestIdleCallback" in window ? requestIdleCallback(settle, { timeout: 2000 }) : setTimeout(settle, 200),
+      );
 
 export async function redrawAll() {
   for (const [place, make] of watched) if (place.isConnected) await draw(place, make);
@@ -128,5 +144,8 @@ export const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&l
 // A band between two lines, and the line within it.
 export function band(x, low, high, fill, name) {
   const edge = { x, mode: "lines", line: { width: 0 }, hoverinfo: "skip", connectgaps: false };
-  return [{ ...edge, y: low, name }, { ...edge, y: high, fill: "tonexty", fillcolor: fill, name }];
+  return [
+    { ...edge, y: low, name },
+    { ...edge, y: high, fill: "tonexty", fillcolor: fill, name },
+  ];
 }

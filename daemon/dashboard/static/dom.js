@@ -12,7 +12,9 @@ export function h(tag, attributes, ...children) {
     else if (name === "style") for (const [key, to] of Object.entries(value)) one.style.setProperty(key, to);
     else one.setAttribute(name, value === true ? "" : String(value));
   }
-  one.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
+  one.append(
+    ...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false && child !== ""),
+  );
   return one;
 }
 
@@ -55,13 +57,40 @@ export function say(text) {
 
 export function icon(kind) {
   const shapes = {
-    critical: [["path", { d: "M12 2 2 21h20L12 2Z", class: "filled" }], ["path", { d: "M12 9v5m0 3v.5", class: "cut" }]],
-    warning: [["path", { d: "M12 3 2.5 20.5h19L12 3Z" }], ["path", { d: "M12 10v4m0 3v.2" }]],
-    info: [["circle", { cx: 12, cy: 12, r: 9 }], ["path", { d: "M12 11v5m0-8.5v.2" }]],
-    calm: [["circle", { cx: 12, cy: 12, r: 9.5 }], ["path", { d: "m7.5 12.5 3 3 6-7" }]],
-    learning: [["circle", { cx: 12, cy: 12, r: 9 }], ["path", { d: "M12 6.5V12l4 2.5" }]],
-    gone: [["circle", { cx: 12, cy: 12, r: 9 }], ["path", { d: "m8 8 8 8m0-8-8 8" }]],
+    critical: [
+      ["path", { d: "M12 2 2 21h20L12 2Z", class: "filled" }],
+      ["path", { d: "M12 9v5m0 3v.5", class: "cut" }],
+    ],
+    warning: [
+      ["path", { d: "M12 3 2.5 20.5h19L12 3Z" }],
+      ["path", { d: "M12 10v4m0 3v.2" }],
+    ],
+    info: [
+      ["circle", { cx: 12, cy: 12, r: 9 }],
+      ["path", { d: "M12 11v5m0-8.5v.2" }],
+    ],
+    calm: [
+      ["circle", { cx: 12, cy: 12, r: 9.5 }],
+      ["path", { d: "m7.5 12.5 3 3 6-7" }],
+    ],
+    learning: [
+      ["circle", { cx: 12, cy: 12, r: 9 }],
+      ["path", { d: "M12 6.5V12l4 2.5" }],
+    ],
+    gone: [
+      ["circle", { cx: 12, cy: 12, r: 9 }],
+      ["path", { d: "m8 8 8 8m0-8-8 8" }],
+    ],
   };
   const parts = (shapes[kind] || shapes.info).map(([tag, attributes]) => svg(tag, attributes));
   return svg("svg", { viewBox: "0 0 24 24", class: `icon icon-${kind}`, "aria-hidden": "true" }, ...parts);
+}
+
+// A share as a bar; whoever cannot see it has the figure beside it.
+export function bar(share, kind = "") {
+  return h(
+    "span",
+    { class: `bar-track ${kind}`, "aria-hidden": "true" },
+    h("span", { class: "bar-fill", style: { width: `${Math.max(0, Math.min(1, share)) * 100}%` } }),
+  );
 }

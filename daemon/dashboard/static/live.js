@@ -5,6 +5,7 @@
 
 const LONGEST_MS = 5000;
 const GONE_MS = 4000;
+const REST_MS = 30_000;
 
 export class Live {
   // `heard`: {tick, alert, restarted, poll, state}. A state is "live", "waiting" (for an answer), "asking" (answers, but no
@@ -17,7 +18,22 @@ export class Live {
     this.delay = 500;
     this.state = "waiting";
     setInterval(() => this.watch(), 1000);
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.rest() : this.wake()));
     this.connect();
+  }
+
+  // A page that nobody sees gives its connection back: a browser has six for one server, and a stream holds one.
+  rest() {
+    this.resting = setTimeout(() => {
+      clearTimeout(this.timer);
+      this.source.close();
+      this.source = null;
+    }, REST_MS);
+  }
+
+  wake() {
+    clearTimeout(this.resting);
+    if (!this.source) this.connect();
   }
 
   connect() {
@@ -71,6 +87,7 @@ export class Live {
   }
 
   watch() {
+    if (!this.source) return;
     const quiet = Date.now() - this.lastMs;
     if (this.state === "live" && quiet > Math.max(20_000, 3.5 * this.interval * 1000)) {
       this.say("waiting"); // the line is open and nothing comes: a sleeping laptop, a stopped daemon

@@ -15,7 +15,8 @@ import { drawNow } from "./now.js";
 import { drawAlerts, drawChanges, drawMonth, drawQuiet, firstAlerts, refreshOpen } from "./record.js";
 import { ResourceView } from "./resources.js";
 import { drawRisk } from "./risk.js";
-import { drawUnusual, ScoreView } from "./score.js";
+import { ScoreView } from "./score.js";
+import { drawUnusual } from "./unusual.js";
 import { keepTime, moment, sentence } from "./words.js";
 
 const SLOW_MS = 60_000;
@@ -47,15 +48,33 @@ async function fast() {
 // What is known of the alerts that are not over; beyond a dozen nobody reads on.
 async function details(alerts) {
   const rank = { critical: 0, warning: 1, info: 2 };
-  const sorted = [...alerts].filter((one) => one.state !== "resolved").sort((one, other) => rank[one.severity] - rank[other.severity]);
-  const found = await Promise.all(sorted.slice(0, MOST_DETAILS).map((one) => askOr(`alerts/${encodeURIComponent(one.occurrence)}`)));
+  const sorted = [...alerts]
+    .filter((one) => one.state !== "resolved")
+    .sort((one, other) => rank[one.severity] - rank[other.severity]);
+  const found = await Promise.all(
+    sorted.slice(0, MOST_DETAILS).map((one) => askOr(`alerts/${encodeURIComponent(one.occurrence)}`)),
+  );
   return found.filter(Boolean);
 }
 
 async function slow() {
   lastSlow = Date.now();
-  const [month, alerts, forecasts, risk, drift, models, changes, failures, silences, verdicts, cost] = await Promise.all(
-    ["month", `alerts?limit=${listed + 1}`, "forecasts", "risk", "drift", "neural/models", "changes?limit=9", "failures?limit=9", "silences", "verdicts", "self"].map((path) => askOr(path)));
+  const [month, alerts, forecasts, risk, drift, models, changes, failures, silences, verdicts, cost] =
+    await Promise.all(
+      [
+        "month",
+        `alerts?limit=${listed + 1}`,
+        "forecasts",
+        "risk",
+        "drift",
+        "neural/models",
+        "changes?limit=9",
+        "failures?limit=9",
+        "silences",
+        "verdicts",
+        "self",
+      ].map((path) => askOr(path)),
+    );
   Object.assign(told, { month, alerts: alerts && alerts.alerts });
   score.alerts = told.alerts || [];
   drawNow(told, showSignal);
@@ -128,7 +147,14 @@ const heard = {
     const gone = at("gone");
     gone.hidden = state !== "gone";
     at("main").classList.toggle("old", state === "gone");
-    if (state === "gone") gone.replaceChildren(h("strong", {}, "The daemon does not answer"), lastMs ? ` since ${moment(lastMs, true)}. What you see is from before.` : ".", " It is tried again and again; on the host, ", h("code", {}, "systemctl status presaged"), " tells more.");
+    if (state === "gone")
+      gone.replaceChildren(
+        h("strong", {}, "The daemon does not answer"),
+        lastMs ? ` since ${moment(lastMs, true)}. What you see is from before.` : ".",
+        " It is tried again and again; on the host, ",
+        h("code", {}, "systemctl status presaged"),
+        " tells more.",
+      );
     if (state === "live" && told.status) renew(Date.now() - lastSlow > 5000);
   },
 };
@@ -153,7 +179,9 @@ function wire() {
   name();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
   document.addEventListener("session", () => (at("session").textContent = isSignedIn() ? "Sign out" : "Sign in"));
-  at("session").addEventListener("click", () => (isSignedIn() ? signOut().catch((error) => say(error.message)) : askToSignIn()));
+  at("session").addEventListener("click", () =>
+    isSignedIn() ? signOut().catch((error) => say(error.message)) : askToSignIn(),
+  );
   document.addEventListener("ordered", async () => {
     await refreshOpen();
     renew(true);
@@ -162,6 +190,7 @@ function wire() {
     if (!document.hidden) renew(Date.now() - lastSlow > SLOW_MS);
   });
   setInterval(keepTime, 1000);
+  setInterval(() => document.hidden && renew(), SLOW_MS); // the title of a tab in the background still tells
 }
 
 async function start() {

@@ -2,12 +2,18 @@
 //
 // Thirty days are a few hundred points: the daemon sums them up, and zooming in asks it again, finer.
 
-import { at, h, say, show } from "./dom.js";
+import { at, h, say } from "./dom.js";
 import { ask } from "./api.js";
 import { band, draw, fromLocal, layout, local, palette, plain } from "./charts.js";
 import { amount, duration, moment, several } from "./words.js";
 
-const RANGES = [["1 h", 3600], ["6 h", 21_600], ["24 h", 86_400], ["7 d", 604_800], ["30 d", 2_592_000]];
+const RANGES = [
+  ["1 h", 3600],
+  ["6 h", 21_600],
+  ["24 h", 86_400],
+  ["7 d", 604_800],
+  ["30 d", 2_592_000],
+];
 const POINTS = 480;
 const ROWS = 12;
 const THINNEST = 250; // of the span: what is shorter would not be seen
@@ -29,21 +35,43 @@ export class ScoreView {
   begin(since) {
     const age = since ? (Date.now() - new Date(since).getTime()) / 1000 : 0;
     this.span = age < 7200 ? 3600 : age < 28_800 ? 21_600 : 86_400;
-    at("score-ranges").replaceChildren(...RANGES.map(([text, seconds]) =>
-      h("button", { type: "button", "data-span": seconds, "aria-pressed": "false", onclick: () => this.follow(seconds) }, text)),
+    at("score-ranges").replaceChildren(
+      ...RANGES.map(([text, seconds]) =>
+        h(
+          "button",
+          { type: "button", "data-span": seconds, "aria-pressed": "false", onclick: () => this.follow(seconds) },
+          text,
+        ),
+      ),
       h("button", { type: "button", id: "earlier", "aria-label": "Earlier", onclick: () => this.move(-0.5) }, "‹"),
       h("button", { type: "button", id: "later", "aria-label": "Later", onclick: () => this.move(0.5) }, "›"),
       h("button", { type: "button", id: "closer", "aria-label": "Zoom in", onclick: () => this.zoom(0.25) }, "+"),
-      h("button", { type: "button", id: "wider", "aria-label": "Zoom out", onclick: () => this.zoom(1) }, "−"));
+      h("button", { type: "button", id: "wider", "aria-label": "Zoom out", onclick: () => this.zoom(1) }, "−"),
+    );
     this.plot = h("div", { class: "plot", role: "img", "aria-label": "Score" });
     this.caption = h("figcaption", { class: "dim" });
     this.table = h("details", { class: "as-table", "data-key": "score-table" }, h("summary", {}, "As a table"));
     this.other = h("div", { class: "plot low", role: "img", hidden: true });
     this.otherCaption = h("p", { class: "dim", hidden: true });
-    this.choice = h("input", { list: "signal-names", id: "signal", placeholder: "any signal, e.g. cpu.busy", autocomplete: "off", onchange: (event) => this.choose(event.target.value.trim()) });
-    at("score-body").replaceChildren(h("figure", {}, this.caption, this.plot, this.table),
-      h("div", { class: "beside" }, h("label", { for: "signal" }, "Compare with"), this.choice, h("datalist", { id: "signal-names" })),
-      this.otherCaption, this.other);
+    this.choice = h("input", {
+      list: "signal-names",
+      id: "signal",
+      placeholder: "any signal, e.g. cpu.busy",
+      autocomplete: "off",
+      onchange: (event) => this.choose(event.target.value.trim()),
+    });
+    at("score-body").replaceChildren(
+      h("figure", {}, this.caption, this.plot, this.table),
+      h(
+        "div",
+        { class: "beside" },
+        h("label", { for: "signal" }, "Compare with"),
+        this.choice,
+        h("datalist", { id: "signal-names" }),
+      ),
+      this.otherCaption,
+      this.other,
+    );
     this.choice.addEventListener("focus", () => this.learnNames(), { once: true });
   }
 
@@ -113,7 +141,9 @@ export class ScoreView {
     try {
       const [score, other] = await Promise.all([
         ask(`${query}anomaly.score`),
-        this.signal ? ask(query + encodeURIComponent(this.signal)).catch((error) => ({ problem: error.message })) : null,
+        this.signal
+          ? ask(query + encodeURIComponent(this.signal)).catch((error) => ({ problem: error.message }))
+          : null,
       ]);
       if (turn !== this.asked) return; // somebody has zoomed on meanwhile
       await Promise.all([this.drawScore(score, from, to), this.drawOther(other, from, to)]);
@@ -132,17 +162,63 @@ export class ScoreView {
     await this.picture(this.plot, () => {
       const { accent, bad, band: fill, shade, shadeDeep } = palette();
       const x = answer.times_ms.map(local);
-      const incidents = this.alerts.filter((one) => one.state !== "pending" && this.within(one, from, to)).map((one) => ({
-        type: "rect", layer: "below", xref: "x", yref: "paper", y0: 0, y1: 1, line: { width: 0 },
-        x0: local(Math.max(from, new Date(one.started_at).getTime())),
-        x1: local(Math.max(one.resolved_at ? new Date(one.resolved_at).getTime() : to, new Date(one.started_at).getTime() + (to - from) / THINNEST)),
-        fillcolor: one.severity === "info" ? shade : shadeDeep,
-      }));
-      const limit = { type: "line", xref: "paper", x0: 0, x1: 1, y0: threshold, y1: threshold, line: { color: bad, width: 1.5, dash: "dash" } };
-      const words = { xref: "paper", x: 0, xanchor: "left", y: threshold, yanchor: "bottom", text: "threshold", showarrow: false, font: { size: 12, color: bad } };
+      const incidents = this.alerts
+        .filter((one) => one.state !== "pending" && this.within(one, from, to))
+        .map((one) => ({
+          type: "rect",
+          layer: "below",
+          xref: "x",
+          yref: "paper",
+          y0: 0,
+          y1: 1,
+          line: { width: 0 },
+          x0: local(Math.max(from, new Date(one.started_at).getTime())),
+          x1: local(
+            Math.max(
+              one.resolved_at ? new Date(one.resolved_at).getTime() : to,
+              new Date(one.started_at).getTime() + (to - from) / THINNEST,
+            ),
+          ),
+          fillcolor: one.severity === "info" ? shade : shadeDeep,
+        }));
+      const limit = {
+        type: "line",
+        xref: "paper",
+        x0: 0,
+        x1: 1,
+        y0: threshold,
+        y1: threshold,
+        line: { color: bad, width: 1.5, dash: "dash" },
+      };
+      const words = {
+        xref: "paper",
+        x: 0,
+        xanchor: "left",
+        y: threshold,
+        yanchor: "bottom",
+        text: "threshold",
+        showarrow: false,
+        font: { size: 12, color: bad },
+      };
       return {
-        traces: [...band(x, series.min, series.max, fill), { x, y: series.mean, mode: "lines", line: { color: accent, width: 1.8 }, name: "score", hovertemplate: "%{y:.2f}" }],
-        layout: layout({ height: 260, xaxis: { range: [local(from), local(to)] }, yaxis: { range: [0, 1.02], tickvals: [0, 0.25, 0.5, 0.75, 1] }, shapes: [...incidents, limit], annotations: [words] }),
+        traces: [
+          ...band(x, series.min, series.max, fill),
+          {
+            x,
+            y: series.mean,
+            mode: "lines",
+            line: { color: accent, width: 1.8 },
+            name: "score",
+            hovertemplate: "%{y:.2f}",
+          },
+        ],
+        layout: layout({
+          height: 260,
+          xaxis: { range: [local(from), local(to)] },
+          yaxis: { range: [0, 1.02], tickvals: [0, 0.25, 0.5, 0.75, 1] },
+          shapes: [...incidents, limit],
+          annotations: [words],
+        }),
       };
     });
   }
@@ -157,7 +233,9 @@ export class ScoreView {
     const step = answer.step_seconds ? `; each point is ${duration(answer.step_seconds)}` : "";
     const text = known.length
       ? `${moment(from)} to ${moment(to)}: highest ${Math.max(...known).toFixed(2)}, threshold ${series.threshold.toFixed(2)}; ${several(incidents, "incident")} shaded${step}.`
-      : this.learning && !this.window ? `No score yet; ${this.learning}. Signals can be looked at already.` : "No score in this time: it was being learned, or nothing was sampled.";
+      : this.learning && !this.window
+        ? `No score yet; ${this.learning}. Signals can be looked at already.`
+        : "No score in this time: it was being learned, or nothing was sampled.";
     this.caption.textContent = text;
     this.plot.setAttribute("aria-label", `Score. ${text}`);
     this.table.hidden = known.length === 0;
@@ -166,12 +244,44 @@ export class ScoreView {
     for (let place = 0; place < answer.times_ms.length; place += stride) {
       const part = (list) => list.slice(place, place + stride).filter((one) => one !== null);
       const mean = part(series.mean);
-      if (mean.length) rows.push([answer.times_ms[place], mean.reduce((sum, one) => sum + one, 0) / mean.length, Math.max(...part(series.max))]);
+      if (mean.length)
+        rows.push([
+          answer.times_ms[place],
+          mean.reduce((sum, one) => sum + one, 0) / mean.length,
+          Math.max(...part(series.max)),
+        ]);
     }
     const summary = this.table.querySelector("summary");
-    this.table.replaceChildren(summary, h("table", { class: "grid" }, h("caption", { class: "hidden" }, "Score over time"),
-      h("thead", {}, h("tr", {}, ["from", "mean", "highest"].map((one) => h("th", { scope: "col" }, one)))),
-      h("tbody", {}, rows.map(([time, mean, high]) => h("tr", {}, h("td", {}, moment(time)), h("td", { class: "number" }, mean.toFixed(2)), h("td", { class: "number" }, high.toFixed(2)))))));
+    this.table.replaceChildren(
+      summary,
+      h(
+        "table",
+        { class: "grid" },
+        h("caption", { class: "hidden" }, "Score over time"),
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            ["from", "mean", "highest"].map((one) => h("th", { scope: "col" }, one)),
+          ),
+        ),
+        h(
+          "tbody",
+          {},
+          rows.map(([time, mean, high]) =>
+            h(
+              "tr",
+              {},
+              h("td", {}, moment(time)),
+              h("td", { class: "number" }, mean.toFixed(2)),
+              h("td", { class: "number" }, high.toFixed(2)),
+            ),
+          ),
+        ),
+      ),
+    );
   }
 
   async drawOther(answer, from, to) {
@@ -179,9 +289,11 @@ export class ScoreView {
     if (!answer) return;
     const series = answer.series?.[0];
     const known = series ? series.max.filter((one) => one !== null) : [];
-    this.otherCaption.textContent = answer.problem || (known.length
-      ? `${series.signal}: ${amount(Math.min(...series.min.filter((one) => one !== null)), series.unit)} to ${amount(Math.max(...known), series.unit)}.`
-      : `${this.signal}: nothing is stored in this time.`);
+    this.otherCaption.textContent =
+      answer.problem ||
+      (known.length
+        ? `${series.signal}: ${amount(Math.min(...series.min.filter((one) => one !== null)), series.unit)} to ${amount(Math.max(...known), series.unit)}.`
+        : `${this.signal}: nothing is stored in this time.`);
     this.other.hidden = !known.length;
     if (!known.length) return;
     this.other.setAttribute("aria-label", this.otherCaption.textContent);
@@ -193,8 +305,23 @@ export class ScoreView {
       const low = Math.min(0, ...series.min.filter((one) => one !== null));
       const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => low + share * (top - low));
       return {
-        traces: [...band(x, series.min, series.max, band2), { x, y: series.mean, text: labels, mode: "lines", line: { color: ink, width: 1.5 }, name: plain(series.signal), hovertemplate: "%{text}" }],
-        layout: layout({ height: 180, xaxis: { range: [local(from), local(to)] }, yaxis: { tickvals: ticks, ticktext: ticks.map((one) => amount(one, series.unit)) } }),
+        traces: [
+          ...band(x, series.min, series.max, band2),
+          {
+            x,
+            y: series.mean,
+            text: labels,
+            mode: "lines",
+            line: { color: ink, width: 1.5 },
+            name: plain(series.signal),
+            hovertemplate: "%{text}",
+          },
+        ],
+        layout: layout({
+          height: 180,
+          xaxis: { range: [local(from), local(to)] },
+          yaxis: { tickvals: ticks, ticktext: ticks.map((one) => amount(one, series.unit)) },
+        }),
       };
     });
   }
@@ -210,28 +337,9 @@ export class ScoreView {
     if (place.dataset.wired) return;
     place.dataset.wired = "yes";
     place.on("plotly_relayout", (event) => {
-      if (event["xaxis.range[0]"] !== undefined) this.look(fromLocal(event["xaxis.range[0]"]), fromLocal(event["xaxis.range[1]"]));
+      if (event["xaxis.range[0]"] !== undefined)
+        this.look(fromLocal(event["xaxis.range[0]"]), fromLocal(event["xaxis.range[1]"]));
     });
     place.on("plotly_doubleclick", () => this.follow(this.span));
   }
-}
-
-// What share of the score each signal has now.
-export function drawUnusual(status, view) {
-  const anomaly = status.anomaly;
-  show(at("unusual-body"), anomaly, () => {
-    if (!anomaly || anomaly.score === null) return h("p", { class: "empty" }, "Nothing yet: there is no score before the first minutes are learned.");
-    const over = anomaly.score >= anomaly.score_threshold;
-    return [
-      h("p", { class: "figure" }, h("strong", { class: "number" }, anomaly.score.toFixed(2)), h("span", { class: "dim" }, ` of ${anomaly.score_threshold.toFixed(2)}: ${over ? "above the threshold" : "below the threshold"}`)),
-      h("ul", { class: "bars" }, anomaly.contributions.map((one) => h("li", {},
-        h("button", { type: "button", class: "link", "data-key": one.signal, onclick: () => view.choose(one.signal), title: "Show its history" }, one.signal),
-        h("span", { class: "number" }, `${Math.round(one.share * 100)} %`), bar(one.share)))),
-      h("p", { class: "dim" }, `Raw score ${anomaly.raw_score?.toFixed(2) ?? "none"}, raw threshold ${anomaly.raw_threshold?.toFixed(2) ?? "none"}. ${several(anomaly.episodes, "episode")} recorded.`),
-    ];
-  });
-}
-
-export function bar(share, kind = "") {
-  return h("span", { class: `bar-track ${kind}`, "aria-hidden": "true" }, h("span", { class: "bar-fill", style: { width: `${Math.max(0, Math.min(1, share)) * 100}%` } }));
 }

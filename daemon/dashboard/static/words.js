@@ -4,7 +4,12 @@ import { h } from "./dom.js";
 
 export const DAY_MS = 86_400_000;
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const clockSeconds = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const clockSeconds = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
 const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const dateYear = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
 const whole = new Intl.NumberFormat("en-GB");
@@ -61,13 +66,20 @@ export function duration(seconds) {
 export function amount(value, unit) {
   if (value === null || value === undefined) return "missing";
   switch (unit) {
-    case "ratio": return Math.abs(value) > 2 ? figures(value) : percent(value);
-    case "bytes": return bytes(value);
-    case "bytes_per_second": return `${bytes(value)}/s`;
-    case "per_second": return `${figures(value)}/s`;
-    case "seconds": return duration(value);
-    case "celsius": return `${figures(value)} °C`;
-    default: return figures(value);
+    case "ratio":
+      return Math.abs(value) > 2 ? figures(value) : percent(value);
+    case "bytes":
+      return bytes(value);
+    case "bytes_per_second":
+      return `${bytes(value)}/s`;
+    case "per_second":
+      return `${figures(value)}/s`;
+    case "seconds":
+      return duration(value);
+    case "celsius":
+      return `${figures(value)} °C`;
+    default:
+      return figures(value);
   }
 }
 
@@ -107,11 +119,17 @@ export function keepTime() {
 }
 
 // Begin a sentence with a capital, unless it begins with the name of something: cpu.busy, backup.service.
-export const sentence = (text) => (/^[a-z]+(?:[ ,:]|$)/.test(text || "") ? text[0].toUpperCase() + text.slice(1) : text || "");
+export const sentence = (text) =>
+  /^[a-z]+(?:[ ,:]|$)/.test(text || "") ? text[0].toUpperCase() + text.slice(1) : text || "";
 
 // The words of the daemon's own units, signals and states, spoken.
 export const SEVERITIES = { critical: "page", warning: "ticket", info: "record" };
 export const ODD = {
-  above: "too high", below: "too low", rising: "rising", falling: "falling", changeable: "changing too much",
-  flat: "changing too little", apart: "out of step with others",
+  above: "too high",
+  below: "too low",
+  rising: "rising",
+  falling: "falling",
+  changeable: "changing too much",
+  flat: "changing too little",
+  apart: "out of step with others",
 };

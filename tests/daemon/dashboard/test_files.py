@@ -27,6 +27,14 @@ def test_every_import_is_a_file_of_ours():
             assert wanted.removeprefix("./") in SCRIPTS, f"{name} imports {wanted}"
 
 
+def test_what_is_imported_is_there_and_used():
+    for name, text in SCRIPTS.items():
+        for names, source in re.findall(r"import \{([^}]*)\} from \"\./([^\"]+)\"", text):
+            for one in filter(None, (word.strip() for word in names.split(","))):
+                assert re.search(rf"export (async function|function|const|class) {one}\b", SCRIPTS[source]), one
+                assert len(re.findall(rf"\b{one}\b", text)) > 1, f"{name} imports {one} for nothing"
+
+
 @pytest.mark.parametrize(
     "way", ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc"]
 )

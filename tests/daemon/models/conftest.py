@@ -1,5 +1,7 @@
 """A host with two models, and its routes on a real listener."""
 
+import asyncio
+
 import aiohttp
 import pytest
 from aiohttp import web
@@ -50,7 +52,11 @@ def foretelling(host):
 async def ask(two_models):
     """Ask the routes; the answer is the status and what the model reads, or the text."""
     learning = two_models.learning
-    by_hand = ByHand({}, learning.retraining.trainings, two_models.clock)
+
+    async def never(_say):
+        await asyncio.Event().wait()
+
+    by_hand = ByHand({"capacity": never}, learning.retraining.trainings, two_models.clock)
     tables = (
         NeuralRoutes(learning, by_hand).table() + QuestionRoutes(learning, foretelling(two_models), lambda: 7).table()
     )

@@ -43,7 +43,6 @@ async def orders(clock):
 async def test_an_order_is_carried_out_and_told(orders, until):
     capacity, failure = Refiner((True, "refined")), Refiner((False, "refused: no reason"))
     one = orders(capacity=capacity, failure=failure)
-    assert one.networks == ("capacity", "failure")
     first, second = one.ask("capacity"), one.ask("failure")
     assert one.ask("capacity") is first
     await until(lambda: first.text == "half way")
