@@ -36,7 +36,7 @@ check: .venv/ready  ## formatting, lint, types, import contracts, generated file
 	@sh systemd/verify.sh
 
 bench: .venv/ready .venv/peers/ready .venv/alibi/ready .venv/continual/ready wheel  ## measurements beside others' programs, as JSON; takes an hour
-	@for name in footprint wheel lag; do $(BIN)/python -m benchmarks.$$name --json || exit 1; done
+	@for name in footprint scrape wheel lag; do $(BIN)/python -m benchmarks.$$name --json || exit 1; done
 	@python=.venv/peers/bin/python; [ -e .venv/peers/ready ] || python=$(BIN)/python; \
 	  for name in inference training; do $$python -m benchmarks.$$name --json || exit 1; done
 	@$(BIN)/python -m benchmarks.drift --json

@@ -19,7 +19,7 @@ with lean_imports():
     from daemon.config import load
     from daemon.errors import ConfigError, StateError
     from daemon.preflight import prepare
-    from detectors.kernels import release_memory
+    from detectors.kernels import bound_heap, release_memory
 
 _log = structlog.get_logger()
 
@@ -43,6 +43,7 @@ def main() -> int:
         sys.stderr.write(f"presaged: cannot start: {error}\n")
         return 2
     os.umask(0o077)  # what we keep is nobody else's, the databases' side files included
+    bound_heap()
     gc.freeze()  # what the imports made lives for ever: no collection has to look at it
     release_memory()  # starting takes as much again: the code that only imports ran need not stand beside it
     try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from daemon import session_page
-from daemon.problems import API, refusal
+from daemon.problems import API, is_api, refusal
 from daemon.sessions import Session, Sessions
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -108,7 +108,7 @@ def cookie_name(request: web.Request) -> str:
 def _unknown(request: web.Request, where: str) -> web.Response:
     headers = {"WWW-Authenticate": "Bearer"}
     page = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
-    if page and not request.path.startswith(API):
+    if page and not is_api(request):
         return session_page.asking(401, headers)
     said = f"{where} a bearer token is needed: it is in the file `token` of the state folder"
     return refusal(request, 401, said, headers=headers)

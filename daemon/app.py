@@ -75,6 +75,7 @@ from daemon.host import describe_host
 from daemon.host_routes import HostRoutes
 from daemon.learning import Learning
 from daemon.metrics import Metrics
+from daemon.models.by_hand import ByHand
 from daemon.models.foretelling import Foretelling
 from daemon.models.question_routes import QuestionRoutes
 from daemon.models.refined import RefinedModels
@@ -325,6 +326,11 @@ class App:
             memory_bytes=config.learning.memory_bytes,
             score_threshold=config.anomaly.score_threshold,
         )
+        self._by_hand = ByHand(
+            {"capacity": self._capacity_refining.refine_by_hand, "failure": self._refining.refine_by_hand},
+            self._learning.retraining.trainings,
+            self._clock,
+        )
         self._grading = Grading(
             state=self._state,
             offload=self._offload,
@@ -420,7 +426,7 @@ class App:
                 risk_route(self._tell_risk),
                 drift_route(self._tell_drift),
                 *dashboard.table(),
-                *NeuralRoutes(self._learning).table(),
+                *NeuralRoutes(self._learning, self._by_hand).table(),
                 *QuestionRoutes(self._learning, self._foretelling(), lambda: self._risk.told.taught).table(),
                 *FailureRoutes(
                     recent=self._list_failures,
@@ -594,6 +600,7 @@ class App:
                     group.create_task(self._learning.compare(), name="comparing"),
                     group.create_task(self._forecasts.run(), name="forecasts"),
                     group.create_task(self._failures.run(), name="failures"),
+                    group.create_task(self._by_hand.run(), name="by hand"),
                     *self._alerts.start(group, self._is_ready),
                 ]
                 await self._scheduler.start()

@@ -5,24 +5,27 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_UNUSED = ("rich", "greenlet")
+
 
 @contextmanager
 def lean_imports() -> Iterator[None]:
     """Import inside, before anything else has imported structlog or aiohttp.
 
-    structlog takes rich for tracebacks in colour where it finds it; ours are plain. aiohttp reads all
-    certificate authorities twice, for clients that bring no context of their own; every sink brings one.
+    structlog takes rich for tracebacks in colour where it finds it, and greenlet for contexts; ours are plain, and of
+    asyncio. aiohttp reads all certificate authorities twice, for clients that bring no context of their own; every sink
+    brings one.
     """
     authorities = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
     os.environ |= dict.fromkeys(authorities, os.devnull)
-    hidden = "rich" not in sys.modules
-    if hidden:
-        sys.modules["rich"] = None  # type: ignore[assignment]  # the import system's own way to say: not here
+    hidden = [name for name in _UNUSED if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # the import system's own way to say: not here
     try:
         yield
     finally:
-        if hidden:
-            del sys.modules["rich"]
+        for name in hidden:
+            del sys.modules[name]
         for name, value in authorities.items():
             if value is None:
                 del os.environ[name]

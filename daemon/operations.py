@@ -224,10 +224,10 @@ def to_json(answer: BaseModel) -> bytes:
 
 
 def _response(request: web.Request, told: Encoded, status: int) -> web.Response:
-    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    headers = {"Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
     if request.method in ("GET", "HEAD"):
         headers["ETag"] = told.tag
-        if told.tag in request.headers.get("If-None-Match", ""):
+        if told.tag.removeprefix("W/") in request.headers.get("If-None-Match", ""):
             return web.Response(status=304, headers=headers)
     body = told.body
     if told.compressed is not None and "gzip" in request.headers.get("Accept-Encoding", ""):

@@ -17,6 +17,11 @@ API = "/api/v1/"
 KIND = "application/problem+json"
 
 
+def is_api(request: web.Request) -> bool:
+    """Tell whether a request is for the API, and its refusal for a program."""
+    return f"{request.path}/".startswith(API)
+
+
 def status_of(error: PresagedError) -> int:
     """Return the HTTP status that says what kind of error it is."""
     match error:
@@ -47,7 +52,7 @@ def refusal(
     request: web.Request, status: int, detail: str, *, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """Return the answer to a request that goes no further, in the form of the place that it asked for."""
-    if request.path.startswith(API):
+    if is_api(request):
         return problem(status, detail, headers=headers)
     return web.Response(status=status, text=f"{_text(detail)}\n", headers=headers)
 

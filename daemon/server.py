@@ -27,7 +27,7 @@ from daemon.host_routes import HostRoutes
 from daemon.metrics import CONTENT_TYPE, Metrics
 from daemon.offload import Offload
 from daemon.operations import Encoded, Operation
-from daemon.problems import API, of_http, refusal
+from daemon.problems import API, is_api, of_http, refusal
 from daemon.session_routes import SessionRoutes
 from daemon.sessions import Sessions
 
@@ -170,16 +170,13 @@ class Server:
         """Answer what is not there in one line that says what is; below the API as a problem."""
         try:
             return await handler(request)
-        except web.HTTPNotFound as error:
+        except web.HTTPNotFound:
             text = f"not here; there is /metrics, /healthz, /readyz and, below {API}, {_and(self._names())}"
-            error.text = text
-            if not request.path.startswith(API):
-                return web.Response(status=404, text=f"{text}\n")
-            return of_http(error)
+            return refusal(request, 404, text)
         except web.HTTPMethodNotAllowed as error:
             allowed = _and(sorted(error.allowed_methods))
             error.text = f"{error.method} is not for {request.path}, but {allowed}"
-            if not request.path.startswith(API):
+            if not is_api(request):
                 raise
             return of_http(error)
         except web.HTTPException:

@@ -21,7 +21,7 @@ from daemon.config import Learning
 from daemon.errors import PresagedError, WorkerError
 from daemon.metrics import Metrics
 from daemon.models.refined import RefinedModels
-from daemon.models.triggers import Standing, due, on_battery
+from daemon.models.triggers import Standing, Trigger, due, on_battery
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
@@ -33,6 +33,7 @@ _log = structlog.get_logger()
 
 _META = "capacity.refinement"
 _SECONDS = 1800.0
+_NOT_YET = "no forecast was made yet"
 _STORE_SECONDS = 10.0
 
 
@@ -120,7 +121,7 @@ class CapacityRefining:
     async def refine_due(self) -> str:
         """Refine where something calls for it, and return a few words; an hourly job. Raises PresagedError."""
         if self._until_ms is None:
-            return "no forecast was made yet"
+            return _NOT_YET
         now_ms = self._clock.now().time_ms
         kept = await self._offload.run(self._read, deadline_seconds=_STORE_SECONDS, what="state.db")
         if kept is None or kept.tried_ms > now_ms:  # never yet, or the clock was wrong then
@@ -140,12 +141,23 @@ class CapacityRefining:
             on_battery=on_battery(self._sys),
         )
         trigger, words = due(standing, self._settings())
-        resources, capacity = self._known()
-        if trigger is None or not resources:
-            return words
+        return words if trigger is None else (await self._try(trigger, kept))[1]
+
+    async def refine_by_hand(self, say: Callable[[float, str], None]) -> tuple[bool, str]:
+        """Refine at a person's word; return whether a refined network serves now, and words. Raises PresagedError."""
+        kept = await self._offload.run(self._read, deadline_seconds=_STORE_SECONDS, what="state.db")
+        outcome, words = await self._try(Trigger.HAND, kept or _Kept(0), say)
+        return outcome == "promoted", words
+
+    async def _try(
+        self, trigger: Trigger, kept: _Kept, say: Callable[[float, str], None] = lambda _share, _text: None
+    ) -> tuple[str, str]:
+        now_ms = self._clock.now().time_ms
+        if self._until_ms is None:
+            return "", _NOT_YET
         try:
             with self._own_work():
-                outcome, words = await self._refine(resources, capacity, now_ms)
+                outcome, words = await self._refine(now_ms, say)
         except PresagedError as error:
             self._metrics.failures.labels("capacity_refinement").inc()
             self._metrics.retrains.labels("capacity", trigger, "failed").inc()
@@ -154,10 +166,11 @@ class CapacityRefining:
         self._metrics.retrains.labels("capacity", trigger, outcome).inc()
         # what is new on duty has a performance of its own; what stays may have got used to a worse one
         await self._keep(_Kept(now_ms, words, None if outcome == "promoted" else kept.baseline))
-        return words
+        return outcome, words
 
-    async def _refine(self, resources: Sequence[Resource], capacity: Floats, now_ms: int) -> tuple[str, str]:
+    async def _refine(self, now_ms: int, say: Callable[[float, str], None]) -> tuple[str, str]:
         """Return "promoted" or "refused", and what is told of it."""
+        resources, capacity = self._known()
         names = {name for one in resources for name in one.signals}
         spec = {
             "history": str(self._history),
@@ -174,7 +187,7 @@ class CapacityRefining:
             **asdict(self._effort),
         }
         began = time.monotonic()
-        result = await self._child.run("refine_capacity", spec, deadline_seconds=_SECONDS)
+        result = await self._child.run("refine_capacity", spec, deadline_seconds=_SECONDS, listener=say)
         refused = result.get("refused")
         if not isinstance(refused, str):
             raise WorkerError(f"the job refine_capacity said something that is not understood: {result}")

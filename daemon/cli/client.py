@@ -217,11 +217,11 @@ def roll_back(loaded: Loaded) -> "ModelAnswer":
     return ask(loaded, "/api/v1/neural/rollback", ModelAnswer, "POST", {}, seconds=_MODEL_SECONDS)[0]
 
 
-def start_training(loaded: Loaded) -> "TrainingAnswer":
-    """Train as soon as the child is free. Raises DaemonError."""
+def start_training(loaded: Loaded, network: str) -> "TrainingAnswer":
+    """Train `network` as soon as the child is free. Raises DaemonError."""
     from daemon.models.answers import TrainingAnswer
 
-    return ask(loaded, "/api/v1/neural/train", TrainingAnswer, "POST", {})[0]
+    return ask(loaded, "/api/v1/neural/train", TrainingAnswer, "POST", {"network": network})[0]
 
 
 def fetch_training(loaded: Loaded, number: str) -> "tuple[TrainingAnswer, bytes]":

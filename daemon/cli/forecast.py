@@ -24,7 +24,7 @@ from daemon.cli.client import fetch_forecasts
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.explain import unit_of
 from daemon.cli.plot import Picture, draw
-from daemon.cli.terminal import is_plain, print_json, print_rows, printable
+from daemon.cli.terminal import is_ascii, print_json, print_rows, printable
 from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
 from daemon.errors import DaemonError
@@ -221,7 +221,7 @@ def grave(one: ForecastAnswer) -> str:
 
 def _print_one(out: Console, one: ForecastAnswer, wanted: Ahead | None) -> None:
     print_rows(out, rows(one), _LABEL)
-    plain = is_plain(out) if out.is_terminal else not out.encoding.lower().startswith("utf")
+    plain = is_ascii(out)
     columns = min(_MOST_COLUMNS, max(_LEAST_COLUMNS, out.width)) if out.is_terminal else _LEAST_COLUMNS
     for horizon in chosen(one, wanted):
         out.print()

@@ -112,6 +112,21 @@ PAGES = (
         ("status", "risk"),
     ),
     Page(
+        "plot",
+        "past:plot",
+        LOOK,
+        "Draw the past of a signal, or of the anomaly score.",
+        "When `presage explain` names a signal: whether it rose slowly or at once, and whether it does so every day."
+        " SIGNAL may be any part of a name that only one signal has. The line is the mean, the shade behind it goes"
+        " from the least to the greatest value.",
+        (
+            ("presage plot", "the anomaly score of the last day, with its threshold"),
+            ("presage plot cpu.busy --last 30d", "the last month"),
+            ("presage plot disk.sda.busy --json", "for programs"),
+        ),
+        ("explain", "forecast", "top"),
+    ),
+    Page(
         "risk",
         "risk:show_risk",
         LOOK,
@@ -342,9 +357,11 @@ PAGES = (
         LEARN,
         "Train a new model of this host.",
         "It serves after a day in shadow, if it is better. presaged trains by itself when the host has changed; this"
-        " is for when you will not wait.",
+        " is for when you will not wait. The networks of capacity and failure are refined by what this host has lived"
+        " through, and serve at once where that proves better; refused is no failure: what served before goes on.",
         (
             ("presage train --follow", "and tell how far it is, until it ends"),
+            ("presage train --network capacity --follow", "another of the three networks"),
             ("presage train --cancel 3-1772344800000", "what runs is stopped, and nothing of it stays"),
         ),
         ("models list", "drift"),

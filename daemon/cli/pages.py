@@ -16,7 +16,7 @@ from daemon.cli.manual import NAME, ROOT, Page, pages_below
 from daemon.cli.terminal import on_terminal
 
 _BESIDE = 72  # columns of an example and what it is for, else they stand below each other
-_BOLD, _CYAN, _DIM, _END = "\x1b[1m", "\x1b[36m", "\x1b[2m", "\x1b[0m"
+_BOLD, _CYAN, _END = "\x1b[1m", "\x1b[36m", "\x1b[0m"
 
 
 class Documented(TyperCommand):
@@ -117,7 +117,5 @@ def painted(text: str) -> str:
     if not on_terminal() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     text = re.sub(r"(?m)^( *)([A-Z][A-Za-z ]+:)", rf"\1{_BOLD}\2{_END}", text)
-    text = re.sub(
-        r"(?m)^(    )((?:sudo |NO_COLOR=1 )?presage .*?)(  +\S.*)?$", rf"\1{_CYAN}\2{_END}\3{_DIM}\4{_END}", text
-    )
+    text = re.sub(r"(?m)^(    )((?:sudo |NO_COLOR=1 )?presage .*?)(  +\S.*)?$", rf"\1{_CYAN}\2{_END}\3", text)
     return re.sub(r"(?m)^(  )(-{1,2}[a-z][\w-]*(?:, -{1,2}[\w-]+)?)", rf"\1{_CYAN}\2{_END}", text)

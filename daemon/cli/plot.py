@@ -87,7 +87,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class _Axes:
+class Axes:
     """Where a moment and a share stand: in columns from the left, in rows from the top, 0 to the edge."""
 
     from_ms: int
@@ -98,29 +98,35 @@ class _Axes:
     rows: int
 
     def x(self, time_ms: float) -> float:
+        """Return how far right a moment stands."""
         return (time_ms - self.from_ms) / max(1, self.to_ms - self.from_ms) * self.columns
 
     def y(self, share: float) -> float:
+        """Return how far down a share stands."""
         return (self.high - share) / (self.high - self.low) * self.rows
 
     def time(self, x: float) -> float:
+        """Return the moment of a column."""
         return self.from_ms + x / self.columns * (self.to_ms - self.from_ms)
 
     def column(self, time_ms: float) -> int:
+        """Return the column of a moment."""
         return min(self.columns - 1, max(0, int(self.x(time_ms))))
 
     def row(self, share: float) -> int:
+        """Return the row of a share."""
         return min(self.rows - 1, max(0, int(self.y(share))))
 
 
-class _Cells:
+class Cells:
     """One glyph and one style for each cell; what is drawn later lies on top."""
 
-    def __init__(self, axes: _Axes) -> None:
+    def __init__(self, axes: Axes) -> None:
         self.axes = axes
         self._cells = [[(" ", "")] * axes.columns for _ in range(axes.rows)]
 
     def put(self, column: int, row: int, glyph: str, style: str) -> None:
+        """Set a cell, where there is such a one."""
         if 0 <= row < self.axes.rows and 0 <= column < self.axes.columns:
             self._cells[row][column] = (glyph, style)
 
@@ -138,6 +144,7 @@ class _Cells:
             self.put(column, row, glyph or chr(_BRAILLE + bit), style)
 
     def lines(self) -> Iterator[Text]:
+        """Yield the rows, from the top."""
         for row in self._cells:
             line = Text()
             for style, run in groupby(row, lambda cell: cell[1]):
@@ -155,8 +162,8 @@ def draw(picture: Picture, columns: int, rows: int, *, plain: bool) -> list[Text
     margin = max(map(len, labels)) + 2
     to_ms = picture.ahead_ms[-1] if picture.median else picture.now_ms
     from_ms = history[0][0] if history else picture.now_ms
-    axes = _Axes(from_ms, to_ms, low, high, columns - margin, rows)
-    cells = _Cells(axes)
+    axes = Axes(from_ms, to_ms, low, high, columns - margin, rows)
+    cells = Cells(axes)
     _draw_bands(cells, picture, glyphs)
     for row in range(rows):
         cells.put(axes.column(picture.now_ms), row, glyphs.now, EDGE)
@@ -171,7 +178,7 @@ def draw(picture: Picture, columns: int, rows: int, *, plain: bool) -> list[Text
         Text(f"{said.get(row, ''):>{margin - 2}} ").append(glyphs.side, EDGE).append_text(line)
         for row, line in enumerate(cells.lines())
     ]
-    out += _time_axis(axes, picture, glyphs, margin)
+    out += time_axis(axes, picture.now_ms, glyphs, margin)
     out.append(Text(" " * margin).append_text(_key(picture, glyphs, shown=low <= picture.limit <= high)))
     return out
 
@@ -203,7 +210,7 @@ def _labels(shares: Sequence[float], picture: Picture) -> list[str]:
     return [f"{amount:>{width}}  {said:>5}" if width else said for amount, said in zip(amounts, percent, strict=True)]
 
 
-def _draw_bands(cells: _Cells, picture: Picture, glyphs: Glyphs) -> None:
+def _draw_bands(cells: Cells, picture: Picture, glyphs: Glyphs) -> None:
     """Shade the cells that lie between the bounds with enough of their height; the line is drawn over them."""
     start = picture.history[-1:] or [(picture.now_ms, picture.median[0])]
     times = [start[0][0], *picture.ahead_ms]
@@ -228,7 +235,7 @@ def _between(times: Sequence[int], values: Sequence[float], moment: float) -> fl
     return values[place - 1] + share * (values[place] - values[place - 1])
 
 
-def _draw_limit(cells: _Cells, picture: Picture, glyphs: Glyphs) -> None:
+def _draw_limit(cells: Cells, picture: Picture, glyphs: Glyphs) -> None:
     """Draw the limit; heavier where it is reached within the 80 % band."""
     axes = cells.axes
     if not axes.low <= picture.limit <= axes.high:
@@ -242,7 +249,7 @@ def _draw_limit(cells: _Cells, picture: Picture, glyphs: Glyphs) -> None:
             cells.put(column, row, glyphs.limit_band, f"bold {LIMIT}")
 
 
-def _draw_full(cells: _Cells, picture: Picture, glyphs: Glyphs) -> None:
+def _draw_full(cells: Cells, picture: Picture, glyphs: Glyphs) -> None:
     """Mark where the median reaches the limit, above all lines."""
     axes, middle = cells.axes, picture.full_ms[1]
     if middle is not None and middle <= axes.to_ms and axes.low <= picture.limit <= axes.high:
@@ -268,10 +275,10 @@ def _dots(points: Sequence[tuple[float, float]]) -> Iterator[tuple[int, int]]:
             yield int(x + (right - x) * place / count), int(y + (below - y) * place / count)
 
 
-def _time_axis(axes: _Axes, picture: Picture, glyphs: Glyphs, margin: int) -> list[Text]:
+def time_axis(axes: Axes, now_ms: int, glyphs: Glyphs, margin: int) -> list[Text]:
     """Return the line below the picture, and its labels: "now" first, the others where there is room."""
     line, words = [glyphs.floor] * axes.columns, [" "] * axes.columns
-    found = [(picture.now_ms, "now"), *moments(axes.from_ms, axes.to_ms, axes.columns // _LABEL_COLUMNS)]
+    found = [(now_ms, "now"), *moments(axes.from_ms, axes.to_ms, axes.columns // _LABEL_COLUMNS)]
     for moment, label in found:
         column = axes.column(moment)
         begin = min(max(0, column - len(label) // 2), axes.columns - len(label))

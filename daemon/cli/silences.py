@@ -101,12 +101,12 @@ def expire(
     say(f"{over.id[-SHORT:]} is over: {over.takes} is told again")
 
 
-def seconds_of(text: str) -> int:
+def seconds_of(text: str, option: str = "--for") -> int:
     """Return a length of time in seconds. Raises BadParameter, which says what would be one."""
     found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text.strip().lower())
     if not found or not int(found[1]):
         raise typer.BadParameter(
-            "give a whole number above 0 and its unit: s, m, h, d or w, like 2h", param_hint="'--for'"
+            "give a whole number above 0 and its unit: s, m, h, d or w, like 2h", param_hint=f"'{option}'"
         )
     return int(found[1]) * _SECONDS[found[2]]
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from daemon.api import AlertAnswer, AnomalyAnswer, CapacityAnswer, RiskInBrief, SinkAnswer, StatusAnswer
 from daemon.cli.client import fetch_status
 from daemon.cli.owner import owner_kept
-from daemon.cli.terminal import is_plain, print_json, print_rows, printable
+from daemon.cli.terminal import is_ascii, print_json, print_rows, printable
 from daemon.cli.watching import WatchOption, shown
 from daemon.config import load
 
@@ -54,7 +54,7 @@ def show_status(
         if as_json:
             print_json(out, json.loads(body))
         else:
-            print_rows(out, rows(status, datetime.now(UTC), plain=is_plain(out)), _LABEL)
+            print_rows(out, rows(status, datetime.now(UTC), plain=not out.is_terminal or is_ascii(out)), _LABEL)
 
     shown(show, watch=watch)
 

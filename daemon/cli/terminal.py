@@ -30,10 +30,10 @@ def console() -> Console:
     return Console(force_terminal=on_terminal(), markup=False, highlight=False, emoji=False)
 
 
-def is_plain(out: Console) -> bool:
-    """Say whether only ASCII can be shown: in a pipe, in another encoding, or where the font has nothing else."""
+def is_ascii(out: Console) -> bool:
+    """Say whether only ASCII can be shown: in another encoding than UTF, or on a terminal whose font has no more."""
     utf = out.encoding.lower().startswith("utf")
-    return not out.is_terminal or not utf or os.environ.get("TERM") in _GLYPHLESS
+    return not utf or (out.is_terminal and os.environ.get("TERM") in _GLYPHLESS)
 
 
 def printable(text: str) -> str:

@@ -16,9 +16,10 @@ from daemon.cli.alerts import SHORT, login_name
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.explain import rows as explained
 from daemon.cli.screen import Screen
-from daemon.cli.terminal import is_plain
+from daemon.cli.terminal import is_ascii
+from daemon.cli.top_blocks import View, open_alerts, paragraphs
 from daemon.cli.top_facts import Watcher
-from daemon.cli.top_view import View, draw, open_alerts, paragraphs
+from daemon.cli.top_view import draw
 from daemon.config import Loaded, load
 from daemon.errors import DaemonError
 
@@ -73,7 +74,7 @@ class Top:
         self._loaded = loaded
         self._screen = screen
         self._watcher = watcher
-        self._view = View(plain=is_plain(screen.out))
+        self._view = View(plain=is_ascii(screen.out))
         self._facts = watcher.facts
         self._answering: Callable[[str], str] | None = None
         self._over = False
@@ -99,6 +100,8 @@ class Top:
     def run(self) -> None:
         """Draw and follow keys until q."""
         while not self._over:
+            if self._watcher.fault is not None:
+                raise self._watcher.fault
             self._draw()
             key = self._screen.key(_REDRAW_SECONDS)
             if key:

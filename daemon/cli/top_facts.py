@@ -28,7 +28,7 @@ _SLOW_SECONDS = 30.0
 _AGAIN_SECONDS = 2.0  # after no answer
 _CHANGES = 8
 _SCORE = "anomaly.score"
-_POINTS, _LEAST_POINTS = 120, 10
+_POINTS, _LEAST_POINTS = 240, 10
 _DAY_SECONDS = 86_400.0
 _LISTED = 1000
 _MONTH_SECONDS = 30 * 86_400.0
@@ -95,6 +95,7 @@ class Watcher(threading.Thread):
         self._sampled: str | None = ""
         self._ranges: dict[str, tuple[float | None, float | None]] = {}
         self.facts = Facts()
+        self.fault: Exception | None = None
 
     def ask_now(self) -> None:
         """Look again at once, at what changes seldom too: something was just done."""
@@ -107,9 +108,14 @@ class Watcher(threading.Thread):
         self._now.set()
 
     def run(self) -> None:
-        """Ask, again and again."""
+        """Ask, again and again; a fault of ours is kept for who draws, or it would be printed over the picture."""
         while not self._over:
-            pause = self._look()
+            try:
+                pause = self._look()
+            except Exception as error:  # noqa: BLE001 - it is raised again where the terminal is given back first
+                self.fault = error
+                self._told()
+                return
             if self._over:
                 return
             self._told()

@@ -78,7 +78,7 @@ class LineAnswer(Answer):
 
 
 class TrainingAnswer(Answer):
-    """One training; `outcome` is waiting, running, promoted, shadow, failed, cancelled or postponed."""
+    """One training; `outcome`: waiting, running, promoted, shadow, refused, failed, cancelled, postponed."""
 
     id: str
     network: str
@@ -227,7 +227,7 @@ def training_answer(training: Training, *, logs: bool = True) -> TrainingAnswer:
     """Return one training as the API tells it."""
     return TrainingAnswer(
         id=training.id,
-        network=_NETWORK,
+        network=training.network,
         trigger=str(training.trigger),
         outcome=training.outcome,
         over=training.over,

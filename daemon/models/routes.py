@@ -4,12 +4,12 @@ Enters: requests that the guard has let in. Leaves: answers, or an error that sa
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from daemon.errors import Conflict, NotFound, StateError
-from daemon.forecast_answers import FieldProblem
 from daemon.learning import Learning
 from daemon.models.answers import (
     LogsAnswer,
@@ -24,22 +24,22 @@ from daemon.models.answers import (
     models_answer,
     training_answer,
 )
+from daemon.models.by_hand import ByHand
 from daemon.models.training import Training
-from daemon.operations import Count, FieldErrors, Operation, PageQuery, WholeQuery, body_of, page_of, query_of
+from daemon.operations import Count, Operation, PageQuery, WholeQuery, body_of, page_of, query_of
 from detectors.registry import ModelError, Version
 
 Handler = Callable[[web.Request], Awaitable[BaseModel]]
 
 BASE = "/api/v1/neural"
-_NETWORK = "anomaly"
 
 
 class TrainRequest(BaseModel):
-    """`POST /api/v1/neural/train`: which network; the others learn by themselves."""
+    """`POST /api/v1/neural/train`: which network, else that of anomaly."""
 
     model_config = ConfigDict(extra="forbid")
 
-    network: str = _NETWORK
+    network: Literal["anomaly", "capacity", "failure"] = "anomaly"
 
 
 class LogsQuery(PageQuery):
@@ -52,9 +52,10 @@ class LogsQuery(PageQuery):
 class NeuralRoutes:
     """Tells of the models and lets operators order: train, promote, roll back, pin, delete."""
 
-    def __init__(self, learning: Learning) -> None:
+    def __init__(self, learning: Learning, by_hand: ByHand) -> None:
         self._learning = learning
         self._retraining = learning.retraining
+        self._by_hand = by_hand
         self._promotion = learning.promotion
 
     def table(self) -> list[Operation]:
@@ -174,10 +175,8 @@ class NeuralRoutes:
 
     async def _train(self, request: web.Request) -> TrainingAnswer:
         asked = await body_of(request, TrainRequest)
-        if asked.network != _NETWORK:
-            said = 'only "anomaly" is trained at a person\'s word; the failure network refines itself'
-            raise FieldErrors([FieldProblem(field="network", detail=said)])
-        return training_answer(self._retraining.ask())
+        wanted = self._retraining.ask() if asked.network == "anomaly" else self._by_hand.ask(asked.network)
+        return training_answer(wanted)
 
     async def _training(self, request: web.Request) -> TrainingAnswer:
         return training_answer(self._found(request))
@@ -187,7 +186,7 @@ class NeuralRoutes:
 
     async def _cancel(self, request: web.Request) -> TrainingAnswer:
         training = self._found(request)
-        if not self._retraining.cancel(training):
+        if not (self._retraining.cancel(training) or self._by_hand.cancel(training)):
             raise Conflict(f"{training.id} is {training.outcome}: there is nothing to stop")
         return training_answer(training, logs=False)
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
-Outcome = Literal["waiting", "running", "promoted", "shadow", "failed", "cancelled", "postponed"]
+Outcome = Literal["waiting", "running", "promoted", "shadow", "refused", "failed", "cancelled", "postponed"]
 
 _MOST_LINES = 500
 _MOST_TRAININGS = 20
-OVER: tuple[Outcome, ...] = ("promoted", "shadow", "failed", "cancelled", "postponed")
+OVER: tuple[Outcome, ...] = ("promoted", "shadow", "refused", "failed", "cancelled", "postponed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Training:
     id: str
     trigger: str
     started_ms: int
+    network: str = "anomaly"
     outcome: Outcome = "waiting"
     ended_ms: int | None = None
     share: float = 0.0
@@ -72,7 +73,7 @@ class Training:
     def end(self, time_ms: int, outcome: Outcome, text: str) -> None:
         """Note how it ended."""
         self.outcome, self.ended_ms = outcome, time_ms
-        self.say(time_ms, 1.0 if outcome in ("promoted", "shadow") else self.share, text)
+        self.say(time_ms, 1.0 if outcome in ("promoted", "shadow", "refused") else self.share, text)
 
 
 class Trainings:
@@ -82,10 +83,10 @@ class Trainings:
         self._kept: dict[str, Training] = {}
         self._count = 0
 
-    def begin(self, trigger: str, now_ms: int) -> Training:
+    def begin(self, trigger: str, now_ms: int, network: str = "anomaly") -> Training:
         """Return a new one. Its id is "NUMBER-TIME", unique over restarts too."""
         self._count += 1
-        one = Training(f"{self._count}-{now_ms}", trigger, now_ms)
+        one = Training(f"{self._count}-{now_ms}", trigger, now_ms, network)
         self._kept[one.id] = one
         over = [known.id for known in self._kept.values() if known.over]
         for old in over[: max(0, len(self._kept) - _MOST_TRAININGS)]:

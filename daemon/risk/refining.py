@@ -121,17 +121,27 @@ class Refining:
 
         Where the network does worse than at first, one failure that it does not know is enough.
         """
-        needed = 1 if trigger is Trigger.DEGRADATION else CHECKABLE
+        return (await self._try(trigger))[1]
+
+    async def refine_by_hand(self, say: Callable[[float, str], None]) -> tuple[bool, str]:
+        """Refine at a person's word; return whether a refined network serves now, and words. Raises PresagedError."""
+        outcome, words = await self._try(Trigger.HAND, say)
+        return outcome == "promoted", words
+
+    async def _try(
+        self, trigger: Trigger, say: Callable[[float, str], None] = lambda _share, _text: None
+    ) -> tuple[str, str]:
+        needed = CHECKABLE if trigger is Trigger.SCHEDULE else 1
         now_ms = self._clock.now().time_ms
         if self._until_ms > now_ms:  # the clock was wrong then
             self._until_ms = 0
         failed_ms = await self._offload.run(self._failures, deadline_seconds=_STORE_SECONDS, what="state.db")
         new = sum(one > self._until_ms for one in failed_ms)
         if new < needed:
-            return f"{new} failures of this host are new, and {needed} are needed"
+            return "", f"{new} failures of this host are new, and {needed} are needed"
         try:
             with self._own_work():
-                outcome, words = await self._refine(failed_ms, now_ms)
+                outcome, words = await self._refine(failed_ms, now_ms, say)
         except PresagedError as error:
             self._metrics.failures.labels("failure_refinement").inc()
             self._metrics.retrains.labels("failure", trigger, "failed").inc()
@@ -139,12 +149,14 @@ class Refining:
             raise
         self._metrics.retrains.labels("failure", trigger, outcome).inc()
         await self._remember(now_ms, words)
-        return words
+        return outcome, words
 
     def _failures(self) -> list[int]:
         return [event.time_ms for event in self._state.recent_failures(_MOST_EVENTS)]
 
-    async def _refine(self, failed_ms: Sequence[int], now_ms: int) -> tuple[str, str]:
+    async def _refine(
+        self, failed_ms: Sequence[int], now_ms: int, say: Callable[[float, str], None]
+    ) -> tuple[str, str]:
         """Return "promoted" or "refused", and what is told of it."""
         spec = {
             "history": str(self._history),
@@ -165,7 +177,7 @@ class Refining:
             **asdict(self._effort),
         }
         began = time.monotonic()
-        result = await self._child.run("refine", spec, deadline_seconds=_SECONDS)
+        result = await self._child.run("refine", spec, deadline_seconds=_SECONDS, listener=say)
         refused = result.get("refused")
         if not isinstance(refused, str):
             raise WorkerError(f"the job refine said something that is not understood: {result}")

@@ -6,6 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _SMAPS = Path("/proc/self/smaps")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
+_TRIM_BYTES = 131_072
+_MMAP_BYTES = 1_048_576  # left to itself it grows with what is freed, to 32 MB, and such pieces then lie in the heap
+
+
+def bound_heap() -> None:
+    """Let all threads share one heap, and give back what is free at its end; where the C library is not glibc, nothing.
+
+    Each thread that blocks for us would have a heap of its own otherwise, and what one of them has freed none of the
+    others can use. They take turns at Python's lock as it is.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(_M_ARENA_MAX, 1)
+        set_option(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+        set_option(_M_MMAP_THRESHOLD, _MMAP_BYTES)
 
 
 def release_memory() -> int:

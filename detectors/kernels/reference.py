@@ -89,10 +89,10 @@ class NumpyBackend(Backend):
     name = "numpy"
 
     def pack(self, plan: Plan, parameters: Float32) -> Packed:
-        """Return a copy of the parameters as they are."""
+        """Return the parameters as they are: a copy, unless nobody can write into them."""
         if parameters.shape != (plan.parameters,) or parameters.dtype != np.float32:
             raise ValueError(f"parameters must be float32 ({plan.parameters},)")
-        return Packed(parameters.copy())
+        return Packed(parameters.copy() if parameters.flags.writeable else parameters)
 
     def unpack(self, plan: Plan, packed: Packed) -> Float32:  # noqa: ARG002 - one signature for every back end
         """Return a copy of the parameters as they are."""

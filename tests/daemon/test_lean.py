@@ -9,7 +9,7 @@ os.environ["SSL_CERT_FILE"] = "/somewhere"
 os.environ.pop("SSL_CERT_DIR", None)
 import sys
 import daemon.__main__
-print(sorted({"rich", "typer", "scipy", "numba", "llvmlite", "numpy.random"} & set(sys.modules)))
+print(sorted({"rich", "typer", "scipy", "numba", "llvmlite", "numpy.random", "greenlet"} & set(sys.modules)))
 print(os.environ["SSL_CERT_FILE"], "SSL_CERT_DIR" in os.environ)
 import rich
 print(rich.__name__)

@@ -299,6 +299,7 @@ async def test_the_status_is_not_to_be_changed(serve):
     ("path", "more", "status", "words"),
     [
         ("nothing", {}, 404, "not here; there is /metrics, /healthz, /readyz and, below /api/v1/, alerts, changes,"),
+        ("", {}, 404, "not here; there is /metrics"),
         ("status", {"method": "POST", "headers": RIGHT}, 405, "POST is not for /api/v1/status, but GET and HEAD"),
         ("drill", {}, 405, "GET is not for /api/v1/drill, but POST"),
         ("status", {"method": "POST"}, 401, "to change something a bearer token is needed"),

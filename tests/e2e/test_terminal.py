@@ -21,6 +21,8 @@ LISTINGS = [
     "explain latest",
     "forecast",
     "forecast /srv",
+    "plot",
+    "plot nvme",
     "risk",
     "drift",
     "changes",
@@ -36,6 +38,8 @@ LISTINGS = [
     "silence add --resource /srv --for 2h",
     "models pin 4711",
     "explain nonsense",
+    "--help",
+    "silence add --help",
 ]
 # One process for all of them: Python starts once, and each is typed as a person would.
 EACH = """

@@ -187,6 +187,21 @@ async def test_forecasts_that_become_worse_call_for_it_once_a_day(built, pretend
     assert retrains(one, "degradation", "failed") == 1
 
 
+async def test_a_person_may_ask_at_any_time(built, pretend):
+    one = built(days=3)
+    said = []
+    assert await one.refining.refine_by_hand(lambda *told: said.append(told)) == (False, "no forecast was made yet")
+    one.refining.load()
+    pretend(
+        "print(json.dumps({'progress': 0.5, 'text': 'half way'}), flush=True)\n"
+        "print(json.dumps({'result': {'refused': 'no reason'}}))"
+    )
+    told = await one.refining.refine_by_hand(lambda *told: said.append(told))
+    assert told == (False, "refused: no reason")
+    assert (0.5, "half way") in said
+    assert retrains(one, "hand", "refused") == 1
+
+
 async def test_what_is_broken_gives_way_to_the_shipped_one_and_is_counted(built):
     one = built(days=3)
     folder = one.models.folder(1000) / "network"

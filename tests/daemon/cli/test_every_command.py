@@ -1,5 +1,6 @@
 """Every command that there is, found by walking `presage`: its help is a page, and whatever is wrong is one line."""
 
+import re
 import sys
 from enum import Enum
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon import cli
+from daemon.cli import pages
 from daemon.cli.manual import PAGES
 from daemon.cli.pages import Group, Later, make
 
@@ -17,6 +19,7 @@ USES = {
     "alerts": (),
     "explain": ("9XK2PQ",),
     "forecast": (),
+    "plot": (),
     "risk": (),
     "drift": (),
     "changes": (),
@@ -47,7 +50,18 @@ USES = {
 }
 WITHOUT_A_DAEMON = {"backtest", "import", "doctor", "config check", "config show", "config default"}
 ASKING = sorted(set(USES) - WITHOUT_A_DAEMON)
-LISTINGS = {"status", "alerts", "forecast", "risk", "drift", "changes", "failures", "silence list", "models list"}
+LISTINGS = {
+    "status",
+    "alerts",
+    "forecast",
+    "risk",
+    "drift",
+    "changes",
+    "failures",
+    "plot",
+    "silence list",
+    "models list",
+}
 
 
 def commands(group=None, before=()):
@@ -86,8 +100,8 @@ def is_one_line(error):
 
 
 def test_the_manual_and_the_commands_are_the_same():
-    pages = {page.name for page in PAGES if page.runs}
-    assert pages == set(COMMANDS) == set(USES)
+    written = {page.name for page in PAGES if page.runs}
+    assert written == set(COMMANDS) == set(USES)
     words = {page.name for page in PAGES}
     assert all(name in words for page in PAGES for name in page.also)
 
@@ -100,6 +114,21 @@ def test_help_is_a_page_of_80_columns(typed, name):
     assert out.isascii()
     for part in (f"Usage: presage {name}", "Options:", "Examples:", f"presage {name}", "Exit codes:", "See also:"):
         assert part in out
+
+
+@everywhere
+def test_on_a_terminal_the_help_says_the_same_in_colour(typed, monkeypatch, name):
+    plain = typed(name, "--help", configured=False)[1]
+    monkeypatch.setattr(pages, "on_terminal", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    shown = pages.painted(plain)
+    assert re.sub(r"\x1b\[\d*m", "", shown) == plain
+    assert "\x1b[1mExamples:\x1b[0m" in shown
+    assert "\x1b[36m-h, --help\x1b[0m" in shown
+    assert f"\x1b[36mpresage {name}" in shown.replace("sudo ", "").replace("NO_COLOR=1 ", "")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert pages.painted(plain) == plain
 
 
 @everywhere
@@ -176,3 +205,9 @@ def test_every_listing_has_json(name):
 def test_a_page_is_made_anew_for_each_walk():
     (page,) = (page for page in PAGES if page.name == "risk")
     assert make(page).help.startswith(page.does)
+
+
+def test_the_page_of_the_documentation_has_every_command():
+    text = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
+    for page in PAGES:
+        assert not page.runs or f"| `presage {page.name}` | {page.does} |" in text

@@ -5,7 +5,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from daemon.cli.terminal import is_plain, print_json, print_table, say
+from daemon.cli.terminal import is_ascii, print_json, print_table, say
 
 ROWS = [
     [Text("2026-03-01 06:00"), Text("unit failed", "bold"), Text("日本語" * 20 + " and so on")],
@@ -52,7 +52,7 @@ def test_a_sentence_in_a_pipe_is_one_line(capsys, monkeypatch):
 
 def test_where_there_is_nothing_but_ascii_it_is_plain(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    assert not is_plain(Console(force_terminal=True))
-    assert is_plain(Console(force_terminal=False))
+    assert not is_ascii(Console(force_terminal=True))
     monkeypatch.setenv("TERM", "linux")
-    assert is_plain(Console(force_terminal=True))
+    assert is_ascii(Console(force_terminal=True))
+    assert not is_ascii(Console(force_terminal=False))

@@ -17,8 +17,9 @@ from daemon.api import (
     SinkAnswer,
     StatusAnswer,
 )
+from daemon.cli.top_blocks import View
 from daemon.cli.top_facts import Facts, Sent, Unusual
-from daemon.cli.top_view import View, draw, spark
+from daemon.cli.top_view import draw, spark
 from daemon.drift.answers import DriftAnswer, SignalDriftAnswer
 from daemon.forecast_answers import ExhaustionAnswer, ForecastAnswer
 from daemon.models.answers import ModelAnswer, ModelsAnswer
@@ -168,6 +169,16 @@ def test_on_a_large_terminal_nothing_is_left_out():
 
 def test_an_alert_keeps_its_place_however_small():
     assert "ResourceExhaustionImminent" in text_of(FACTS, columns=60, rows=8)
+
+
+def test_the_alert_that_is_picked_is_in_sight_with_the_one_before_it():
+    many = [alert(number, resource=f"/disk{number}") for number in range(9)]
+    facts = replace(FACTS, status=STATUS.model_copy(update={"alerts": many}))
+    for place, one in enumerate(many):
+        shown = text_of(facts, View(picked=one.occurrence), 80, 20)
+        assert f"/disk{place}" in shown
+        assert "wrong now: 9" in shown
+        assert place == 0 or f"/disk{place - 1}" in shown
 
 
 def test_an_empty_host_says_so():

@@ -1,11 +1,14 @@
 """A host with two models, and its routes on a real listener."""
 
+import asyncio
+
 import aiohttp
 import pytest
 from aiohttp import web
 from problem import sentence
 
 from daemon.config import Anomaly, Compute, Config
+from daemon.models.by_hand import ByHand
 from daemon.models.foretelling import Foretelling
 from daemon.models.question_routes import QuestionRoutes
 from daemon.models.routes import NeuralRoutes
@@ -49,7 +52,14 @@ def foretelling(host):
 async def ask(two_models):
     """Ask the routes; the answer is the status and what the model reads, or the text."""
     learning = two_models.learning
-    tables = NeuralRoutes(learning).table() + QuestionRoutes(learning, foretelling(two_models), lambda: 7).table()
+
+    async def never(_say):
+        await asyncio.Event().wait()
+
+    by_hand = ByHand({"capacity": never}, learning.retraining.trainings, two_models.clock)
+    tables = (
+        NeuralRoutes(learning, by_hand).table() + QuestionRoutes(learning, foretelling(two_models), lambda: 7).table()
+    )
     app = web.Application()
     app.add_routes([one.route() for one in tables])
     runner = web.AppRunner(app, access_log=None)

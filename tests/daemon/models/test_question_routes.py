@@ -152,6 +152,8 @@ WRONG = [
     ("predict", '{"values": {"s77": 1}}', "does not know s77"),
     ("predict", '{"value": {}}', "value: Extra inputs"),
     ("predict", '{"values": {"s00": NaN}}', "values.s00"),
+    ("predict", '{"values": {"s00": "1"}}', "values.s00"),
+    ("predict", '{"network": "failure", "factors": {}, "events": true}', "failure.events"),
     ("predict", '{"values": {"s00": 1e19}}', "values.s00"),
     ("predict", '{"network": "weather"}', '"anomaly" (where none is named), "capacity" or "failure"'),
     ("predict", '{"network": "capacity"}', "capacity.points: Field required"),

@@ -55,7 +55,9 @@ async def test_a_training_is_ordered_followed_and_stopped(ask, two_models, monke
 
     monkeypatch.setattr(two_models.child, "run", run)
     assert (await ask("POST", "train", data=b"["))[0] == 415
-    assert (await ask("POST", "train", json={"network": "capacity"}))[0] == 400
+    assert (await ask("POST", "train", json={"network": "memory"}))[0] == 400
+    _, other = await ask("POST", "train", TrainingAnswer, json={"network": "capacity"})
+    assert (other.network, (await ask("DELETE", f"train/{other.id}"))[0]) == ("capacity", 202)
     status, ordered = await ask("POST", "train", TrainingAnswer, json={"network": "anomaly"})
     assert (status, ordered.outcome, ordered.trigger) == (202, "waiting", "hand")
     assert (await ask("POST", "train", TrainingAnswer))[1].id == ordered.id

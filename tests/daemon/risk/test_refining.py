@@ -46,9 +46,9 @@ class Begun(Child):
         super().__init__()
         self.specs = []
 
-    async def run(self, job, spec, *, deadline_seconds):
+    async def run(self, job, spec, **more):
         self.specs.append(spec)
-        return await super().run(job, spec, deadline_seconds=deadline_seconds)
+        return await super().run(job, spec, **more)
 
 
 @dataclass
@@ -173,6 +173,13 @@ async def test_what_is_adopted_tells_the_risk_from_the_next_time_on(followed):
     assert (await host.take())[0].hour.probability == 0.1
     host.watch.adopt(Said(told(0.4, 0.5)))
     assert (await host.take())[0].hour.probability == 0.4
+
+
+async def test_a_person_may_ask_with_fewer(hosts, pretend):
+    host = hosts(days=2.0, failed_days=[0.5, 1.0, 1.5, 1.9])
+    pretend("print(json.dumps({'result': {'refused': 'no reason'}}))")
+    assert await host.refining.refine_by_hand(lambda *_told: None) == (False, "refused: no reason")
+    assert host.count("presaged_retrains_total", network="failure", trigger="hand", outcome="refused") == 1
 
 
 async def test_few_failures_start_nothing(hosts):
