@@ -1,8 +1,8 @@
 """The picture in README: `python tests/e2e/screenshot.py [--quiet SECONDS] [--out FILE] [--disable SOURCE ...]`.
 
-A presaged of its own watches this host at one sample a second, is left alone for a while, and then stress-ng takes
-memory: what the page says of that is the picture, once it names stress-ng. Nothing in it is made up. Where others work
-on the machine meanwhile, sources that hear mostly them are left out. Needs stress-ng and Chromium.
+A presaged of its own watches this host at one sample a second, is left alone for a while, and then stress-ng floods the
+network: what the page says of that is the picture, once it names stress-ng. Nothing in it is made up. Where others
+work on the machine meanwhile, sources that hear mostly them are left out. Needs stress-ng and Chromium.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def names_the_fault(daemon):
 def take(daemon, browser, out):
     """Stress the host until an anomaly fires, and take the picture while it does."""
     wait_for(lambda: not firing(daemon), 180, "what others did is over")
-    command = ["stress-ng", "--vm", "1", "--vm-bytes", "4G", "--vm-hang", "0", "--timeout", str(HELD_SECONDS)]
+    command = ["stress-ng", "--udp-flood", "1", "--timeout", str(HELD_SECONDS)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as fault:
         try:
             wait_for(lambda: names_the_fault(daemon), HELD_SECONDS - 8, "an anomaly that names stress-ng")
