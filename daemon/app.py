@@ -598,6 +598,7 @@ class App:
                     group.create_task(self._tick.run(), name="tick"),
                     group.create_task(self._learning.run(), name="learning"),
                     group.create_task(self._learning.compare(), name="comparing"),
+                    group.create_task(self._learning.validations.run(), name="validations"),
                     group.create_task(self._forecasts.run(), name="forecasts"),
                     group.create_task(self._failures.run(), name="failures"),
                     group.create_task(self._by_hand.run(), name="by hand"),

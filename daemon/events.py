@@ -92,8 +92,17 @@ class _Event:
 
 @dataclass(slots=True, eq=False)
 class _Listener:
+    request: web.Request
     queue: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(_QUEUED))
-    abort: Callable[[], None] = lambda: None
+
+    def has_gone(self) -> bool:
+        """Tell whether nobody is at the other end: its handler sees that only when it writes."""
+        return self.request.transport is None or self.request.transport.is_closing()
+
+    def abort(self) -> None:
+        """Cut the connection, and with it the write that waits."""
+        if self.request.transport is not None:
+            self.request.transport.abort()
 
 
 class Events:
@@ -198,6 +207,7 @@ class Events:
         return [event.text for event in self._alerts if event.number > int(number)]
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        self._listeners = {one for one in self._listeners if not one.has_gone()}  # a page that is reloaded comes twice
         if self._stopping or len(self._listeners) >= MOST_LISTENERS:
             said = f"{MOST_LISTENERS} listen already" if not self._stopping else "presaged is stopping"
             return problem(503, said, headers={"Retry-After": "30"})
@@ -205,7 +215,7 @@ class Events:
         if request.method == "HEAD":
             await response.prepare(request)
             return response
-        listener = _Listener(abort=lambda: request.transport.abort() if request.transport is not None else None)
+        listener = _Listener(request)
         hello = f"retry: {_RETRY_MILLISECONDS}\nevent: hello\ndata: {self._hello.model_dump_json()}\n\n"
         first = [hello.encode(), *self._missed(request.headers.get("Last-Event-ID", ""))]
         first += [self._tick.text] if self._tick is not None else []

@@ -125,7 +125,7 @@ class Learning:
             scores=self._scores,
             finished=self._release_memory,
         )
-        self.validations = Validations(self.promotion, self._clock, self._due.set)
+        self.validations = Validations(self.promotion, self._clock)
 
     def restore(self) -> None:
         """Fill the window from history and put the champion back on duty; blocks, before the first tick."""
@@ -290,7 +290,6 @@ class Learning:
                 self._train_after = time.monotonic() + _RETRY_SECONDS
         if self.retraining.asked:
             await self.retraining.train_as_asked()
-        await self.validations.run()
         if self._wants_backend():
             await self._load_backend()
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from alerting.render import one_line
 from daemon.errors import DeskError, PresagedError
 from daemon.forecast_answers import FieldProblem
+from daemon.offload import Offload
 from daemon.problems import of_http, problem, status_of
 
 Method = Literal["GET", "POST", "DELETE"]
@@ -28,6 +29,8 @@ MOST_LISTED = 1000
 DEFAULT_LISTED = 100
 
 _LEAST_COMPRESSED = 1024  # bytes: below it is one packet anyway
+_LARGE = 64 * 1024  # bytes: from there on to compress takes a millisecond
+_PACK_SECONDS = 10.0
 _MOST_KEY = 60  # letters of a body's own key that are shown again
 _MOST_ERRORS = 10
 _MOST_DIGITS = 18
@@ -79,6 +82,8 @@ class Operation:
             if self.query is None and request.query and not self.page:
                 query_of(request, NoQuery)
             answer = await self.handler(request)
+            if isinstance(answer, BaseModel) and not self.private:
+                answer = await _encoded(request, answer)
         except FieldErrors as error:
             return problem(400, str(error), errors=error.errors)
         except PresagedError as error:
@@ -87,13 +92,13 @@ class Operation:
             return of_http(error)
         if isinstance(answer, web.StreamResponse):
             return answer
-        if self.private:
-            headers = {"Cache-Control": "no-store"}
-            text = answer.body if isinstance(answer, Encoded) else to_json(answer)
-            return web.Response(status=self.status, body=text, content_type="application/json", headers=headers)
-        return _response(request, answer if isinstance(answer, Encoded) else encode(answer), self.status)
+        if isinstance(answer, Encoded):
+            return _response(request, answer, self.status)
+        headers = {"Cache-Control": "no-store"}
+        return web.Response(status=self.status, body=to_json(answer), content_type="application/json", headers=headers)
 
 
+OFFLOAD = web.AppKey("offload", Offload)
 _OPERATION = web.RequestKey("operation", Operation)
 
 
@@ -161,7 +166,7 @@ def cursor_of(time_ms: int, number: int) -> str:
 def page_of(entries: Sequence[R], key: Callable[[R], str], query: PageQuery) -> tuple[list[R], str | None]:
     """Return the page of `entries` behind the cursor, and the cursor of the page after it, None at the end.
 
-    `key` names an entry. Raises DeskError for a cursor whose entry is gone.
+    `key` names an entry. Raises FieldErrors for a cursor whose entry is gone.
     """
     first = 0
     if query.cursor:
@@ -216,6 +221,15 @@ def pack(body: bytes) -> Encoded:
         packer = zlib.compressobj(3, wbits=31)
         compressed = packer.compress(body) + packer.flush()
     return Encoded(body, compressed, f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
+
+
+async def _encoded(request: web.Request, answer: BaseModel) -> Encoded:
+    """Return an answer in bytes; a large one is compressed off the loop, where the server has a door for that."""
+    body = to_json(answer)
+    offload = request.app.get(OFFLOAD)
+    if offload is None or len(body) < _LARGE:
+        return pack(body)
+    return await offload.run(lambda: pack(body), deadline_seconds=_PACK_SECONDS, what="compression")
 
 
 def to_json(answer: BaseModel) -> bytes:

@@ -26,7 +26,7 @@ from daemon.errors import ConfigError
 from daemon.host_routes import HostRoutes
 from daemon.metrics import CONTENT_TYPE, Metrics
 from daemon.offload import Offload
-from daemon.operations import Encoded, Operation
+from daemon.operations import OFFLOAD, Encoded, Operation
 from daemon.problems import API, is_api, of_http, refusal
 from daemon.session_routes import SessionRoutes
 from daemon.sessions import Sessions
@@ -130,6 +130,8 @@ class Server:
             return await access.guard(request, handler)
 
         app = web.Application(middlewares=[self._plain_errors, guard], client_max_size=MAX_BODY)
+        app[OFFLOAD] = offload
+        app.on_response_prepare.append(_sign)
         app.add_routes(
             [
                 web.get("/metrics", self._serve_metrics),
@@ -210,6 +212,12 @@ class Server:
         if self._ready():
             return web.Response(text="ready\n")
         return web.Response(status=503, text="not ready: no sample is stored yet, or the last one is too old\n")
+
+
+async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
+    """Let no browser guess what an answer is, and nobody read which versions are behind it."""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Server"] = "presaged"
 
 
 class _OwnFaults(logging.Filter):

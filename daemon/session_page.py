@@ -16,6 +16,7 @@ _FORM = (
     "<p>The token is in the file <code>token</code> of the state folder, for example"
     " <code>/var/lib/presaged/token</code>, readable by root.</p>"
     '<form method="post" action="/api/v1/session">'
+    '<input name="user" value="presaged" autocomplete="username" hidden>'  # what a store of passwords files it under
     '<label>Token<input name="token" type="password" required autofocus autocomplete="current-password"></label>'
     '<button type="submit">Open presaged</button></form>'
 )
@@ -23,6 +24,8 @@ _FORM = (
 
 def asking(status: int, headers: Mapping[str, str], *, wrong: bool = False) -> web.Response:
     """Return the page; `wrong`: a token was given, and it is not ours."""
-    words = "This is not the token of this presaged." if wrong else "This presaged shows its host to those it knows."
+    words = "This presaged shows its host to those it knows."
+    if wrong:
+        words = '<strong role="alert">This is not the token of this presaged.</strong>'
     html = link_page.page("", "Sign in", _FORM.format(words=words))
     return web.Response(status=status, text=html, content_type="text/html", headers={**link_page.HEADERS, **headers})

@@ -29,7 +29,6 @@ HEADERS: Mapping[str, str] = MappingProxyType(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
             " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         ),
-        "Cross-Origin-Opener-Policy": "same-origin",
         "Referrer-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
     }

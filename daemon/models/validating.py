@@ -4,7 +4,8 @@ Enters: the names of models. Leaves: a judgement each, kept in memory until twen
 did with a challenger is in the lineage; this answers for any model, at any time.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -34,12 +35,12 @@ class Validation:
 
 
 class Validations:
-    """The newest judgement of each model; `due` is called when one is asked for."""
+    """The newest judgement of each model. Nothing else waits for one: a champion that must leave does so meanwhile."""
 
-    def __init__(self, promotion: Promotion, clock: Clock, due: Callable[[], None]) -> None:
+    def __init__(self, promotion: Promotion, clock: Clock) -> None:
         self._promotion = promotion
         self._clock = clock
-        self._due = due
+        self._due = asyncio.Event()
         self._kept: dict[str, Validation] = {}
 
     def ask(self, name: str) -> Validation:
@@ -51,7 +52,7 @@ class Validations:
         over = [one.model for one in self._kept.values() if one.ended_ms is not None]
         for old in over[: max(0, len(self._kept) - _MOST)]:
             del self._kept[old]
-        self._due()
+        self._due.set()
         return known
 
     def get(self, name: str) -> Validation | None:
@@ -59,7 +60,14 @@ class Validations:
         return self._kept.get(name)
 
     async def run(self) -> None:
-        """Do all that wait."""
+        """Judge what is asked for, until cancelled."""
+        while True:
+            await self._due.wait()
+            await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Judge all that wait."""
+        self._due.clear()
         for one in [one for one in self._kept.values() if one.stage == "waiting"]:
             one.stage = "running"
             try:
@@ -78,6 +86,8 @@ def _take(one: Validation, verdict: Mapping[str, object]) -> None:
     passes, reasons, metrics = (verdict.get(key) for key in ("passes", "reasons", "metrics"))
     if not isinstance(passes, bool) or not isinstance(reasons, list | tuple) or not isinstance(metrics, Mapping):
         raise WorkerError(f"the job judge said something that is not understood: {verdict}")
-    one.passes, one.reasons = passes, tuple(str(reason) for reason in reasons)
-    one.metrics = {str(key): float(value) for key, value in metrics.items()}
-    one.stage = "done"
+    try:
+        one.metrics = {str(key): float(value) for key, value in metrics.items()}
+    except (ValueError, TypeError) as error:
+        raise WorkerError(f"the job judge said a figure that is none: {error}") from error
+    one.passes, one.reasons, one.stage = passes, tuple(str(reason) for reason in reasons), "done"

@@ -175,6 +175,15 @@ async def test_one_too_many_is_told_when_to_come_again(events, listen):
     assert (status, headers["Retry-After"], text) == (503, "30", "32 listen already\n")
 
 
+async def test_who_has_left_takes_no_place(events, listen, until):
+    for one in [await listen() for _ in range(MOST_LISTENERS)]:
+        one.answer.close()
+    await until(lambda: all(one.has_gone() for one in events._listeners))
+    assert len(events._listeners) == MOST_LISTENERS  # nothing was written to them since
+    await listen()
+    assert len(events._listeners) == 1
+
+
 async def test_who_does_not_keep_up_is_dropped_and_holds_nobody_up(events, listen, dropped):
     quick, _slow = await listen(), await listen()
     events._hello = events._hello.model_copy(update={"stream": "x" * 200_000})  # a socket takes few of such events

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from aiohttp import web
+from jsonschema import Draft202012Validator
 
 from daemon import openapi
 from daemon.app import App
@@ -80,6 +81,11 @@ async def test_every_listing_comes_in_pages(document):
         schema = document["components"]["schemas"][answer["schema"]["$ref"].rpartition("/")[2]]
         assert {"limit", "cursor"} <= {parameter["name"] for parameter in one["parameters"]}, path
         assert "next" in schema["properties"], path
+
+
+async def test_every_schema_is_one(document):
+    for schema in document["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
 
 
 async def test_every_reference_leads_somewhere(document):

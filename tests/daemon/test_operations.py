@@ -115,6 +115,22 @@ async def test_what_is_long_is_compressed_for_those_who_take_it(ask):
     assert "Content-Encoding" not in (await ask("/short"))[1]
 
 
+async def test_what_is_large_is_compressed_off_the_loop(monkeypatch):
+    done = []
+
+    class Door:
+        async def run(self, run, *, deadline_seconds, what):
+            done.append(what)
+            return run()
+
+    async with asking(OPERATIONS, Door()) as ask:
+        await ask("/long")
+        assert done == []
+        monkeypatch.setattr("daemon.operations._LARGE", 1000)
+        assert json.loads((await ask("/long"))[2])["words"] == WORDS
+        assert done == ["compression"]
+
+
 async def test_a_secret_is_neither_kept_nor_compressed(ask):
     _, headers, text = await ask("/secret")
     assert (headers["Cache-Control"], json.loads(text)["words"]) == ("no-store", WORDS)

@@ -328,6 +328,12 @@ async def test_a_body_of_unknown_length_is_cut_off(serve):
     assert (status, headers["Content-Type"], text) == (413, KIND, "the body is too large\n")
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/nothing", "/api/v1/status", "/api/v1/nothing", "/readyz"])
+async def test_no_answer_is_guessed_at_or_tells_versions(serve, path):
+    _, headers, _ = await (await serve()).get(path)
+    assert (headers["X-Content-Type-Options"], headers["Server"]) == ("nosniff", "presaged")
+
+
 async def test_a_mistake_of_ours_costs_one_answer(serve, monkeypatch):
     running = await serve()
 

@@ -20,7 +20,7 @@ MOUNTS, INTERFACES = 500, 1000
 GONE = range(5, 45)  # the kernel takes its time for each interface
 PORT = 19736
 LIBC = ctypes.CDLL(None, use_errno=True)
-TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
+TUNSETIFF, TUNSETPERSIST, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x400454CB, 0x0002, 0x1000
 
 
 def main(folder):
@@ -44,8 +44,8 @@ def main(folder):
         daemon = subprocess.Popen([sys.executable, "-P", "-m", "daemon", "--config", str(config)], stderr=log)
     before = after_samples(4)
     megabytes = resident_megabytes(daemon.pid)
+    run("ip", "-batch", "-", input="\n".join(f"link delete lan{number}" for number in GONE), text=True)
     for number in GONE:
-        os.close(lans[number])  # and with it the interface is gone
         assert LIBC.umount(bytes(folder / f"disk{number}")) == 0
     tell_of_mounts(told_of)
     after = after_samples(samples() + 3)
@@ -73,9 +73,10 @@ def lan_names():
 
 
 def interface(name):
-    """Make an interface that lives as long as the descriptor that is returned."""
+    """Make an interface, and return what sends to it. It stays when that is closed, and goes with the namespace."""
     lan = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(lan, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
+    fcntl.ioctl(lan, TUNSETPERSIST, 1)
     return lan
 
 
@@ -83,6 +84,7 @@ def send(lans):
     """Let each receive a packet: one that never had any is not watched."""
     for lan in lans:
         os.write(lan, b"\xff" * 12 + b"\x88\xb5" + bytes(46))
+        os.close(lan)
 
 
 def get(path):

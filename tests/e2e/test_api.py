@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 
 import pytest
@@ -36,15 +37,41 @@ def living(daemon):
     one = daemon(CONFIG)
     one.wait_samples(3)
     one.token = (one.folder / "state" / "token").read_text().strip()
-    headers = {"Authorization": f"Bearer {one.token}", "Content-Type": "application/json"}
-    drill = urllib.request.Request(url(one, "drill"), b'{"author": "the test"}', headers)
-    urllib.request.urlopen(drill, timeout=5).close()
+    drill(one)
     wait_for(lambda: [alert for alert in one.status()["alerts"] if alert["state"] == "firing"], 15, "the drill fires")
     return one
 
 
 def url(one, path):
     return f"http://127.0.0.1:{one.port}/api/v1/{path}"
+
+
+def drill(one):
+    headers = {"Authorization": f"Bearer {one.token}", "Content-Type": "application/json"}
+    order = urllib.request.Request(url(one, "drill"), b'{"author": "the test"}', headers)
+    urllib.request.urlopen(order, timeout=5).close()
+
+
+def test_what_happens_is_heard_as_it_happens(living):
+    """A drill is heard from its beginning to its end, and the stop of the daemon is the end of the stream."""
+    heard, seen = urllib.request.urlopen(url(living, "events"), timeout=20), []
+    for line in heard:
+        name, _, value = line.decode().rstrip("\n").partition(": ")
+        if name == "event":
+            kind = value
+        elif name == "data":
+            told = json.loads(value)
+            seen.append(told.get("transition", kind))
+            if seen[-1] == "resolved" and seen.count("resolved") == 1:  # of the alert that was there
+                drill(living)
+            elif seen[-1] == "resolved":
+                break
+    assert (seen[0], seen[1]) == ("hello", "tick")
+    assert seen.index("resolved") < seen.index("firing")
+    began = time.monotonic()
+    assert living.stop() == 0
+    assert heard.read() is not None
+    assert time.monotonic() - began < 5
 
 
 def asked_everything(one, folder, *options, names=""):

@@ -437,6 +437,7 @@ def test_from_beyond_loopback_the_token_opens_the_page(tmp_path, visit):
         one.marked("filled")
         one.until("document.getElementById('live').textContent", lambda text: text == "live")
         assert one.text("#session") == "Sign out"
+        assert [text for text in one.complaints if "401" not in text] == []
     finally:
         far.stop()
 

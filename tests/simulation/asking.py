@@ -6,11 +6,15 @@ import aiohttp
 from aiohttp import web
 from problem import sentence
 
+from daemon.operations import OFFLOAD
+
 
 @asynccontextmanager
-async def asking(operations):
+async def asking(operations, offload=None):
     """Yield a function that asks: it returns status, headers, and the text, of a problem its sentence."""
     app = web.Application(client_max_size=65_536)
+    if offload is not None:
+        app[OFFLOAD] = offload
     app.add_routes([one.route() for one in operations])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()

@@ -1,3 +1,6 @@
+import asyncio
+import contextlib
+
 import pytest
 
 from daemon.errors import WorkerError
@@ -38,7 +41,7 @@ async def test_a_model_is_held_against_the_champion_in_the_child_and_nothing_fol
     status, asked = await ask("POST", "models/100/validate", ValidationAnswer)
     assert (status, asked.state, asked.passes) == (202, "waiting", None)
     assert (await ask("POST", "models/100/validate", ValidationAnswer))[1] == asked  # one and the same
-    await two_models.learning.catch_up()  # the real child
+    await two_models.learning.validations.catch_up()  # the real child
     _, over = await ask("GET", "models/100/validate", ValidationAnswer)
     assert (over.state, over.passes, over.champion, over.text) == ("done", False, "000000000200", "")
     assert over.reasons == ["0 recent samples tell too little"]
@@ -47,7 +50,7 @@ async def test_a_model_is_held_against_the_champion_in_the_child_and_nothing_fol
     assert two_models.watch.name == "000000000200"
 
 
-async def test_what_the_child_says_of_a_model_is_told_or_why_it_says_nothing(ask, two_models, monkeypatch):
+async def test_what_the_child_says_of_a_model_is_told_or_why_it_says_nothing(ask, two_models, monkeypatch, until):
     spoken = {"passes": True, "reasons": [], "metrics": {"recent": 0.5}}
     specs = []
 
@@ -57,24 +60,30 @@ async def test_what_the_child_says_of_a_model_is_told_or_why_it_says_nothing(ask
 
     async def tell():
         await ask("POST", "models/100/validate")
-        await two_models.learning.catch_up()
+        await until(lambda: validations.get("000000000100").ended_ms is not None)
         return (await ask("GET", "models/100/validate", ValidationAnswer))[1]
 
     monkeypatch.setattr(two_models.child, "run", run)
+    validations = two_models.learning.validations
+    work = asyncio.create_task(validations.run())
     found = await tell()
     assert (found.state, found.passes, found.metrics) == ("done", True, {"recent": 0.5})
     ((job, spec),) = specs
     assert (job, spec["predecessor"]) == ("judge", "")
     assert [folder[-12:] for folder in spec["challengers"]] == ["000000000100"]
-    spoken = {"passes": "perhaps"}
-    found = await tell()
-    assert (found.state, found.passes, "not understood" in found.text) == ("failed", None, True)
+    for wrong in ({"passes": "perhaps"}, {"passes": True, "reasons": [], "metrics": {"recent": "much"}}):
+        spoken.update(wrong)
+        found = await tell()
+        assert (found.state, found.passes, found.text[:18]) == ("failed", None, "the job judge said")
 
     async def fail(*_words, **_more):
         raise WorkerError("it is too hot")
 
     monkeypatch.setattr(two_models.child, "run", fail)
     assert (await tell()).text == "it is too hot"
+    work.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
     assert (await ask("POST", "models/200/validate"))[0] == 409
     assert "serves itself" in (await ask("POST", "models/200/validate"))[1]
     assert (await ask("POST", "models/7/validate"))[0] == 404
