@@ -35,6 +35,7 @@ _KEYS = {
     "\x1b": "escape",
     "\x0c": "redraw",
 }
+_REST_SECONDS = 0.05
 _CANNOT_DRAW = frozenset(("", "dumb", "unknown"))
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -100,6 +101,8 @@ class Screen:
             pressed = os.read(self._input, 1024)
             if not pressed:  # the terminal has gone
                 raise SystemExit(0)
+            if pressed == b"\x1b" and select.select([self._input], [], [], _REST_SECONDS)[0]:
+                pressed += os.read(self._input, 1024)  # over a slow line the rest of a key comes later
             self._waiting = pressed.decode("utf-8", "replace")
         for letters, name in _KEYS.items():
             if self._waiting.startswith(letters) and (letters != "\x1b" or len(self._waiting) == 1):
