@@ -63,7 +63,7 @@ def opened(monkeypatch):
 def test_keys_have_names(monkeypatch, pressed, keys):
     with opened(monkeypatch) as screen:
         screen.press(pressed)
-        assert [screen.key(1.0) for _ in keys] == keys
+        assert [screen.key(5.0) for _ in keys] == keys
         assert screen.key(0.0) == ""
 
 
