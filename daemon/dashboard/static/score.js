@@ -34,7 +34,7 @@ export class ScoreView {
   // Build the frame once; `since` is the first sample's time: a young host is shown from there.
   begin(since) {
     const age = since ? (Date.now() - new Date(since).getTime()) / 1000 : 0;
-    this.span = age < 7200 ? 3600 : age < 28_800 ? 21_600 : 86_400;
+    this.span = age < 3600 ? Math.max(600, age) : age < 7200 ? 3600 : age < 28_800 ? 21_600 : 86_400;
     at("score-ranges").replaceChildren(
       ...RANGES.map(([text, seconds]) =>
         h(
