@@ -21,19 +21,6 @@ from alerting.redact import redactor
 from alerting.render import rfc3339
 from daemon import __version__, log
 from daemon.alerts import Alerts
-from daemon.api import (
-    ChangeAnswer,
-    ChangesAnswer,
-    JobAnswer,
-    StatusAnswer,
-    alert_answer,
-    anomaly_answer,
-    capacity_answers,
-    change_answer,
-    collector_answers,
-    host_answer,
-    sink_answers,
-)
 from daemon.capacity.answers import forecasts_answer
 from daemon.capacity.forecasts import HOUR_SECONDS, Forecasting
 from daemon.capacity.points import recent_rounds
@@ -62,17 +49,14 @@ from daemon.drift.routes import drift_route
 from daemon.drift.watch import CHECK_SECONDS, DEADLINE_SECONDS, DriftWatch, learned
 from daemon.durable import bind_to_machine
 from daemon.errors import ConfigError, PresagedError, StateError
-from daemon.events import Events
 from daemon.evidence import Evidence
 from daemon.failures.families import ErrorPatterns
 from daemon.failures.log import FailureLog
 from daemon.failures.record import FailureEvent
 from daemon.failures.routes import FailureRoutes
 from daemon.failures.watch import FailureWatch, Seen
-from daemon.forecast_answers import ForecastsAnswer
 from daemon.history import TIERS_SECONDS, History
 from daemon.host import describe_host
-from daemon.host_routes import HostRoutes
 from daemon.learning import Learning
 from daemon.metrics import Metrics
 from daemon.models.by_hand import ByHand
@@ -83,7 +67,6 @@ from daemon.models.routes import NeuralRoutes
 from daemon.models.triggers import Trigger
 from daemon.notify_systemd import Notifier
 from daemon.offload import Offload
-from daemon.operations import PageQuery, cursor_of, place_of
 from daemon.precedents import Precedents
 from daemon.preflight import Prepared
 from daemon.process_scan import ProcessScan
@@ -96,8 +79,6 @@ from daemon.risk.watch import RiskWatch
 from daemon.routines import Routines
 from daemon.sampler import Sampler
 from daemon.scheduler import Job, Scheduler
-from daemon.server import Server, ensure_token
-from daemon.signal_routes import SignalRoutes
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
 from daemon.state import StateDatabase
@@ -105,6 +86,25 @@ from daemon.tick import Tick
 from daemon.verdicts.counting import Verdicts
 from daemon.wake import PressureTriggers
 from daemon.watch import AnomalyWatch
+from daemon.web.api import (
+    ChangeAnswer,
+    ChangesAnswer,
+    JobAnswer,
+    StatusAnswer,
+    alert_answer,
+    anomaly_answer,
+    capacity_answers,
+    change_answer,
+    collector_answers,
+    host_answer,
+    sink_answers,
+)
+from daemon.web.events import Events
+from daemon.web.forecast_answers import ForecastsAnswer
+from daemon.web.host_routes import HostRoutes
+from daemon.web.operations import PageQuery, cursor_of, place_of
+from daemon.web.server import Server, ensure_token
+from daemon.web.signal_routes import SignalRoutes
 from detectors import capacity, failure
 from detectors.factors import COUNT
 from detectors.registry import Registry

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import structlog
 
-from daemon.api import MAX_CHANGE_TEXT
 from daemon.clock import Clock, Instant
 from daemon.collectors.base import Noticed
 from daemon.errors import PresagedError
 from daemon.offload import Offload
 from daemon.state import StateDatabase
+from daemon.web.api import MAX_CHANGE_TEXT
 from detectors.findings import Change, ChangeKind
 
 _log = structlog.get_logger()

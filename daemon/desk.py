@@ -26,7 +26,13 @@ from alerting.silence import Match, Silence
 from alerting.sinks.base import Notification
 from alerting.ulid import UlidSource
 from alerting.verdict import Recurrence, Verdict, VerdictKind
-from daemon.alert_answers import (
+from daemon.clock import Clock
+from daemon.errors import Conflict, DeskError, NotFound, StateError
+from daemon.offload import Offload
+from daemon.state import StateDatabase
+from daemon.verdicts.counting import Verdicts
+from daemon.verdicts.words import in_brief, raised_by, told
+from daemon.web.alert_answers import (
     LONGEST_SILENCE_SECONDS,
     AlertDetail,
     AlertsAnswer,
@@ -41,14 +47,8 @@ from daemon.alert_answers import (
     silence_answer,
     verdict_answer,
 )
-from daemon.api import AlertAnswer, alert_answer
-from daemon.clock import Clock
-from daemon.errors import Conflict, DeskError, NotFound, StateError
-from daemon.offload import Offload
-from daemon.operations import FIRST_PAGE, PageQuery, page_of
-from daemon.state import StateDatabase
-from daemon.verdicts.counting import Verdicts
-from daemon.verdicts.words import in_brief, raised_by, told
+from daemon.web.api import AlertAnswer, alert_answer
+from daemon.web.operations import FIRST_PAGE, PageQuery, page_of
 
 T = TypeVar("T")
 

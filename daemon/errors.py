@@ -9,7 +9,7 @@ PresagedError
 ├── Overloaded               every lane for blocking work is stuck
 ├── WorkerError              the child failed: counted, the previous model serves
 ├── DeskError                what an operator asks for is not to be had as asked: why, and what would be right
-│   ├── FieldErrors          fields of a question are wrong (it stands in daemon.operations, beside what reads them)
+│   ├── FieldErrors          fields of a question are wrong (it stands in daemon.web.operations, beside what reads them)
 │   ├── NotFound             nothing has the name that was given
 │   └── Conflict             it is there, and as things stand it cannot be done
 └── DaemonError              `presage` got no usable answer from the daemon

@@ -24,7 +24,7 @@ from daemon import __version__
 from daemon.config import Loaded
 from daemon.config_alerting import Sink
 from daemon.errors import ConfigError
-from daemon.server import bind
+from daemon.web.server import bind
 
 _USER_AGENT = f"presaged/{__version__}"
 

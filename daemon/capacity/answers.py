@@ -5,7 +5,7 @@ from math import isfinite
 
 from daemon.capacity.state import HI80, HI95, LO80, LO95, MEAN, Accuracy, CapacityState, Made, ResourceState
 from daemon.errors import NotFound
-from daemon.forecast_answers import AccuracyAnswer, ExhaustionAnswer, ForecastAnswer, ForecastsAnswer, HorizonAnswer
+from daemon.web.forecast_answers import AccuracyAnswer, ExhaustionAnswer, ForecastAnswer, ForecastsAnswer, HorizonAnswer
 from detectors.exhaustion import WITHIN
 from detectors.findings import Unit
 from detectors.forecasts import Floats

@@ -15,14 +15,14 @@ from rich.console import Console
 from rich.text import Text
 
 from alerting.policy import GRAVEST
-from daemon.alert_answers import MAX_AUTHOR, AlertsAnswer
-from daemon.api import AlertAnswer
 from daemon.cli import client, completion
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import SEVERITIES, standing
 from daemon.cli.terminal import print_json, print_rows, printable, say
 from daemon.cli.watching import WatchOption, shown
 from daemon.config import load
+from daemon.web.alert_answers import MAX_AUTHOR, AlertsAnswer
+from daemon.web.api import AlertAnswer
 
 AlertArgument = Annotated[
     str,

@@ -15,7 +15,11 @@ from daemon.cli.wire import ask, part
 from daemon.config import Loaded
 
 if TYPE_CHECKING:
-    from daemon.alert_answers import (
+    from daemon.drift.answers import DriftAnswer
+    from daemon.failures.answers import FailureAnswer, FailuresAnswer
+    from daemon.models.answers import ModelAnswer, ModelMetricsAnswer, ModelsAnswer, TrainingAnswer
+    from daemon.risk.answers import RiskAnswer
+    from daemon.web.alert_answers import (
         AlertDetail,
         AlertsAnswer,
         DrillAnswer,
@@ -25,13 +29,9 @@ if TYPE_CHECKING:
         SinkTestAnswer,
         VerdictsAnswer,
     )
-    from daemon.api import AlertAnswer, ChangeAnswer, ChangesAnswer, StatusAnswer
-    from daemon.drift.answers import DriftAnswer
-    from daemon.failures.answers import FailureAnswer, FailuresAnswer
-    from daemon.forecast_answers import ForecastsAnswer
-    from daemon.models.answers import ModelAnswer, ModelMetricsAnswer, ModelsAnswer, TrainingAnswer
-    from daemon.risk.answers import RiskAnswer
-    from daemon.series_answers import FindingsAnswer, HistoryAnswer, SignalsAnswer
+    from daemon.web.api import AlertAnswer, ChangeAnswer, ChangesAnswer, StatusAnswer
+    from daemon.web.forecast_answers import ForecastsAnswer
+    from daemon.web.series_answers import FindingsAnswer, HistoryAnswer, SignalsAnswer
 
 _MODEL_SECONDS = 15.0  # a model file is read and written
 _SINK_SECONDS = 20.0  # a sink is waited for longer than the daemon
@@ -39,14 +39,14 @@ _SINK_SECONDS = 20.0  # a sink is waited for longer than the daemon
 
 def fetch_status(loaded: Loaded, *, seconds: float | None = None) -> "tuple[StatusAnswer, bytes]":
     """Return the daemon's status, and the same as the JSON it sent. Raises DaemonError."""
-    from daemon.api import StatusAnswer
+    from daemon.web.api import StatusAnswer
 
     return ask(loaded, "/api/v1/status", StatusAnswer, seconds=seconds)
 
 
 def fetch_changes(loaded: Loaded, limit: int) -> "tuple[ChangesAnswer, bytes]":
     """Return the newest changes of the host, and the same as the JSON. Raises DaemonError."""
-    from daemon.api import ChangesAnswer
+    from daemon.web.api import ChangesAnswer
 
     return ask(loaded, f"/api/v1/changes?limit={limit}", ChangesAnswer)
 
@@ -55,7 +55,7 @@ def fetch_forecasts(
     loaded: Loaded, resource: str | None = None, *, seconds: float | None = None
 ) -> "tuple[ForecastsAnswer, bytes]":
     """Return the forecasts of all resources, or of one with its past, and the same as the JSON. Raises DaemonError."""
-    from daemon.forecast_answers import ForecastsAnswer
+    from daemon.web.forecast_answers import ForecastsAnswer
 
     asked = "" if resource is None else f"?resource={quote(resource.encode('utf-8', 'surrogateescape'), safe='')}"
     return ask(loaded, f"/api/v1/forecasts{asked}", ForecastsAnswer, seconds=seconds)
@@ -63,7 +63,7 @@ def fetch_forecasts(
 
 def fetch_history(loaded: Loaded, signals: Sequence[str], seconds_back: float, points: int) -> "HistoryAnswer":
     """Return the past of signals up to now, in `points` buckets at most. Raises DaemonError."""
-    from daemon.series_answers import HistoryAnswer
+    from daemon.web.series_answers import HistoryAnswer
 
     to_ms = time.time_ns() // 1_000_000
     asked = [("signal", one) for one in signals]
@@ -73,21 +73,21 @@ def fetch_history(loaded: Loaded, signals: Sequence[str], seconds_back: float, p
 
 def fetch_findings(loaded: Loaded) -> "FindingsAnswer":
     """Return what the detectors say of the last sample. Raises DaemonError."""
-    from daemon.series_answers import FindingsAnswer
+    from daemon.web.series_answers import FindingsAnswer
 
     return ask(loaded, "/api/v1/findings", FindingsAnswer)[0]
 
 
 def fetch_signals(loaded: Loaded, limit: int, *, seconds: float | None = None) -> "SignalsAnswer":
     """Return the signals with their newest values. Raises DaemonError."""
-    from daemon.series_answers import SignalsAnswer
+    from daemon.web.series_answers import SignalsAnswer
 
     return ask(loaded, f"/api/v1/signals?limit={limit}", SignalsAnswer, seconds=seconds)[0]
 
 
 def mark_change(loaded: Loaded, text: str) -> "ChangeAnswer":
     """Tell the daemon of a change. Raises DaemonError."""
-    from daemon.api import ChangeAnswer
+    from daemon.web.api import ChangeAnswer
 
     return ask(loaded, "/api/v1/changes", ChangeAnswer, "POST", {"text": text})[0]
 
@@ -123,21 +123,21 @@ def mark_failure(loaded: Loaded, what: str, at: datetime | None) -> "FailureAnsw
 
 def fetch_alerts(loaded: Loaded, limit: int, *, seconds: float | None = None) -> "AlertsAnswer":
     """Return the newest alerts, those that are over too. Raises DaemonError."""
-    from daemon.alert_answers import AlertsAnswer
+    from daemon.web.alert_answers import AlertsAnswer
 
     return ask(loaded, f"/api/v1/alerts?limit={limit}", AlertsAnswer, seconds=seconds)[0]
 
 
 def fetch_alert(loaded: Loaded, alert: str) -> "tuple[AlertDetail, bytes]":
     """Return all about an alert, and the same as the JSON. Raises DaemonError."""
-    from daemon.alert_answers import AlertDetail
+    from daemon.web.alert_answers import AlertDetail
 
     return ask(loaded, f"/api/v1/alerts/{part(alert)}", AlertDetail)
 
 
 def acknowledge(loaded: Loaded, alert: str, author: str) -> "AlertAnswer":
     """Take an alert in hand. Raises DaemonError."""
-    from daemon.api import AlertAnswer
+    from daemon.web.api import AlertAnswer
 
     return ask(loaded, f"/api/v1/alerts/{part(alert)}/ack", AlertAnswer, "POST", {"author": author})[0]
 
@@ -146,7 +146,7 @@ def give_feedback(
     loaded: Loaded, alert: str, verdict: str, author: str, *, comment: str, every: str
 ) -> "FeedbackAnswer":
     """Say what an alert was. Raises DaemonError."""
-    from daemon.alert_answers import FeedbackAnswer
+    from daemon.web.alert_answers import FeedbackAnswer
 
     sent = {"verdict": verdict, "author": author, "comment": comment, "every": every}
     return ask(loaded, f"/api/v1/alerts/{part(alert)}/feedback", FeedbackAnswer, "POST", sent)[0]
@@ -154,35 +154,35 @@ def give_feedback(
 
 def undo_feedback(loaded: Loaded, alert: str, author: str) -> "FeedbackAnswer":
     """Take back the newest verdict on an alert. Raises DaemonError."""
-    from daemon.alert_answers import FeedbackAnswer
+    from daemon.web.alert_answers import FeedbackAnswer
 
     return ask(loaded, f"/api/v1/alerts/{part(alert)}/feedback", FeedbackAnswer, "DELETE", {"author": author})[0]
 
 
 def fetch_verdicts(loaded: Loaded) -> "tuple[VerdictsAnswer, bytes]":
     """Return what verdicts change now, and the same as the JSON. Raises DaemonError."""
-    from daemon.alert_answers import VerdictsAnswer
+    from daemon.web.alert_answers import VerdictsAnswer
 
     return ask(loaded, "/api/v1/verdicts", VerdictsAnswer)
 
 
 def fetch_silences(loaded: Loaded, *, seconds: float | None = None) -> "tuple[SilencesAnswer, bytes]":
     """Return the silences that are not over, and the same as the JSON. Raises DaemonError."""
-    from daemon.alert_answers import SilencesAnswer
+    from daemon.web.alert_answers import SilencesAnswer
 
     return ask(loaded, "/api/v1/silences", SilencesAnswer, seconds=seconds)
 
 
 def add_silence(loaded: Loaded, wanted: Mapping[str, object]) -> "SilenceAnswer":
     """Add a silence, as `SilenceRequest` has it. Raises DaemonError."""
-    from daemon.alert_answers import SilenceAnswer
+    from daemon.web.alert_answers import SilenceAnswer
 
     return ask(loaded, "/api/v1/silences", SilenceAnswer, "POST", wanted)[0]
 
 
 def expire_silence(loaded: Loaded, silence: str, author: str) -> "SilenceAnswer":
     """End a silence now. Raises DaemonError."""
-    from daemon.alert_answers import SilenceAnswer
+    from daemon.web.alert_answers import SilenceAnswer
 
     return ask(loaded, f"/api/v1/silences/{part(silence)}", SilenceAnswer, "DELETE", {"author": author})[0]
 
@@ -240,13 +240,13 @@ def cancel_training(loaded: Loaded, number: str) -> "TrainingAnswer":
 
 def start_drill(loaded: Loaded, author: str) -> "DrillAnswer":
     """Let the next sample carry a drill. Raises DaemonError."""
-    from daemon.alert_answers import DrillAnswer
+    from daemon.web.alert_answers import DrillAnswer
 
     return ask(loaded, "/api/v1/drill", DrillAnswer, "POST", {"author": author})[0]
 
 
 def try_sink(loaded: Loaded, sink: str) -> "SinkTestAnswer":
     """Send a test to a sink and return how that went. Raises DaemonError."""
-    from daemon.alert_answers import SinkTestAnswer
+    from daemon.web.alert_answers import SinkTestAnswer
 
     return ask(loaded, f"/api/v1/sinks/{part(sink)}/test", SinkTestAnswer, "POST", {}, seconds=_SINK_SECONDS)[0]

@@ -15,7 +15,6 @@ import typer
 from rich.text import Text
 
 from alerting.render import amount, duration
-from daemon.alert_answers import AlertDetail, ContributorAnswer, CulpritAnswer, DeliveryAnswer, VictimAnswer
 from daemon.cli.alerts import SHORT, AlertArgument
 from daemon.cli.client import fetch_alert
 from daemon.cli.completion import LATEST
@@ -23,6 +22,7 @@ from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import SEVERITIES, standing, when
 from daemon.cli.terminal import console, print_json, print_rows, printable
 from daemon.config import load
+from daemon.web.alert_answers import AlertDetail, ContributorAnswer, CulpritAnswer, DeliveryAnswer, VictimAnswer
 from detectors.findings import Resource, Unit
 
 Row = tuple[str, Text]

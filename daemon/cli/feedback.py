@@ -11,13 +11,13 @@ import typer
 from rich.text import Text
 
 from alerting.verdict import Recurrence, VerdictKind
-from daemon.alert_answers import FeedbackAnswer, JudgedAnswer
 from daemon.cli import client, completion
 from daemon.cli.alerts import SHORT, login_name
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.status import when
 from daemon.cli.terminal import console, print_json, print_table, printable, say
 from daemon.config import Loaded, load
+from daemon.web.alert_answers import FeedbackAnswer, JudgedAnswer
 
 
 class Word(StrEnum):

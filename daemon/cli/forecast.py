@@ -28,7 +28,7 @@ from daemon.cli.terminal import is_ascii, print_json, print_rows, printable
 from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
 from daemon.errors import DaemonError
-from daemon.forecast_answers import AccuracyAnswer, ForecastAnswer, ForecastsAnswer, HorizonAnswer
+from daemon.web.forecast_answers import AccuracyAnswer, ForecastAnswer, ForecastsAnswer, HorizonAnswer
 from detectors.findings import Unit
 
 Row = tuple[str, Text]

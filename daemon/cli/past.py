@@ -21,7 +21,7 @@ from daemon.cli.terminal import is_ascii, print_json, printable
 from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import Loaded, load
 from daemon.errors import DaemonError
-from daemon.series_answers import HistoryAnswer, SeriesAnswer
+from daemon.web.series_answers import HistoryAnswer, SeriesAnswer
 
 SCORE = "anomaly.score"
 _ROWS, _LEAST_COLUMNS, _MOST_COLUMNS, _PIPE_COLUMNS = 14, 40, 200, 80

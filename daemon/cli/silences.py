@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.text import Text
 
 from alerting.policy import Severity
-from daemon.alert_answers import SilenceAnswer
 from daemon.cli import client, completion
 from daemon.cli.alerts import SHORT, login_name
 from daemon.cli.configuration import ConfigOption
@@ -21,6 +20,7 @@ from daemon.cli.status import when
 from daemon.cli.terminal import print_json, print_table, printable, say
 from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import load
+from daemon.web.alert_answers import SilenceAnswer
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 

@@ -18,7 +18,6 @@ from rich.status import Status
 from rich.text import Text
 
 from alerting.policy import DRILL
-from daemon.alert_answers import AlertDetail, DrillAnswer
 from daemon.cli import client, completion
 from daemon.cli.alerts import login_name
 from daemon.cli.configuration import ConfigOption
@@ -27,6 +26,7 @@ from daemon.cli.terminal import complain, print_json, print_table, printable, sa
 from daemon.cli.watching import SELDOM, WatchOption, shown
 from daemon.config import Loaded, load
 from daemon.errors import DaemonError
+from daemon.web.alert_answers import AlertDetail, DrillAnswer
 
 _LEAST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 1.0  # between two looks at the drill
 _GRACE_SECONDS = 30.0  # beyond the two samples in which a drill begins and ends

@@ -13,12 +13,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from daemon.api import AlertAnswer, AnomalyAnswer, CapacityAnswer, RiskInBrief, SinkAnswer, StatusAnswer
 from daemon.cli.client import fetch_status
 from daemon.cli.owner import owner_kept
 from daemon.cli.terminal import is_ascii, print_json, print_rows, printable
 from daemon.cli.watching import WatchOption, shown
 from daemon.config import load
+from daemon.web.api import AlertAnswer, AnomalyAnswer, CapacityAnswer, RiskInBrief, SinkAnswer, StatusAnswer
 
 Row = tuple[str, Text]
 

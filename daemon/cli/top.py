@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 from rich.text import Text
 
-from daemon.api import AlertAnswer
 from daemon.cli import client
 from daemon.cli.alerts import SHORT, login_name
 from daemon.cli.configuration import ConfigOption
@@ -22,6 +21,7 @@ from daemon.cli.top_facts import Watcher
 from daemon.cli.top_view import draw
 from daemon.config import Loaded, load
 from daemon.errors import DaemonError
+from daemon.web.api import AlertAnswer
 
 _REDRAW_SECONDS = 1.0  # ages grow
 _EXPLAIN_LABEL = 10

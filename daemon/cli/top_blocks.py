@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.text import Text
 
 from alerting.render import amount
-from daemon.api import AlertAnswer
 from daemon.cli.alerts import SHORT, choose
 from daemon.cli.chart import Past, chart
 from daemon.cli.forecast import grave, percent_used, told_chances, when_full
 from daemon.cli.status import SEVERITIES, percent, span, standing
 from daemon.cli.terminal import printable
 from daemon.cli.top_facts import HOUR_SECONDS, Facts, Unusual
-from daemon.forecast_answers import ForecastAnswer
+from daemon.web.api import AlertAnswer
+from daemon.web.forecast_answers import ForecastAnswer
 from detectors.findings import Unit
 
 _LABEL = 7

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from alerting.policy import DRILL
-from daemon.api import ChangeAnswer, StatusAnswer
 from daemon.cli import client
 from daemon.cli.explain import ODD, unit_of
 from daemon.config import Loaded
 from daemon.drift.answers import DriftAnswer
 from daemon.errors import DaemonError
-from daemon.forecast_answers import ForecastAnswer
 from daemon.models.answers import ModelsAnswer
 from daemon.risk.answers import RiskAnswer
+from daemon.web.api import ChangeAnswer, StatusAnswer
+from daemon.web.forecast_answers import ForecastAnswer
 from detectors.findings import Unit
 
 HOUR_SECONDS = 3600.0

@@ -1,6 +1,6 @@
 """What the page asks of noise and of the daemon's own cost, as typed models; `presage` may read them too."""
 
-from daemon.api import Answer
+from daemon.web.api import Answer
 
 
 class SinkMonthAnswer(Answer):

@@ -15,7 +15,7 @@ from daemon.dashboard.charts import ChartLibrary
 from daemon.dashboard.files import ICON, PAGE, PageFile, PageFiles, read_files
 from daemon.errors import PresagedError
 from daemon.offload import Offload
-from daemon.operations import Operation
+from daemon.web.operations import Operation
 
 _PREPARE_SECONDS = 60.0
 _READ_SECONDS = 10.0

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from alerting.render import rfc3339
-from daemon.api import Answer
+from daemon.web.api import Answer
 
 if TYPE_CHECKING:
     from daemon.drift.state import DriftState

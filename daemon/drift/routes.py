@@ -8,7 +8,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from daemon.drift.answers import DriftAnswer
-from daemon.operations import Operation
+from daemon.web.operations import Operation
 
 
 def drift_route(answer: Callable[[], DriftAnswer]) -> Operation:

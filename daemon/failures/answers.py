@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from alerting.render import rfc3339
-from daemon.api import Answer, one_line_text
+from daemon.web.api import Answer, one_line_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

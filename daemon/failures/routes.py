@@ -11,8 +11,8 @@ from aiohttp import web
 from daemon.failures.answers import FailureAnswer, FailureMark, FailuresAnswer, failure_answer, source_answers
 from daemon.failures.record import FailureEvent
 from daemon.failures.watch import SourceState
-from daemon.forecast_answers import FieldProblem
-from daemon.operations import FieldErrors, Operation, PageQuery, body_of, cursor_of, place_of, query_of
+from daemon.web.forecast_answers import FieldProblem
+from daemon.web.operations import FieldErrors, Operation, PageQuery, body_of, cursor_of, place_of, query_of
 
 _AHEAD_SECONDS = 60.0  # so far another clock may be ahead of ours
 _PATH = "/api/v1/failures"

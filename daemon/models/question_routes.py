@@ -30,7 +30,7 @@ from daemon.models.questions import (
     as_batch,
 )
 from daemon.models.routes import BASE, guarded, named
-from daemon.operations import Operation, body_of
+from daemon.web.operations import Operation, body_of
 
 
 class QuestionRoutes:

@@ -26,7 +26,7 @@ from daemon.models.answers import (
 )
 from daemon.models.by_hand import ByHand
 from daemon.models.training import Training
-from daemon.operations import Count, Operation, PageQuery, WholeQuery, body_of, page_of, query_of
+from daemon.web.operations import Count, Operation, PageQuery, WholeQuery, body_of, page_of, query_of
 from detectors.registry import ModelError, Version
 
 Handler = Callable[[web.Request], Awaitable[BaseModel]]

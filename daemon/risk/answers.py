@@ -4,7 +4,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from alerting.render import rfc3339
-from daemon.api import Answer, RiskInBrief
+from daemon.web.api import Answer, RiskInBrief
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

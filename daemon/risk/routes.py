@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from daemon.operations import Operation
 from daemon.risk.answers import RiskAnswer
+from daemon.web.operations import Operation
 
 
 def risk_route(answer: Callable[[], RiskAnswer]) -> Operation:

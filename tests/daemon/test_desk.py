@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from alerting.occurrence import State
 from alerting.policy import KEPT_WORDS, Kept
 from alerting.verdict import VerdictKind
-from daemon.alert_answers import SilenceRequest
 from daemon.errors import Conflict, DeskError, NotFound, PresagedError, StateError
+from daemon.web.alert_answers import SilenceRequest
 from detectors.findings import (
     Change,
     ChangeKind,

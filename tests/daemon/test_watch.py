@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from alerting.verdict import VerdictKind
-from daemon.api import anomaly_answer
 from daemon.config import Anomaly
 from daemon.continuity import Continuity, Passage
 from daemon.precedents import unit_vector
 from daemon.signals import Kind, SignalRegistry, SignalSpec
 from daemon.verdicts.effects import NOTHING, Effect, Standing
 from daemon.watch import AnomalyWatch, floors_of
+from daemon.web.api import anomaly_answer
 from detectors import learner
 from detectors.anomaly import SCORE_SPAN, fit_model
 from detectors.calibration import count_episodes

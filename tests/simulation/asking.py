@@ -6,7 +6,7 @@ import aiohttp
 from aiohttp import web
 from problem import sentence
 
-from daemon.operations import OFFLOAD
+from daemon.web.operations import OFFLOAD
 
 
 @asynccontextmanager

@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from daemon.alert_answers import AlertDetail, AlertsAnswer, FeedbackAnswer, SilencesAnswer, VerdictsAnswer
-from daemon.api import AlertAnswer, ChangesAnswer, StatusAnswer
 from daemon.drift.answers import DriftAnswer
 from daemon.failures.answers import FailuresAnswer
-from daemon.forecast_answers import ForecastsAnswer
 from daemon.models.answers import ModelAnswer, ModelMetricsAnswer, ModelsAnswer, TrainingAnswer
 from daemon.risk.answers import RiskAnswer
-from daemon.series_answers import FindingsAnswer, HistoryAnswer, SignalsAnswer
+from daemon.web.alert_answers import AlertDetail, AlertsAnswer, FeedbackAnswer, SilencesAnswer, VerdictsAnswer
+from daemon.web.api import AlertAnswer, ChangesAnswer, StatusAnswer
+from daemon.web.forecast_answers import ForecastsAnswer
+from daemon.web.series_answers import FindingsAnswer, HistoryAnswer, SignalsAnswer
 
 MOUNT = "/var/lib/kubernetes/pods/日本語-データ/volumes/" + "long-" * 14 + "end"
 UNIT = "backup-of-the-customers-database-to-the-other-site@" + "0123456789abcdef" * 3 + ".service"

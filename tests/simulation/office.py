@@ -20,15 +20,15 @@ from alerting.policy import DRILL, PolicySettings
 from alerting.render import sentence
 from alerting.ulid import UlidSource
 from daemon.alert_store import OffloadedState
-from daemon.api import ChangesAnswer, HostAnswer, StatusAnswer, alert_answer, sink_answers
 from daemon.desk import Desk
 from daemon.history import History
-from daemon.host_routes import HostRoutes
 from daemon.metrics import Metrics
 from daemon.offload import Offload
-from daemon.server import Server, bind
 from daemon.state import StateDatabase
 from daemon.verdicts.counting import Verdicts
+from daemon.web.api import ChangesAnswer, HostAnswer, StatusAnswer, alert_answer, sink_answers
+from daemon.web.host_routes import HostRoutes
+from daemon.web.server import Server, bind
 from detectors.findings import Finding, Strength
 
 TOKEN = "the-token"

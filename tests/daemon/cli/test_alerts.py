@@ -12,10 +12,10 @@ import pytest
 from office import TOKEN, Office, Team, read_only
 
 from alerting.policy import KEPT_WORDS, Kept
-from daemon.alert_answers import AlertsAnswer
-from daemon.api import AlertAnswer
 from daemon.cli import alerts as module
 from daemon.cli.alerts import choose
+from daemon.web.alert_answers import AlertsAnswer
+from daemon.web.api import AlertAnswer
 from detectors.findings import Finding, Strength
 
 HOSTILE = "/srv\x1b[31m\nred [bold]x[/bold] \u202eevil"

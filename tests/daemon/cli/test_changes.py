@@ -3,11 +3,11 @@ import re
 
 import pytest
 
-from daemon.api import ChangesAnswer
 from daemon.cli import wire
 from daemon.cli.client import fetch_changes, mark_change
 from daemon.config import load
 from daemon.errors import DaemonError
+from daemon.web.api import ChangesAnswer
 
 
 def test_a_change_is_marked_and_listed(daemon, presage, config):

@@ -80,7 +80,7 @@ def test_a_reader_that_leaves_is_no_error(environment):
     [
         (["--help"], ("pydantic", "http.client", "daemon.config", "numpy", "asyncio")),
         (["--version"], ("pydantic", "daemon.config", "numpy", "asyncio")),
-        (["status", "--help"], ("numpy", "numba", "aiohttp", "structlog", "asyncio", "daemon.alert_answers")),
+        (["status", "--help"], ("numpy", "numba", "aiohttp", "structlog", "asyncio", "daemon.web.alert_answers")),
     ],
 )
 def test_it_starts_without_the_weight_of_what_is_not_asked(words, heavy):

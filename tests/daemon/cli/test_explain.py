@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from daemon.alert_answers import (
+from daemon.cli.explain import rows
+from daemon.cli.terminal import print_rows
+from daemon.web.alert_answers import (
     AlertDetail,
     ContributorAnswer,
     CulpritAnswer,
@@ -16,9 +18,7 @@ from daemon.alert_answers import (
     VerdictAnswer,
     VictimAnswer,
 )
-from daemon.api import ChangeAnswer
-from daemon.cli.explain import rows
-from daemon.cli.terminal import print_rows
+from daemon.web.api import ChangeAnswer
 
 NOW = datetime(2026, 3, 1, 6, 10, tzinfo=UTC)
 

@@ -7,8 +7,8 @@ import pytest
 from office import TOKEN, Office, Team, read_only
 
 from alerting.verdict import VerdictKind
-from daemon.alert_answers import FeedbackAnswer, VerdictsAnswer
 from daemon.cli.alerts import login_name
+from daemon.web.alert_answers import FeedbackAnswer, VerdictsAnswer
 from detectors.findings import Contributor, Finding, Strength, Unit
 
 PATTERN = tuple(Contributor(name, Unit.RATIO, "", "", 1.0, 0.0, 0.5, 4.0) for name in ("disk\x1b[31m", "load"))

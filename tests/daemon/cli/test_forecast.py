@@ -15,7 +15,7 @@ from daemon.cli.client import fetch_forecasts
 from daemon.cli.forecast import REACH, Ahead, chosen, named, print_forecasts, rows
 from daemon.config import load
 from daemon.errors import DaemonError
-from daemon.forecast_answers import ForecastAnswer, ForecastsAnswer
+from daemon.web.forecast_answers import ForecastAnswer, ForecastsAnswer
 from detectors import exhaustion
 
 NOW, DAY = 1_772_344_800_000, 86_400_000

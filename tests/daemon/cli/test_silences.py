@@ -5,9 +5,9 @@ import pytest
 import typer
 from office import TOKEN, Office
 
-from daemon.alert_answers import SilencesAnswer
 from daemon.cli.alerts import login_name
 from daemon.cli.silences import seconds_of
+from daemon.web.alert_answers import SilencesAnswer
 
 
 @pytest.fixture

@@ -13,7 +13,12 @@ from datetime import UTC, datetime
 import pytest
 
 from alerting.policy import KEPT_WORDS, Kept
-from daemon.api import (
+from daemon.cli import wire
+from daemon.cli.client import fetch_status
+from daemon.cli.status import rows
+from daemon.config import load
+from daemon.errors import DaemonError
+from daemon.web.api import (
     AlertAnswer,
     AnomalyAnswer,
     CapacityAnswer,
@@ -25,11 +30,6 @@ from daemon.api import (
     SinkAnswer,
     StatusAnswer,
 )
-from daemon.cli import wire
-from daemon.cli.client import fetch_status
-from daemon.cli.status import rows
-from daemon.config import load
-from daemon.errors import DaemonError
 
 NOW = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
 STATUS = StatusAnswer(

@@ -6,7 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.cells import cell_len
 
-from daemon.api import (
+from daemon.cli.top_blocks import View
+from daemon.cli.top_facts import Facts, Sent, Unusual
+from daemon.cli.top_view import draw, spark
+from daemon.drift.answers import DriftAnswer, SignalDriftAnswer
+from daemon.models.answers import ModelAnswer, ModelsAnswer
+from daemon.risk.answers import ProbabilityAnswer, ReasonAnswer, RiskAnswer
+from daemon.web.api import (
     AlertAnswer,
     AnomalyAnswer,
     ChangeAnswer,
@@ -17,13 +23,7 @@ from daemon.api import (
     SinkAnswer,
     StatusAnswer,
 )
-from daemon.cli.top_blocks import View
-from daemon.cli.top_facts import Facts, Sent, Unusual
-from daemon.cli.top_view import draw, spark
-from daemon.drift.answers import DriftAnswer, SignalDriftAnswer
-from daemon.forecast_answers import ExhaustionAnswer, ForecastAnswer
-from daemon.models.answers import ModelAnswer, ModelsAnswer
-from daemon.risk.answers import ProbabilityAnswer, ReasonAnswer, RiskAnswer
+from daemon.web.forecast_answers import ExhaustionAnswer, ForecastAnswer
 from detectors.findings import Unit
 
 NOW = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)

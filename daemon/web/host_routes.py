@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from aiohttp import web
 from pydantic import Field
 
-from daemon.api import ChangeAnswer, ChangesAnswer, MarkRequest, StatusAnswer
-from daemon.forecast_answers import ForecastsAnswer
-from daemon.operations import Operation, PageQuery, WholeQuery, body_of, page_of, query_of
+from daemon.web.api import ChangeAnswer, ChangesAnswer, MarkRequest, StatusAnswer
+from daemon.web.forecast_answers import ForecastsAnswer
+from daemon.web.operations import Operation, PageQuery, WholeQuery, body_of, page_of, query_of
 
 
 class ForecastsQuery(WholeQuery):

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from daemon import session_page
-from daemon.problems import API, is_api, refusal
-from daemon.sessions import Session, Sessions
+from daemon.web import session_page
+from daemon.web.problems import API, is_api, refusal
+from daemon.web.sessions import Session, Sessions
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

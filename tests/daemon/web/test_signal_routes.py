@@ -10,10 +10,10 @@ from problem import KIND
 from daemon.clock import Instant
 from daemon.history import History, StoredSample
 from daemon.offload import Offload
-from daemon.series_answers import FindingsAnswer, HistoryAnswer, SignalsAnswer
-from daemon.signal_routes import SignalRoutes
 from daemon.signals import Kind, SignalSpec
 from daemon.state import StoredSignal
+from daemon.web.series_answers import FindingsAnswer, HistoryAnswer, SignalsAnswer
+from daemon.web.signal_routes import SignalRoutes
 from detectors.findings import Contributor, Culprit, Finding, Resource, Strength, Unit
 
 T0 = 1_772_323_200_000  # midnight UTC

@@ -3,7 +3,7 @@
 Times are UTC milliseconds, and all that is forecast is told as a share of the capacity.
 """
 
-from daemon.api import Answer
+from daemon.web.api import Answer
 
 
 class ExhaustionAnswer(Answer):

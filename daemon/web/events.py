@@ -16,11 +16,11 @@ from aiohttp import web
 
 from alerting.occurrence import Occurrence, State
 from alerting.render import rfc3339
-from daemon.api import AlertAnswer, Answer, JobAnswer, RiskInBrief, alert_answer
-from daemon.operations import Operation
-from daemon.problems import problem
 from daemon.risk.answers import risk_in_brief
 from daemon.snapshot import Snapshot
+from daemon.web.api import AlertAnswer, Answer, JobAnswer, RiskInBrief, alert_answer
+from daemon.web.operations import Operation
+from daemon.web.problems import problem
 
 MOST_LISTENERS = 32
 PATH = "/api/v1/events"

@@ -9,8 +9,8 @@ from problem import KIND, sentence
 from yarl import URL
 
 from alerting.links import LIFETIME_MS
-from daemon import access
-from daemon.alert_answers import (
+from daemon.web import access
+from daemon.web.alert_answers import (
     AlertDetail,
     AlertsAnswer,
     DrillAnswer,
@@ -19,7 +19,7 @@ from daemon.alert_answers import (
     SilencesAnswer,
     SinkTestAnswer,
 )
-from daemon.api import AlertAnswer
+from daemon.web.api import AlertAnswer
 
 RIGHT = {"Authorization": f"Bearer {TOKEN}"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

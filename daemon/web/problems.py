@@ -11,7 +11,7 @@ from aiohttp import web
 
 from alerting.render import one_line
 from daemon.errors import Conflict, DeskError, NotFound, PresagedError
-from daemon.forecast_answers import FieldProblem, ProblemAnswer
+from daemon.web.forecast_answers import FieldProblem, ProblemAnswer
 
 API = "/api/v1/"
 KIND = "application/problem+json"

@@ -7,7 +7,7 @@ from problem import KIND
 from pydantic import BaseModel, Field
 
 from daemon.errors import Conflict, DeskError, NotFound, StateError
-from daemon.operations import (
+from daemon.web.operations import (
     Count,
     Operation,
     PageQuery,
@@ -126,7 +126,7 @@ async def test_what_is_large_is_compressed_off_the_loop(monkeypatch):
     async with asking(OPERATIONS, Door()) as ask:
         await ask("/long")
         assert done == []
-        monkeypatch.setattr("daemon.operations._LARGE", 1000)
+        monkeypatch.setattr("daemon.web.operations._LARGE", 1000)
         assert json.loads((await ask("/long"))[2])["words"] == WORDS
         assert done == ["compression"]
 

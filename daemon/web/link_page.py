@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from types import MappingProxyType
 
-from daemon.alert_answers import MAX_COMMENT, AlertDetail
+from daemon.web.alert_answers import MAX_COMMENT, AlertDetail
 
 MAX_NAME = 80  # letters: by whom is longer, it says that a link was used
 

@@ -12,10 +12,10 @@ from http import HTTPStatus
 from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from daemon.access import CSRF_HEADER, MAX_BODY
-from daemon.forecast_answers import ProblemAnswer
-from daemon.operations import Encoded, Operation, pack
-from daemon.problems import KIND
+from daemon.web.access import CSRF_HEADER, MAX_BODY
+from daemon.web.forecast_answers import ProblemAnswer
+from daemon.web.operations import Encoded, Operation, pack
+from daemon.web.problems import KIND
 
 PATH = "/api/v1/openapi.json"
 

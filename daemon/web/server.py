@@ -1,7 +1,7 @@
 """The HTTP listener: /metrics, /healthz, /readyz, the API and the pages. What is read comes from the snapshot.
 
 Enters: the operations of the API and the pages of the parts that bring them. Leaves: one listener that guards them
-all (`daemon.access`), and the document that describes the operations.
+all (`daemon.web.access`), and the document that describes the operations.
 """
 
 import contextlib
@@ -17,19 +17,20 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from daemon import __version__, openapi
-from daemon.access import MAX_BODY, Access, Handler, Links
-from daemon.alert_routes import AlertRoutes
+from daemon import __version__
 from daemon.config import split_address, toml_value
 from daemon.desk import Desk
 from daemon.errors import ConfigError
-from daemon.host_routes import HostRoutes
 from daemon.metrics import CONTENT_TYPE, Metrics
 from daemon.offload import Offload
-from daemon.operations import OFFLOAD, Encoded, Operation
-from daemon.problems import API, is_api, of_http, refusal
-from daemon.session_routes import SessionRoutes
-from daemon.sessions import Sessions
+from daemon.web import openapi
+from daemon.web.access import MAX_BODY, Access, Handler, Links
+from daemon.web.alert_routes import AlertRoutes
+from daemon.web.host_routes import HostRoutes
+from daemon.web.operations import OFFLOAD, Encoded, Operation
+from daemon.web.problems import API, is_api, of_http, refusal
+from daemon.web.session_routes import SessionRoutes
+from daemon.web.sessions import Sessions
 
 _log = structlog.get_logger()
 
@@ -229,7 +230,7 @@ class _OwnFaults(logging.Filter):
 
 
 def _faults() -> logging.Logger:
-    logger = logging.getLogger("daemon.server")
+    logger = logging.getLogger("daemon.web.server")
     if not logger.filters:
         logger.addFilter(_OwnFaults())
     return logger

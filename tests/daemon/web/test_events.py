@@ -7,11 +7,11 @@ from asking import asking
 from problem import KIND
 
 from alerting.occurrence import State
-from daemon import events as module
-from daemon.api import AlertAnswer, JobAnswer
 from daemon.drift.state import DriftState
-from daemon.events import MOST_LISTENERS, PATH, AlertEvent, Events, HelloEvent, TickEvent
 from daemon.risk.state import RiskState
+from daemon.web import events as module
+from daemon.web.api import AlertAnswer, JobAnswer
+from daemon.web.events import MOST_LISTENERS, PATH, AlertEvent, Events, HelloEvent, TickEvent
 
 
 def told(alert):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from daemon import link_page
+from daemon.web import link_page
 
 FORM = "application/x-www-form-urlencoded"
 

@@ -14,7 +14,7 @@ from alerting.occurrence import finite
 from alerting.policy import RULES
 from alerting.render import by_role, one_line, rfc3339
 from alerting.verdict import Recurrence, VerdictKind
-from daemon.api import AlertAnswer, Answer, ChangeAnswer, alert_answer, change_answer, one_line_text
+from daemon.web.api import AlertAnswer, Answer, ChangeAnswer, alert_answer, change_answer, one_line_text
 
 if TYPE_CHECKING:
     from alerting.occurrence import Occurrence

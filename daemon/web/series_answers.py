@@ -1,7 +1,7 @@
 """What the HTTP interface says of signals and their past, as typed models; `presage` reads them too, without NumPy."""
 
-from daemon.alert_answers import EvidenceAnswer
-from daemon.api import Answer
+from daemon.web.alert_answers import EvidenceAnswer
+from daemon.web.api import Answer
 
 
 class SeriesAnswer(Answer):

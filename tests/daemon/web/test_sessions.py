@@ -4,14 +4,14 @@ import aiohttp
 import pytest
 from problem import KIND, sentence
 
-from daemon import access, sessions
-from daemon.access import CSRF_HEADER
-from daemon.api import ChangeAnswer
-from daemon.host_routes import HostRoutes
 from daemon.metrics import Metrics
-from daemon.server import Server, bind
-from daemon.session_routes import SessionAnswer
-from daemon.sessions import LIFETIME_SECONDS, MOST_SESSIONS, Sessions
+from daemon.web import access, sessions
+from daemon.web.access import CSRF_HEADER
+from daemon.web.api import ChangeAnswer
+from daemon.web.host_routes import HostRoutes
+from daemon.web.server import Server, bind
+from daemon.web.session_routes import SessionAnswer
+from daemon.web.sessions import LIFETIME_SECONDS, MOST_SESSIONS, Sessions
 
 TOKEN = "the-token"
 RIGHT = {"Authorization": f"Bearer {TOKEN}"}

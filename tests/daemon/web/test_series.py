@@ -5,7 +5,7 @@ import pytest
 
 from daemon.clock import Instant
 from daemon.history import FLAG_ALARMED, TIERS_SECONDS, History, StoredSample
-from daemon.series import ALARMED, DERIVED, RAW_SCORE, RAW_THRESHOLD, SCORE, Wanted, read_series
+from daemon.web.series import ALARMED, DERIVED, RAW_SCORE, RAW_THRESHOLD, SCORE, Wanted, read_series
 from detectors.calibration import shown_score
 
 T0 = 1_772_323_200_000  # midnight UTC

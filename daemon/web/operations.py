@@ -1,8 +1,8 @@
 """The operations of the API: each is declared once, with what it takes and what it answers.
 
 Enters: a declaration, and the handler that does it. Leaves: a route of the server, and what the document of the API
-(`daemon.openapi`) says of it. Reading the query and the body, JSON, ETag, compression and problems are made here, so
-that no two routes differ in them; a handler returns its answer, or raises an error of the tree.
+(`daemon.web.openapi`) says of it. Reading the query and the body, JSON, ETag, compression and problems are made here,
+so that no two routes differ in them; a handler returns its answer, or raises an error of the tree.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from alerting.render import one_line
 from daemon.errors import DeskError, PresagedError
-from daemon.forecast_answers import FieldProblem
 from daemon.offload import Offload
-from daemon.problems import of_http, problem, status_of
+from daemon.web.forecast_answers import FieldProblem
+from daemon.web.problems import of_http, problem, status_of
 
 Method = Literal["GET", "POST", "DELETE"]
 Handler = Callable[[web.Request], Awaitable["BaseModel | Encoded | web.StreamResponse"]]

@@ -10,14 +10,14 @@ import pytest
 from problem import KIND, sentence
 from structlog.testing import capture_logs
 
-from daemon import access as module
-from daemon.api import ChangeAnswer, ChangesAnswer, HostAnswer, StatusAnswer
 from daemon.errors import ConfigError, NotFound, StateError
-from daemon.forecast_answers import ForecastsAnswer
-from daemon.host_routes import HostRoutes
 from daemon.metrics import Metrics
 from daemon.offload import Offload
-from daemon.server import Server, bind, ensure_token
+from daemon.web import access as module
+from daemon.web.api import ChangeAnswer, ChangesAnswer, HostAnswer, StatusAnswer
+from daemon.web.forecast_answers import ForecastsAnswer
+from daemon.web.host_routes import HostRoutes
+from daemon.web.server import Server, bind, ensure_token
 
 TOKEN = "the-token"
 RIGHT = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}

@@ -9,12 +9,12 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from alerting.render import rfc3339
-from daemon import session_page
-from daemon.access import SESSION_PATH, Access, cookie_name
-from daemon.api import Answer
-from daemon.operations import Operation, to_json
-from daemon.problems import problem
-from daemon.sessions import LIFETIME_SECONDS, Session, Sessions
+from daemon.web import session_page
+from daemon.web.access import SESSION_PATH, Access, cookie_name
+from daemon.web.api import Answer
+from daemon.web.operations import Operation, to_json
+from daemon.web.problems import problem
+from daemon.web.sessions import LIFETIME_SECONDS, Session, Sessions
 
 _MOST_FIELDS = 5
 

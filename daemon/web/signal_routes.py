@@ -20,13 +20,15 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 
 from alerting.occurrence import finite
 from alerting.render import rfc3339
-from daemon.alert_answers import evidence_answer
 from daemon.errors import NotFound, StateError
-from daemon.forecast_answers import FieldProblem
 from daemon.offload import Offload
-from daemon.operations import Count, Encoded, FieldErrors, Operation, PageQuery, Query, encode, page_of, query_of
-from daemon.series import DERIVED, SCORE, Buckets, Float64, Wanted, read_series
-from daemon.series_answers import (
+from daemon.snapshot import Snapshot
+from daemon.state import StoredSignal
+from daemon.web.alert_answers import evidence_answer
+from daemon.web.forecast_answers import FieldProblem
+from daemon.web.operations import Count, Encoded, FieldErrors, Operation, PageQuery, Query, encode, page_of, query_of
+from daemon.web.series import DERIVED, SCORE, Buckets, Float64, Wanted, read_series
+from daemon.web.series_answers import (
     FindingAnswer,
     FindingsAnswer,
     HistoryAnswer,
@@ -34,8 +36,6 @@ from daemon.series_answers import (
     SignalAnswer,
     SignalsAnswer,
 )
-from daemon.snapshot import Snapshot
-from daemon.state import StoredSignal
 
 _DAY_MS = 86_400_000
 _LATEST_MS = 4_102_444_800_000  # the year 2100

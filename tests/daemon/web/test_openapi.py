@@ -7,11 +7,11 @@ import pytest
 from aiohttp import web
 from jsonschema import Draft202012Validator
 
-from daemon import openapi
 from daemon.app import App
 from daemon.config import load
-from daemon.operations import Operation, PageQuery
 from daemon.preflight import prepare
+from daemon.web import openapi
+from daemon.web.operations import Operation, PageQuery
 
 
 @pytest.fixture

@@ -14,8 +14,10 @@ from pydantic import Field
 
 from alerting.render import one_line
 from alerting.verdict import VerdictKind
-from daemon import link_page
-from daemon.alert_answers import (
+from daemon.desk import Desk
+from daemon.errors import PresagedError
+from daemon.web import link_page
+from daemon.web.alert_answers import (
     MAX_COMMENT,
     AlertDetail,
     AlertsAnswer,
@@ -30,11 +32,9 @@ from daemon.alert_answers import (
     TakenBackBy,
     VerdictsAnswer,
 )
-from daemon.api import AlertAnswer
-from daemon.desk import Desk
-from daemon.errors import PresagedError
-from daemon.operations import Operation, PageQuery, WholeQuery, body_of, query_of
-from daemon.problems import status_of
+from daemon.web.api import AlertAnswer
+from daemon.web.operations import Operation, PageQuery, WholeQuery, body_of, query_of
+from daemon.web.problems import status_of
 
 _FEEDBACK = "/api/v1/alerts/{id}/feedback"
 _BY_LINK = frozenset(("GET", "HEAD", "POST"))
