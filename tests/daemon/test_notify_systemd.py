@@ -78,6 +78,7 @@ async def test_the_watchdog_is_fed_by_a_tick_and_by_nothing_else(systemd, hosts,
     app._notifier, app._snapshot, app._started_ms = Notifier(), None, host.clock.now().time_ms
     app._metrics, app._pipeline, app._learning, app._clock = host.metrics, host.pipeline, host.learning, host.clock
     app._alerts = SimpleNamespace(beats=None)
+    app._events = SimpleNamespace(publish=lambda _snapshot: None)
     app._forecasts = SimpleNamespace(after_tick=lambda: None)
     app._failures = SimpleNamespace(after_tick=lambda _seen: None)
     host.tick._publish = app._publish
