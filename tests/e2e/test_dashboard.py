@@ -216,7 +216,7 @@ def test_a_verdict_and_a_silence_are_clicked_and_effective(living, visit):
         "document.querySelector('#now-alerts [data-key$=\"-real\"]').getAttribute('aria-pressed')",
         lambda value: value == "true",
     )
-    assert "Noted as real" in one.text("#said")
+    one.until("document.querySelector('#said').textContent", lambda text: "Noted as real" in text)
     one.page.reload()  # the session outlives the page, the CSRF token is had again
     one.marked("filled")
     card = one.page.locator("#now-alerts article").first
