@@ -503,6 +503,7 @@ class App:
         return CollectorContext(
             paths=self._paths,
             gap_seconds=max(2.5 * self._interval, self._interval + 1.0),
+            visitors=lambda: self._server.visitors(),  # noqa: PLW0108 - it comes later
             exclude_mounts=collectors.exclude_mounts,
             exclude_disks=collectors.exclude_disks,
             exclude_interfaces=collectors.exclude_interfaces,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from daemon.collectors.application import Asked, application_collectors
-from daemon.collectors.base import Collector, HostPaths
+from daemon.collectors.base import Collector, HostPaths, Visitors
 from daemon.collectors.changes import ChangesCollector
 from daemon.collectors.cpu import CpuCollector
 from daemon.collectors.disk import DiskCollector
@@ -35,7 +35,7 @@ class CollectorContext:
     """What collectors need to know.
 
     `gap_seconds` is the pause beyond which a rate is missing. The `exclude_*` are shell patterns on
-    top of each collector's own; `disabled` are names of `NAMES`.
+    top of each collector's own; `disabled` are names of `NAMES`. `visitors` are those of the daemon's own server.
     """
 
     paths: HostPaths = field(default_factory=HostPaths)
@@ -46,6 +46,7 @@ class CollectorContext:
     latency_targets: tuple[str, ...] = ()
     applications: tuple[Asked, ...] = ()
     errors: ErrorCounts | None = None
+    visitors: Callable[[], Visitors] = Visitors
     disabled: frozenset[str] = frozenset()
 
 
@@ -63,7 +64,7 @@ _BUILDERS: dict[str, Callable[[CollectorContext], Collector]] = {
     "disk": lambda c: DiskCollector(paths=c.paths, gap_seconds=c.gap_seconds, exclude=c.exclude_disks),
     "filesystem": lambda c: FilesystemCollector(paths=c.paths, exclude=c.exclude_mounts),
     "network": lambda c: NetworkCollector(paths=c.paths, gap_seconds=c.gap_seconds, exclude=c.exclude_interfaces),
-    "tcp": lambda c: TcpCollector(paths=c.paths, gap_seconds=c.gap_seconds),
+    "tcp": lambda c: TcpCollector(paths=c.paths, gap_seconds=c.gap_seconds, visitors=c.visitors),
     "kernel": lambda c: KernelCollector(paths=c.paths),
     "process": lambda c: ProcessCollector(paths=c.paths, gap_seconds=c.gap_seconds),
     "temperature": lambda c: TemperatureCollector(paths=c.paths),
@@ -79,7 +80,7 @@ _BUILDERS: dict[str, Callable[[CollectorContext], Collector]] = {
         exclude_interfaces=c.exclude_interfaces,
     ),
     "errors": lambda c: ErrorsCollector(counts=c.errors, gap_seconds=c.gap_seconds),
-    "self": lambda c: SelfCollector(gap_seconds=c.gap_seconds),
+    "self": lambda c: SelfCollector(gap_seconds=c.gap_seconds, visitors=c.visitors),
 }
 
 _APPLICATION = "application"

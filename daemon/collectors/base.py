@@ -22,6 +22,14 @@ Measurement = tuple[SignalSpec, float]
 
 
 @dataclass(frozen=True, slots=True)
+class Visitors:
+    """Open connections to the daemon's own server: all, and those that come from this host."""
+
+    every: int = 0
+    local: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class HostPaths:
     """Where the host's own trees are mounted; elsewhere in a container and in tests."""
 

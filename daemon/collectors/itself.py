@@ -5,10 +5,10 @@ Enters: the daemon's own /proc/self, always the real one. Leaves: processor, mem
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from daemon.collectors.base import Measurement, ProcFile, understood
+from daemon.collectors.base import Measurement, ProcFile, Visitors, understood
 from daemon.rates import Rates
 from daemon.signals import Kind, SignalSpec
 from detectors.findings import Unit
@@ -27,10 +27,11 @@ class SelfCollector:
     name = "self"
     deadline_seconds = 2.0
 
-    def __init__(self, *, gap_seconds: float) -> None:
+    def __init__(self, *, gap_seconds: float, visitors: Callable[[], Visitors] = Visitors) -> None:
         self._stat = ProcFile(Path("/proc/self/stat"))
         self._statm = ProcFile(Path("/proc/self/statm"))
         self._rates = Rates(gap_seconds)
+        self._visitors = visitors
 
     def collect(self, monotonic_ns: int) -> Sequence[Measurement]:
         """Read the daemon's own numbers."""
@@ -42,7 +43,7 @@ class SelfCollector:
         return [
             (CPU, self._rates.per_second(CPU.name, time.process_time())),  # finer than the jiffies of stat
             (RESIDENT, resident),
-            (DESCRIPTORS, len(os.listdir("/proc/self/fd")) - 1),  # noqa: PTH208 - names only; one is the listing's own
+            (DESCRIPTORS, max(0, len(os.listdir("/proc/self/fd")) - 1 - self._visitors().every)),  # noqa: PTH208 - names only; one is the listing's own
             (THREADS, threads),
         ]
 

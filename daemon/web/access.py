@@ -66,7 +66,7 @@ class Access:
     def _refused(self, request: web.Request) -> web.StreamResponse | None:
         """Return the refusal of who shows too little, None for who may."""
         writes = request.method not in _READING
-        reached = request.path != "/healthz" and not _is_loopback(request.remote)
+        reached = request.path != "/healthz" and not is_loopback(request.remote)
         if not (writes or reached) or self.has_token(request):
             return None
         if request.path == SESSION_PATH and request.method == "POST":
@@ -114,7 +114,8 @@ def _unknown(request: web.Request, where: str) -> web.Response:
     return refusal(request, 401, said, headers=headers)
 
 
-def _is_loopback(remote: str | None) -> bool:
+def is_loopback(remote: str | None) -> bool:
+    """Tell whether an address is of this host alone."""
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(remote or "")
         mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

@@ -18,13 +18,14 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from daemon import __version__
+from daemon.collectors.base import Visitors
 from daemon.config import split_address, toml_value
 from daemon.desk import Desk
 from daemon.errors import ConfigError
 from daemon.metrics import CONTENT_TYPE, Metrics
 from daemon.offload import Offload
 from daemon.web import openapi
-from daemon.web.access import MAX_BODY, Access, Handler, Links
+from daemon.web.access import MAX_BODY, Access, Handler, Links, is_loopback
 from daemon.web.alert_routes import AlertRoutes
 from daemon.web.host_routes import HostRoutes
 from daemon.web.operations import OFFLOAD, Encoded, Operation
@@ -156,6 +157,13 @@ class Server:
         """Return "address:port" as it was really bound."""
         host, port = self._listener.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def visitors(self) -> Visitors:
+        """Return who is connected now; any thread may ask."""
+        server = self._runner.server
+        transports = [] if server is None else [one.transport for one in server.connections]
+        peers = [one.get_extra_info("peername") for one in transports if one is not None]
+        return Visitors(len(peers), sum(peer is not None and is_loopback(str(peer[0])) for peer in peers))
 
     async def start(self) -> None:
         """Listen."""

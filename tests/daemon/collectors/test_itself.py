@@ -5,6 +5,7 @@ import time
 from math import isnan
 from pathlib import Path
 
+from daemon.collectors.base import Visitors
 from daemon.collectors.itself import SelfCollector
 
 
@@ -39,3 +40,10 @@ def test_the_daemon_counts_its_own_descriptors_threads_and_memory(tree):
     assert second["self.descriptors_count"] == first["self.descriptors_count"] + 5
     assert 0 <= second["self.cpu"] < 1
     collector.close()
+
+
+def test_who_looks_at_our_own_page_holds_none_of_ours(tree):
+    settle()
+    alone = tree.values(SelfCollector(gap_seconds=60), 100)["self.descriptors_count"]
+    watched = tree.values(SelfCollector(gap_seconds=60, visitors=lambda: Visitors(every=4, local=4)), 100)
+    assert watched["self.descriptors_count"] <= alone + 2 - 4  # two files of its own

@@ -2,6 +2,7 @@ from math import isnan
 
 import pytest
 
+from daemon.collectors.base import Visitors
 from daemon.collectors.tcp import PAGE_BYTES, TcpCollector
 from daemon.errors import CollectorError, NotAvailable
 
@@ -85,3 +86,15 @@ def test_a_source_that_vanishes_is_said(tree, tcp):
     (tree.paths.proc / "net" / "snmp").unlink()
     with pytest.raises(NotAvailable):
         tcp.collect(0)
+
+
+def test_who_looks_at_our_own_page_is_left_out(tree, tcp):
+    tree.values(tcp, 100)
+    seen = TcpCollector(paths=tree.paths, gap_seconds=60, visitors=lambda: Visitors(every=3, local=2))
+    values = tree.values(seen, 130)
+    seen.close()
+    assert values["tcp.established_count"] == 7 - 3 - 2  # of one from this host, both ends are counted
+    assert values["sockets.used_count"] == 11 - 3 - 2
+    crowd = TcpCollector(paths=tree.paths, gap_seconds=60, visitors=lambda: Visitors(every=99, local=0))
+    assert tree.values(crowd, 130)["tcp.established_count"] == 0
+    crowd.close()

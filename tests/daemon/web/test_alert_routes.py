@@ -166,7 +166,7 @@ def altered(client, what):
 )  # fmt: skip
 @pytest.mark.parametrize("near", [True, False])
 async def test_a_link_that_is_not_genuine_is_refused_in_one_sentence(client, monkeypatch, method, what, near):
-    monkeypatch.setattr(access, "_is_loopback", lambda _remote: near)
+    monkeypatch.setattr(access, "is_loopback", lambda _remote: near)
     path, reason = altered(client, what)
     status, headers, text = await client.ask(method, path, headers=FORM if method == "POST" else {})
     assert (status, headers["Content-Type"]) == (403, "text/html; charset=utf-8")
@@ -175,7 +175,7 @@ async def test_a_link_that_is_not_genuine_is_refused_in_one_sentence(client, mon
 
 
 async def test_a_genuine_link_works_from_anywhere_and_for_its_one_path_only(client, monkeypatch):
-    monkeypatch.setattr(access, "_is_loopback", lambda _remote: False)
+    monkeypatch.setattr(access, "is_loopback", lambda _remote: False)
     good = client.link("false")
     assert (await client.ask("GET", good, headers={}))[0] == 200
     query = good.partition("?")[2]
@@ -404,7 +404,7 @@ async def test_who_may_not_order(client, method, path, body, wrong):
 
 @pytest.mark.parametrize("path", ["/api/v1/alerts", "/api/v1/alerts/latest", "/api/v1/silences"])
 async def test_beyond_loopback_reading_needs_the_token_too(client, monkeypatch, path):
-    monkeypatch.setattr(access, "_is_loopback", lambda _remote: False)
+    monkeypatch.setattr(access, "is_loopback", lambda _remote: False)
     assert (await client.ask("GET", path, headers={}))[0] == 401
     assert (await client.ask("GET", path))[0] == 200
 

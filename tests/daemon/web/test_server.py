@@ -10,6 +10,7 @@ import pytest
 from problem import KIND, sentence
 from structlog.testing import capture_logs
 
+from daemon.collectors.base import Visitors
 from daemon.errors import ConfigError, NotFound, StateError
 from daemon.metrics import Metrics
 from daemon.offload import Offload
@@ -118,6 +119,7 @@ async def serve():
             )
             await server.start()
             servers.append(server)
+            running.server = server
             running.port = int(server.address.rpartition(":")[2])
             return running
 
@@ -129,6 +131,15 @@ async def serve():
 async def test_health_needs_nothing(serve):
     running = await serve()
     assert (await running.get("/healthz"))[::2] == (200, "ok\n")
+
+
+async def test_who_is_connected_is_known(serve):
+    running = await serve()
+    assert running.server.visitors() == Visitors()
+    await running.get("/healthz")  # the session keeps its connection
+    assert running.server.visitors() == Visitors(every=1, local=1)
+    await running.server.stop()
+    assert running.server.visitors() == Visitors()
 
 
 async def test_readiness_follows_the_samples(serve):
@@ -255,7 +266,7 @@ async def test_the_token_is_compared_in_constant_time(serve, monkeypatch):
         return genuine(given, known)
 
     monkeypatch.setattr(module.hmac, "compare_digest", compare)
-    monkeypatch.setattr(module, "_is_loopback", lambda _remote: False)
+    monkeypatch.setattr(module, "is_loopback", lambda _remote: False)
     running = await serve()
     assert (await running.get("/metrics", headers={"Authorization": "Bearer guess"}))[0] == 401
     assert compared == [(b"guess", TOKEN.encode())]
@@ -278,7 +289,7 @@ async def test_the_token_is_compared_in_constant_time(serve, monkeypatch):
     ],
 )
 def test_who_is_on_loopback(remote, expected):
-    assert module._is_loopback(remote) is expected
+    assert module.is_loopback(remote) is expected
 
 
 async def test_a_large_body_is_refused_before_it_is_read(serve):

@@ -83,7 +83,7 @@ async def site():
 @pytest.fixture
 def far(monkeypatch):
     """Let every request come from beyond loopback."""
-    monkeypatch.setattr(access, "_is_loopback", lambda _remote: False)
+    monkeypatch.setattr(access, "is_loopback", lambda _remote: False)
 
 
 async def test_the_token_is_exchanged_for_a_cookie_that_writes_with_its_csrf_token(site):
