@@ -13,6 +13,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 import numpy as np
 import pytest
+import structlog
 
 from daemon.clock import Instant
 
@@ -89,3 +90,11 @@ def quiet_host():
         return (0.4 + wander @ mixing + 0.02 * rng.normal(size=(rows, signals))).astype(np.float32)
 
     return build
+
+
+@pytest.fixture(autouse=True)
+def _words_are_heard_again():
+    """Undo what a command did to the log of this process: a backtest silences it, and the next test may listen."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
