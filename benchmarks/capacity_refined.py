@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import Row, smaller_is_better, write
+from daemon.capacity.points import Points, draw_through
 from detectors import capacity_refinement
 from detectors.capacity import load_forecaster
 from detectors.capacity_examples import Examples, joined, simulated, taught
@@ -26,7 +27,6 @@ _USED = (1, 3, 4, 5)  # processor, memory, disk, network
 _HOP, _AT_ONCE = 6, 40
 _PAST = 0.75
 _LEAST = 50  # moments at the end
-_BRIDGED = 12
 _FEW = 12  # points
 
 
@@ -37,7 +37,8 @@ def machine(used: Floats) -> Lived:
     for first in range(0, len(moments), _AT_ONCE):
         rows, others, truth, when = [], [], [], []
         for at in moments[first : first + _AT_ONCE]:
-            window = np.stack([_drawn(one[at - POINTS : at]) for one in used])
+            window = used[:, at - POINTS : at].copy()
+            draw_through(Points(window, window.copy(), np.full(window.shape, HOURS.step_seconds)), HOURS)
             for place in np.flatnonzero(np.isfinite(window).sum(axis=1) >= _FEW):
                 if np.isfinite(used[place, at : at + STEPS]).all():
                     rows.append(window[place])
@@ -49,17 +50,6 @@ def machine(used: Floats) -> Lived:
             parts.append(found)
             seconds.append(np.array(when)[asked])
     return Lived(joined(parts), np.concatenate(seconds))
-
-
-def _drawn(values: Floats) -> Floats:
-    """Return points (96,) with short gaps drawn through, NaN before a long one; all NaN where the last is missing."""
-    there = np.flatnonzero(np.isfinite(values))
-    out = np.full(len(values), np.nan)
-    if len(there) and there[-1] == len(values) - 1:
-        gaps = np.flatnonzero(np.diff(there) > _BRIDGED + 1)
-        there = there[gaps[-1] + 1 :] if len(gaps) else there
-        out[there[0] :] = np.interp(np.arange(there[0], len(values)), there, values[there])
-    return out
 
 
 def plainly(network: Network, own: Examples) -> Network:

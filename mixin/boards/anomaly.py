@@ -2,7 +2,7 @@
 
 from mixin import scales
 from mixin.board import ONE, Board
-from mixin.boards.host import firing
+from mixin.boards.host import firing, score
 from mixin.panels import BLUE, RED, Query, gauges, lines, number, states
 
 LEARNING = "learning: a score comes after 60 samples"
@@ -27,15 +27,7 @@ def anomaly() -> Board:
 def _figures(board: Board) -> None:
     board.add(
         4,
-        number(
-            "Score",
-            "How unlike itself the host is; from 0.8 on it is an episode.",
-            f"presaged_anomaly_score{{{ONE}}}",
-            unit="percentunit",
-            steps=scales.SCORE,
-            nothing=LEARNING,
-            decimals=0,
-        ),
+        score(LEARNING),
         number(
             "Score to threshold",
             "The raw score in units of the threshold it must pass: 1 is the threshold.",

@@ -1,6 +1,6 @@
 """One host: what is wrong with it now, what comes, and what it does."""
 
-from grafana_foundation_sdk.builders import table, timeseries
+from grafana_foundation_sdk.builders import stat, table, timeseries
 
 from mixin import scales
 from mixin.board import ONE, Board, of_this_host
@@ -19,18 +19,23 @@ def host() -> Board:
     return board
 
 
+def score(nothing: str) -> stat.Panel:
+    """Return the score now; `nothing`: what is said where there is none."""
+    return number(
+        "Score",
+        "How unlike itself the host is; from 0.8 on it is an episode.",
+        f"presaged_anomaly_score{{{ONE}}}",
+        unit="percentunit",
+        steps=scales.SCORE,
+        nothing=nothing,
+        decimals=0,
+    )
+
+
 def _figures(board: Board) -> None:
     board.add(
         4,
-        number(
-            "Score",
-            "How unlike itself the host is; from 0.8 on it is an episode.",
-            f"presaged_anomaly_score{{{ONE}}}",
-            unit="percentunit",
-            steps=scales.SCORE,
-            nothing="learning: after 60 samples",
-            decimals=0,
-        ),
+        score("learning: after 60 samples"),
         number(
             "Fails within 1 h",
             "Probability of a failure within an hour.",
