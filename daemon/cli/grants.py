@@ -38,7 +38,8 @@ class Grant:
     def drop_in(self) -> str:
         """What to write where, and what to run then. The name comes after those of the shipped drop-ins: it counts."""
         text = "\n".join(("[Service]", *self.lines))
-        return f"write {_DROP_INS}/with-{self.name}.conf, then `systemctl daemon-reload && systemctl restart presaged`:\n{text}"
+        then = "`systemctl daemon-reload && systemctl restart presaged`"
+        return f"write {_DROP_INS}/with-{self.name}.conf, then {then}:\n{text}"
 
 
 class Sandbox:
