@@ -23,7 +23,7 @@ Version: {version}
 Architecture: {architecture}
 Maintainer: The presaged founders <presaged@localhost>
 Installed-Size: {kilobytes}
-Depends: {python}, libc6 (>= 2.28), libgcc-s1, libstdc++6
+Depends: {python}, libc6 (>= 2.28), libgcc-s1, libstdc++6, zlib1g, passwd
 Recommends: systemd, dbus, libnss-systemd, ca-certificates
 Suggests: smartmontools, prometheus
 Section: admin
@@ -38,12 +38,11 @@ Description: learns what is normal on this host and says what is not
 """
 
 
-def make(wheel: Path, folder: Path, *, time_seconds: int, version: str = "") -> Path:
-    """Make the package out of `wheel` into `folder` and return it; `version` is for tests. Raises PackageError."""
+def make(wheel: Path, folder: Path, *, time_seconds: int) -> Path:
+    """Make the package out of `wheel` into `folder` and return it. Raises PackageError."""
     if not shutil.which("dpkg-deb"):
         raise PackageError("dpkg-deb is not here: a package is made on Debian or Ubuntu")
-    _, its_version, *_, tag = wheel.name.removesuffix(".whl").split("-")
-    version = version or its_version
+    _, version, *_, tag = wheel.name.removesuffix(".whl").split("-")
     machine = next((name for name in _ARCHITECTURES if tag.endswith(name)), None)
     if machine is None:
         raise PackageError(f"{wheel.name} holds no kernels for a known processor")

@@ -67,7 +67,7 @@ def _install(site: Path, wheel: Path, time_seconds: int) -> str:
     )
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-compile", "--no-deps", "--only-binary=:all:"]
     pip += ["--disable-pip-version-check", "--root-user-action=ignore", f"--target={site}", f"--report={report}"]
-    version = re.split("-", wheel.name)[1]
+    version = wheel.name.split("-")[1]
     hashes = {}
     # ours by its name too, not by its path: that would be recorded
     for what in (

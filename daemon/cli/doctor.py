@@ -351,7 +351,9 @@ def check_failures(loaded: Loaded) -> Iterator[Result]:
             remedy = "the unit's user must be in the group systemd-journal, as that of the shipped one is"
         yield Result(name, "warning", f"journal: {problem}", remedy)
     if (problem := problems.get("systemd")) and Path("/run/systemd/system").is_dir():
-        remedy = "install libnss-systemd and dbus: the bus must know our user; else only the journal tells, later"
+        remedy = (
+            "install dbus, and `useradd --system presaged`: the bus must know our user; else the journal tells later"
+        )
         yield Result(name, "warning", f"failed units: {problem}", remedy)
     if problem := problems.get("memory"):
         yield Result(name, "warning", f"killed processes: {problem}", "mount /proc in full: kills are not counted")
