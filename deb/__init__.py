@@ -1,1 +1,1 @@
-"""The Debian package: `python -m deb WHEEL FOLDER` leaves a .deb, its SBOM and the checksums in FOLDER."""
+"""The Debian package: `python -m deb FOLDER` leaves a .deb, its SBOM and the checksums beside the wheel."""

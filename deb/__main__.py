@@ -1,19 +1,19 @@
-"""Make the Debian package: `python -m deb WHEEL FOLDER`.
+"""Make the Debian package: `python -m deb FOLDER`, with the wheel of this version and processor in FOLDER.
 
 Leaves presaged_VERSION_ARCHITECTURE.deb, its SBOM and SHA256SUMS of all that is in FOLDER. For the Python that runs
-it: with Debian 12's, the package is for Debian 12. The same sources give the same bytes ($SOURCE_DATE_EPOCH, else the
-time of the last commit).
+it: with Debian 12's, the package is for Debian 12. The same sources, tools and $SOURCE_DATE_EPOCH give the same bytes.
 """
 
 import argparse
 import hashlib
 import os
+import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from daemon import __version__
 from deb.tree import PREFIX, PYTHON, ROOT, PackageError, lay_out, run
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -62,7 +62,7 @@ def make(wheel: Path, folder: Path, *, time_seconds: int) -> Path:
         _control(root, control)
         _settle(root, time_seconds)
         package = folder / f"{name}.deb"
-        pack = ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z12", "--build", root, package]
+        pack: list[str | Path] = ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z12", "--build", root, package]
         run(pack, SOURCE_DATE_EPOCH=str(time_seconds))
     (folder / f"{name}.cdx.json").write_text(bill, encoding="utf-8")
     return package
@@ -108,25 +108,29 @@ def _sha256(path: Path) -> str:
 
 def source_time() -> int:
     """Return the time that stands for this version of the sources, in seconds."""
-    if given := os.environ.get("SOURCE_DATE_EPOCH"):
-        return int(given)
-    git = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
-    done = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603 - git
-    return int(done.stdout) if done.returncode == 0 else int((ROOT / "pyproject.toml").stat().st_mtime)
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or (ROOT / "pyproject.toml").stat().st_mtime)
+
+
+def newest_wheel(folder: Path) -> Path:
+    """Return the wheel of this version for this processor. Raises PackageError where there is none."""
+    pattern = f"presaged-{__version__}-*_{platform.machine()}.whl"
+    found = sorted(folder.glob(pattern), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise PackageError(f"{folder / pattern}: there is no such wheel; `make wheel` makes it")
+    return found[-1]
 
 
 def main() -> int:
     """Make the package."""
-    parser = argparse.ArgumentParser(prog="python -m deb", description="Make the Debian package out of a wheel.")
-    parser.add_argument("wheel", type=Path)
-    parser.add_argument("folder", type=Path)
-    arguments = parser.parse_args()
+    parser = argparse.ArgumentParser(prog="python -m deb", description="Make the Debian package out of the wheel.")
+    parser.add_argument("folder", type=Path, help="where the wheel is and the package goes")
+    folder = parser.parse_args().folder
     try:
-        package = make(arguments.wheel, arguments.folder, time_seconds=source_time())
+        package = make(newest_wheel(folder), folder, time_seconds=source_time())
     except PackageError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"{package} ({package.stat().st_size / 1e6:.0f} MB)\n{write_sums(arguments.folder)}\n")
+    sys.stdout.write(f"{package} ({package.stat().st_size / 1e6:.0f} MB)\n{write_sums(folder)}\n")
     return 0
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from importlib import metadata
 
-from packaging.markers import default_environment
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -30,7 +30,7 @@ def runtime(lock: str, wanted: Iterable[str], requires: Callable[[str], Iterable
     seen: set[tuple[str, str]] = set()
     while asked:
         requirement, extra = asked.pop()
-        if requirement.marker and not requirement.marker.evaluate({**default_environment(), "extra": extra}):
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
             continue
         name = canonicalize_name(requirement.name)
         if name in LEFT_OUT:
@@ -50,6 +50,6 @@ def _entries(lock: str) -> dict[str, str]:
     for entry in re.split(r"\n(?=\S)", text):
         if pin := _PIN.match(entry):
             _, _, marker = entry.partition("\n")[0].rstrip(" \\").partition(" ; ")
-            if not marker or Requirement(f"x ; {marker}").marker.evaluate():  # type: ignore[union-attr]
+            if not marker or Marker(marker).evaluate():
                 found[canonicalize_name(pin[1])] = entry.rstrip("\n") + "\n"
     return found

@@ -29,7 +29,7 @@ def checksums(report: Mapping[str, object]) -> dict[str, str]:
 
 def bill(site: Path, hashes: Mapping[str, str], *, time_seconds: int) -> str:
     """Return the document for all that is installed in `site`; `time_seconds` is what stands for the time of it."""
-    installed = {canonicalize_name(one.name): one for one in metadata.distributions(path=[str(site)])}
+    installed = {str(canonicalize_name(one.name)): one for one in metadata.distributions(path=[str(site)])}
     components = {name: _component(name, one, hashes.get(name)) for name, one in sorted(installed.items())}
     product = components.pop(_PRODUCT)
     document: dict[str, object] = {
@@ -69,13 +69,17 @@ def _component(name: str, one: metadata.Distribution, checksum: str | None) -> d
 def _licence(one: metadata.Distribution) -> dict[str, object] | None:
     """An expression of SPDX where the distribution gives one, else the name that it gives."""
     told = one.metadata
-    if expression := told.get("License-Expression"):
+    if expression := _field(told, "License-Expression"):
         return {"expression": expression}
     classified = [
         line.rpartition(" :: ")[2] for line in told.get_all("Classifier", []) if line.startswith("License ::")
     ]
-    name = classified[0] if classified else (told.get("License") or "").strip().partition("\n")[0]
+    name = classified[0] if classified else _field(told, "License").strip().partition("\n")[0]
     return {"license": {"name": name[:100]}} if name else None
+
+
+def _field(told: metadata.PackageMetadata, name: str) -> str:
+    return told[name] if name in told else ""  # noqa: SIM401 - a message of e-mail: its types know no `get`
 
 
 def _required(one: metadata.Distribution, installed: Mapping[str, metadata.Distribution]) -> list[str]:

@@ -68,7 +68,7 @@ def _install(site: Path, wheel: Path, time_seconds: int) -> str:
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-compile", "--no-deps", "--only-binary=:all:"]
     pip += ["--disable-pip-version-check", "--root-user-action=ignore", f"--target={site}", f"--report={report}"]
     version = wheel.name.split("-")[1]
-    hashes = {}
+    hashes: dict[str, str] = {}
     # ours by its name too, not by its path: that would be recorded
     for what in (
         ["--require-hashes", "-r", requirements],
@@ -107,7 +107,17 @@ def _environment(prefix: Path) -> None:
 
 def _compile(root: Path, site: Path) -> None:
     """Compile everything, so that it depends on nothing but the source: no time, no path of this machine."""
-    compileall = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", "-s", root, "-p", "/"]
+    compileall: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "compileall",
+        "-q",
+        "--invalidation-mode=unchecked-hash",
+        "-s",
+        root,
+        "-p",
+        "/",
+    ]
     run([*compileall, site], PYTHONHASHSEED="0")
 
 
