@@ -460,7 +460,9 @@ def check_unit() -> list[Result]:
     folders = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
     if any(Path(folder, "presaged.service").exists() for folder in folders):
         return [Result("unit", "warning", "presaged.service is not active", "`systemctl enable --now presaged`")]
-    remedy = "install systemd/presaged.service: restarts, a watchdog and a sandbox come with it"
+    shipped = Path(sys.prefix, "share/presaged/systemd/presaged.service")  # of a wheel
+    unit = shipped if shipped.exists() else Path("systemd/presaged.service")
+    remedy = f"copy {unit} to /etc/systemd/system: restarts, a watchdog and a sandbox come with it"
     return [Result("unit", "warning", "presaged.service is not installed (optional)", remedy)]
 
 
