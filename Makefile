@@ -1,6 +1,6 @@
 # presaged: every command sets up what it needs, in .venv, and says what it is doing.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak e2e-anomaly e2e-risk pretrain wheel config mixin lock
+.PHONY: help run test check bench soak e2e-anomaly e2e-risk pretrain wheel deb config mixin lock
 PYTHON ?= python3
 BIN := .venv/bin
 PEERS := benchmarks/peers/inference.lock
@@ -16,6 +16,9 @@ WITHOUT_CPU := sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/'
 lock .venv/peers/ready .venv/continual/ready: export PIP_FIND_LINKS ?= https://download.pytorch.org/whl/cpu/torch/
 lock: export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
+# One time for all that is packed: the same sources give the same bytes.
+wheel deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y pyproject.toml)
+
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/make \1|  \2/' | column -t -s '|'
 
@@ -29,7 +32,7 @@ test: .venv/ready  ## every test that this machine can run
 
 check: .venv/ready  ## formatting, lint, types, import contracts, generated files, the unit file
 	@echo "Checking formatting and lint ..." && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
-	@echo "Checking types ..." && $(BIN)/mypy && $(BIN)/mypy mixin
+	@echo "Checking types ..." && $(BIN)/mypy && $(BIN)/mypy mixin && $(BIN)/mypy deb
 	@echo "Checking the direction of imports ..." && $(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports
 	@echo "Checking generated files ..." && $(BIN)/presage config default | diff -u config.toml -
 	@$(BIN)/python -m mixin --check
@@ -65,6 +68,10 @@ pretrain: .venv/ready  ## make the shipped networks of capacity and failure out 
 wheel: .venv/ready .venv/wheel-ready  ## wheels with compiled kernels for x86_64 and aarch64, in dist/
 	@echo "Building the wheels into dist/ (about a minute) ..."
 	@$(BIN)/python -m detectors.kernels.build dist x86_64 aarch64
+
+deb: wheel  ## a Debian package for this Python and processor, in dist/, with its SBOM and checksums
+	@echo "Installing the pinned wheels into the package (about a minute) ..."
+	@$(BIN)/python -m deb dist
 
 config: .venv/ready  ## generate config.toml from the model
 	@$(BIN)/presage config default >config.toml.new && mv config.toml.new config.toml

@@ -224,14 +224,20 @@ def _say(**words: object) -> None:
 
 
 def _step_back(memory_bytes: int) -> None:
-    """Take what is left over: lowest priority, bounded memory, first to be killed when memory runs out."""
-    os.nice(19)
-    psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
+    """Take what is left over: lowest priority, bounded memory, first to be killed when memory runs out.
+
+    A sandbox may refuse the first (the shipped unit does, and puts the daemon above its child instead).
+    """
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    try:
-        Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
-    except OSError as error:
-        _say(text=f"oom_score_adj cannot be raised: {error.strerror}")
+    for what, step in (
+        ("the priority", lambda: os.nice(19)),
+        ("the priority at disks", lambda: psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)),
+        ("oom_score_adj", lambda: Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")),
+    ):
+        try:
+            step()
+        except (OSError, psutil.AccessDenied) as error:
+            _say(text=f"{what} stays as it is: {error}")
 
 
 def main() -> int:

@@ -29,6 +29,7 @@ from rich.text import Text
 
 from daemon.cli.client import fetch_failures, fetch_status
 from daemon.cli.configuration import verdict
+from daemon.cli.grants import missing_grants, read_sandbox
 from daemon.cli.status import CONFIG_HELP
 from daemon.cli.terminal import console, print_json, print_rows, printable
 from daemon.config import Loaded, load
@@ -105,8 +106,8 @@ def show_findings(
 def _rows(result: Result) -> Iterator[tuple[str, Text]]:
     text = Text(f"{result.verdict:<8}", _STYLES[result.verdict])
     yield result.check, text.append(printable(result.finding), "default not bold")
-    if result.remedy:
-        yield "", Text(f"-> {printable(result.remedy)}", "cyan")
+    for number, line in enumerate(result.remedy.splitlines()):  # more than one: a drop-in, to be copied
+        yield "", Text(f"{'   ' if number else '-> '}{printable(line)}", "cyan")
 
 
 def examine(config: Path | None) -> Iterator[Result]:
@@ -347,10 +348,12 @@ def check_failures(loaded: Loaded) -> Iterator[Result]:
     if problem := problems.get("journal"):
         remedy = "keep one (Storage= in journald.conf): kernel errors are not seen without it"
         if "is not ours to read" in problem:
-            remedy = "SupplementaryGroups=systemd-journal in the unit: copy presaged.service.d/journal.conf beside it"
+            remedy = "the unit's user must be in the group systemd-journal, as that of the shipped one is"
         yield Result(name, "warning", f"journal: {problem}", remedy)
     if (problem := problems.get("systemd")) and Path("/run/systemd/system").is_dir():
-        remedy = "install libnss-systemd and dbus: the bus must know our user; else only the journal tells, later"
+        remedy = (
+            "install dbus, and `useradd --system presaged`: the bus must know our user; else the journal tells later"
+        )
         yield Result(name, "warning", f"failed units: {problem}", remedy)
     if problem := problems.get("memory"):
         yield Result(name, "warning", f"killed processes: {problem}", "mount /proc in full: kills are not counted")
@@ -358,6 +361,23 @@ def check_failures(loaded: Loaded) -> Iterator[Result]:
         yield Result(name, "ok", f"disks: {problem} (optional: smartmontools, where there are disks to watch)")
     if not problems:
         yield Result(name, "ok", "the journal, failed units, killed processes and disks are seen")
+
+
+def check_grants(loaded: Loaded) -> Iterator[Result]:
+    """What the unit keeps from presaged, each with the drop-in that grants it."""
+    name, unit = "grants", read_sandbox()
+    if not unit:
+        yield Result(name, "ok", "there is no unit that could refuse anything")
+        return
+    complete = True
+    for grant in missing_grants(unit, loaded):
+        if grant.is_optional:
+            yield Result(name, "ok", f"not granted (optional): {grant.lost}", grant.drop_in)
+        else:
+            complete = False
+            yield Result(name, "warning", f"not granted: {grant.lost}", grant.drop_in)
+    if complete:
+        yield Result(name, "ok", "the unit allows all that the default one does")
 
 
 def check_host() -> list[Result]:
@@ -440,7 +460,9 @@ def check_unit() -> list[Result]:
     folders = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
     if any(Path(folder, "presaged.service").exists() for folder in folders):
         return [Result("unit", "warning", "presaged.service is not active", "`systemctl enable --now presaged`")]
-    remedy = "install systemd/presaged.service: restarts, a watchdog and a sandbox come with it"
+    shipped = Path(sys.prefix, "share/presaged/systemd/presaged.service")  # of a wheel
+    unit = shipped if shipped.exists() else Path("systemd/presaged.service")
+    remedy = f"copy {unit} to /etc/systemd/system: restarts, a watchdog and a sandbox come with it"
     return [Result("unit", "warning", "presaged.service is not installed (optional)", remedy)]
 
 
@@ -453,6 +475,7 @@ _CONFIGURED: dict[str, Callable[[Loaded], Iterable[Result]]] = {
     "daemon": check_listener,
     "failures": check_failures,
     "application": check_applications,
+    "grants": check_grants,
 }
 
 _HOST: dict[str, Check] = {

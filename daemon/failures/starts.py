@@ -9,24 +9,16 @@ are read because any user may: systemd itself answers over the bus only.
 import re
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
-from pathlib import Path
 
 from daemon.collectors.base import HostPaths, printable
 from daemon.failures.journal import RESTART_SCHEDULED, JournalEntry
+from daemon.unit_files import file_settings, unit_settings
 
 _MANAGER = "init.scope"  # as journald itself says of who speaks: no other program can
 _MOST_UNITS, _MOST_STARTS = 50, 200
 _LEAST_RESTARTS = 3
-# The order of systemd.unit(5): of files of one name the first counts.
-_FOLDERS = (
-    "etc/systemd/system.control", "run/systemd/system.control", "run/systemd/transient", "run/systemd/generator.early",
-    "etc/systemd/system", "run/systemd/system", "run/systemd/generator", "usr/local/lib/systemd/system",
-    "usr/lib/systemd/system", "lib/systemd/system", "run/systemd/generator.late",
-)  # fmt: skip
-_MOST_BYTES = 65_536
 _DEFAULT = (5, 10.0)  # systemd-system.conf(5)
 _NAME = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")
 _PARTS = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
@@ -83,8 +75,10 @@ class StartLimits:
 
     def read(self, units: tuple[str, ...]) -> dict[str, tuple[int, float]]:
         """Read the limits of `units`; blocks."""
-        default = _limit(_lines(self._root / "etc/systemd/system.conf", "manager"), "defaultstartlimit", _DEFAULT)
-        return {unit: _limit(self._of(unit), "startlimit", default) for unit in units}
+        default = _limit(
+            file_settings(self._root / "etc/systemd/system.conf", "manager"), "defaultstartlimit", _DEFAULT
+        )
+        return {unit: _limit(unit_settings(self._root, unit, "unit"), "startlimit", default) for unit in units}
 
     def learn(self, limits: dict[str, tuple[int, float]]) -> None:
         """Take what `read` has found."""
@@ -96,23 +90,6 @@ class StartLimits:
         """Return the units that come to their limit if they go on as they do."""
         found = (_loop(name, one, now_ms) for name, one in self._units.items())
         return [loop for loop in found if loop is not None]
-
-    def _of(self, unit: str) -> Iterator[tuple[str, str]]:
-        """Yield the settings in the files of a unit, in the order in which they count; a template's stand for it."""
-        kind = unit.rpartition(".")[2]
-        template = f"{unit.partition('@')[0]}@.{kind}" if "@" in unit else unit
-        names = dict.fromkeys((unit, template))
-        files = (self._root / folder / name for name in names for folder in _FOLDERS)
-        main = next((file for file in files if file.is_file()), None)
-        if main is not None:
-            yield from _lines(main, "unit")
-        more: dict[str, Path] = {}
-        for folder in reversed(_FOLDERS):
-            for name in (kind, template, unit):
-                with suppress(OSError):
-                    more.update({file.name: file for file in (self._root / folder / f"{name}.d").glob("*.conf")})
-        for _, file in sorted(more.items())[:_MOST_UNITS]:
-            yield from _lines(file, "unit")
 
 
 def _loop(name: str, starts: _Starts, now_ms: int) -> Loop | None:
@@ -126,22 +103,6 @@ def _loop(name: str, starts: _Starts, now_ms: int) -> Loop | None:
         return None
     left = max(burst - len(times), 1)  # the first start counts too, and the one beyond the limit is refused
     return Loop(printable(name.encode()), len(times), left, every, times[0], times[-1])
-
-
-def _lines(file: Path, wanted: str) -> Iterator[tuple[str, str]]:
-    """Yield the settings of a section, in small letters; nothing where the file cannot be read."""
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(_MOST_BYTES).decode(errors="replace")
-    except OSError:
-        return
-    section = ""
-    for line in map(str.strip, text.splitlines()):
-        if line.startswith("[") and line.endswith("]"):
-            section = line[1:-1].lower()
-        elif section == wanted and "=" in line and not line.startswith(("#", ";")):
-            name, _, value = line.partition("=")
-            yield name.strip().lower(), value.strip()
 
 
 def _limit(settings: Iterator[tuple[str, str]], prefix: str, default: tuple[int, float]) -> tuple[int, float]:

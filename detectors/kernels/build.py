@@ -23,7 +23,7 @@ from detectors.kernels.native import NAMES
 
 VARIANTS = {"v3": "x86_64", "v4": "x86_64", "aarch64": "aarch64"}
 _ROOT = Path(__file__).parents[2]
-_PACKAGES = ("daemon", "detectors", "alerting")
+_PARTS = ("daemon", "detectors", "alerting", "systemd")
 _EMULATION = {"x86_64": "elf_x86_64", "aarch64": "aarch64linux"}
 
 
@@ -77,7 +77,7 @@ def wheel(folder: Path, architecture: str) -> Path:
         copy = Path(work) / "source"
         copy.mkdir()
         for path in _ROOT.iterdir():
-            if path.name in _PACKAGES:
+            if path.name in _PARTS:
                 shutil.copytree(path, copy / path.name, ignore=shutil.ignore_patterns("__pycache__", "compiled"))
             elif path.is_file():
                 shutil.copy(path, copy)

@@ -296,6 +296,25 @@ print(json.dumps([os.nice(0), int(me.ionice().ioclass), resource.getrlimit(resou
     assert json.loads(done.stdout) == [19, 3, 3_000_000_000, 800]
 
 
+def test_where_priorities_may_not_be_changed_it_works_all_the_same():
+    code = """
+import os, psutil, resource
+from daemon.models import unfinished
+from daemon import worker
+def refuse(*_):
+    raise PermissionError(1, "Operation not permitted")
+os.nice = refuse
+psutil.Process.ionice = lambda *_: (_ for _ in ()).throw(psutil.AccessDenied())
+worker._step_back(3_000_000_000)
+assert resource.getrlimit(resource.RLIMIT_AS)[0] == 3_000_000_000
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert [one["text"].partition(":")[0] for one in told(done)] == [
+        "the priority stays as it is",
+        "the priority at disks stays as it is",
+    ]
+
+
 def test_compiling_fills_the_cache(tmp_path):
     done = run("compile", {"cache": str(tmp_path), "memory_bytes": 4_000_000_000})
     assert done.returncode == 0, done.stderr

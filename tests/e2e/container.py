@@ -1,4 +1,4 @@
-"""A real systemd as PID 1, booted in a container over an overlay of this host's own root."""
+"""A real systemd as PID 1, booted in a container over an overlay of this host's own root, or of another."""
 
 import contextlib
 import os
@@ -22,9 +22,12 @@ def run(*command, check=True, timeout=60):
 
 
 class Container:
-    """Boots in about two seconds; `do` runs a command inside, `stop` leaves nothing behind."""
+    """Boots in about two seconds; `do` runs a command inside, `stop` leaves nothing behind.
 
-    def __init__(self, folder, shown=()):
+    `below` is the root that it sees and does not change.
+    """
+
+    def __init__(self, folder, shown=(), below="/"):
         need("systemd-nspawn", "systemd-container")
         if os.geteuid() != 0 or not Path("/run").is_dir():
             pytest.skip("a container needs root")
@@ -42,7 +45,7 @@ class Container:
             pytest.skip("mount is not permitted here")
         for part in ("up", "wk"):
             (layers / part).mkdir()
-        options = f"lowerdir=/,upperdir={layers / 'up'},workdir={layers / 'wk'}"
+        options = f"lowerdir={below},upperdir={layers / 'up'},workdir={layers / 'wk'}"
         run("mount", "-t", "overlay", "overlay", "-o", options, str(self.root))
         for target in ("multi-user", "timers"):
             for wanted in (self.root / f"etc/systemd/system/{target}.target.wants").glob("*"):

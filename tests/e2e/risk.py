@@ -69,7 +69,6 @@ class Host:
     def _installed(self, interval_seconds):
         units, write = REPOSITORY / "systemd", self.inside.write
         write(f"/etc/systemd/system/{UNIT}", (units / UNIT).read_text())
-        write(f"/etc/systemd/system/{UNIT}.d/journal.conf", (units / f"{UNIT}.d/journal.conf").read_text())
         ours = f"Environment=PYTHONPATH={REPOSITORY}\n"
         write(f"/etc/systemd/system/{UNIT}.d/test.conf", drop_in().replace("WatchdogSec=5", "WatchdogSec=120") + ours)
         write("/etc/presaged/config.toml", f"[sampling]\ninterval_seconds = {interval_seconds:g}\n")

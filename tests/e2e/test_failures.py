@@ -1,4 +1,4 @@
-"""Failures that a real systemd and a real kernel bring about, recorded by the shipped unit with its drop-in."""
+"""Failures that a real systemd and a real kernel bring about, recorded by the shipped unit."""
 
 import json
 import sys
@@ -16,10 +16,6 @@ def host(tmp_path_factory):
     try:
         folder = REPOSITORY / "systemd"
         one.write("/etc/systemd/system/presaged.service", (folder / "presaged.service").read_text())
-        one.write(
-            "/etc/systemd/system/presaged.service.d/journal.conf",
-            (folder / "presaged.service.d/journal.conf").read_text(),
-        )
         one.write("/etc/systemd/system/presaged.service.d/test.conf", drop_in())
         one.write("/etc/presaged/config.toml", CONFIG + '[alerting]\nunits = ["crash*.service"]\n')
         one.do("systemctl", "daemon-reload")

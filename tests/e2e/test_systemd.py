@@ -1,6 +1,7 @@
-"""The shipped unit under a real systemd: start, status, reload, kill, watchdog, bad configuration, kept state."""
+"""The shipped unit under a real systemd: start, status, reload, kill, watchdog, bad configuration, state, sandbox."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from real import wait_for
 UNIT = "presaged.service"
 REPOSITORY = Path(__file__).resolve().parents[2]
 SEEN = sorted({sys.base_prefix, sys.prefix, str(REPOSITORY)})
+DROP_INS = f"/etc/systemd/system/{UNIT}.d"
 CONFIG = '[sampling]\ninterval_seconds = 1\n[compute]\nbackend = "numpy"\n'
 
 
@@ -32,6 +34,17 @@ def drop_in():
     if closed:
         lines += ["ProtectHome=tmpfs", *(f"BindReadOnlyPaths={path}" for path in closed)]
     return "\n".join(lines) + "\n"
+
+
+FREEZE = """
+import ctypes, os, signal, sys
+ptrace, pid = ctypes.CDLL(None).ptrace, int(sys.argv[1])
+ptrace.argtypes = [ctypes.c_long] * 4
+assert ptrace(16, pid, 0, 0) == 0  # PTRACE_ATTACH stops this one thread: the loop's
+os.waitpid(pid, 0x40000000)
+signal.alarm(60)
+os.waitpid(pid, 0x40000000)  # its end is told to us first; only then to systemd
+"""
 
 
 @pytest.fixture
@@ -88,6 +101,78 @@ def test_a_frozen_daemon_is_aborted_by_the_watchdog(unit):
     wait_for(lambda: restarted(unit, before), 40, "a restart by the watchdog")
     log = unit.do("journalctl", "-u", UNIT, "-o", "cat", "--no-pager").stdout
     assert "Watchdog timeout" in log
+
+
+def test_a_frozen_loop_is_aborted_though_other_threads_live(unit):
+    wait_for(lambda: status_of(unit), 15, "an answer")
+    before = unit.show(UNIT, "MainPID")
+    assert len(unit.do("ls", f"/proc/{before}/task").stdout.split()) > 1
+    unit.do("systemd-run", "--unit=freeze", "--collect", sys.executable, "-c", FREEZE, before)
+    try:
+        wait_for(lambda: restarted(unit, before), 40, "a restart by the watchdog")
+    finally:
+        unit.do("systemctl", "stop", "freeze", check=False)
+    assert unit.show(UNIT, "NRestarts") == "1"
+
+
+def test_all_but_its_own_folders_is_read_only(unit):
+    wait_for(lambda: status_of(unit), 15, "an answer")
+    pid = unit.show(UNIT, "MainPID")
+    user, group = (unit.do("stat", "-c", what, f"/proc/{pid}").stdout.strip() for what in ("%u", "%g"))
+    assert user != "0"
+    folders = unit.do("find", "/", "-xdev", "-maxdepth", "3", "-type", "d", "-not", "-path", "/proc*").stdout.split()
+    assert len(folders) > 200
+    folders += ["/var/lib/presaged", "/var/cache/presaged"]  # links into folders that only its own namespace shows
+    program = "import os, sys\nfor one in sys.stdin.read().split():\n    os.access(one, os.W_OK) and print(one)"
+    enter = ["nsenter", "-t", unit.leader, "-m", "-p", "-C", "--", "nsenter", "-t", pid, "-m", "-S", user, "-G", group]
+    done = subprocess.run(
+        [*enter, "--", sys.executable, "-c", program],
+        input="\n".join(folders),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    empty = {"/home", "/root", "/run/user"}  # of this test's own drop-in, to hide closed homes
+    assert set(done.stdout.split()) - empty == {"/var/lib/presaged", "/var/cache/presaged", "/tmp", "/var/tmp"}
+    for name in ("CapEff", "CapBnd", "CapAmb"):
+        assert unit.do("grep", name, f"/proc/{pid}/status").stdout.split()[1] == "0" * 16
+
+
+def test_a_secret_of_root_comes_as_a_credential(unit):
+    sink = '[[alerting.sinks]]\nname = "team"\ntype = "slack"\nurl_file = "slack-url"\n'
+    secret = "https://hooks.slack.com/services/T000/B000/planted-secret"
+    unit.write("/etc/presaged/slack-url", secret)
+    unit.do("chmod", "600", "/etc/presaged/slack-url")
+    unit.write("/etc/presaged/config.toml", CONFIG + sink)
+    unit.do("systemctl", "restart", UNIT, check=False)
+    wait_for(lambda: unit.show(UNIT, "ActiveState") == "failed", 10, "the unit fails: it may not read the file")
+    unit.write(f"{DROP_INS}/credentials.conf", (REPOSITORY / "systemd/drop-ins/credentials.conf").read_text())
+    try:
+        unit.do("systemctl", "daemon-reload")
+        unit.do("systemctl", "reset-failed", UNIT)
+        unit.do("systemctl", "start", UNIT)
+        assert [one["name"] for one in wait_for(lambda: status_of(unit), 15, "an answer")["sinks"]] == ["team"]
+        assert "planted-secret" not in unit.do("journalctl", "-u", UNIT, "-o", "cat", "--no-pager").stdout
+    finally:
+        unit.do("rm", f"{DROP_INS}/credentials.conf", "/etc/presaged/slack-url")
+        unit.do("systemctl", "daemon-reload")
+
+
+@pytest.mark.parametrize("setting", ["", "ReadOnlyPaths=/var/cache/private/presaged"], ids=["empty", "unwritable"])
+def test_it_starts_with_whatever_kernel_cache(unit, setting):
+    unit.do("systemctl", "stop", UNIT)
+    unit.do("sh", "-c", "rm -rf /var/cache/private/presaged/*")
+    unit.write("/etc/presaged/config.toml", CONFIG.replace("numpy", "auto"))
+    unit.write(f"{DROP_INS}/cache.conf", f"[Service]\n{setting}\n")
+    try:
+        unit.do("systemctl", "daemon-reload")
+        unit.do("systemctl", "start", UNIT)
+        status = wait_for(lambda: (s := status_of(unit)) and s["samples"] >= 3 and s, 15, "three samples")
+        assert status["backend"]
+        assert unit.show(UNIT, "NRestarts") == "0"
+    finally:
+        unit.do("rm", f"{DROP_INS}/cache.conf")
+        unit.do("systemctl", "daemon-reload")
 
 
 def test_a_bad_configuration_does_not_loop(unit):

@@ -11,7 +11,7 @@ from daemon.config import load
 
 CHECKS = {
     "python", "packages", "configuration", "state folder", "file system", "state.db", "history.db", "compute",
-    "daemon", "application", "failures", "host", "pressure", "permissions", "clock", "unit",
+    "daemon", "application", "failures", "grants", "host", "pressure", "permissions", "clock", "unit",
 }  # fmt: skip
 
 
@@ -234,7 +234,7 @@ def test_applications_tell_what_is_listed_of_them_or_what_is_wrong(config, tmp_p
 @pytest.mark.parametrize(
     ("source", "problem", "said"),
     [
-        ("journal", "/x is not ours to read: it takes the group systemd-journal", "SupplementaryGroups="),
+        ("journal", "/x is not ours to read: it takes the group systemd-journal", "the group systemd-journal"),
         ("journal", "this host keeps no journal", "Storage= in journald.conf"),
         ("memory", "this kernel does not count its kills", "kills are not counted"),
         ("smartd", "smartd leaves no state", "(optional"),
