@@ -46,7 +46,8 @@ def test_a_bundle_of_a_running_daemon_has_all_and_no_secret(typed, daemon, confi
     assert stat.S_IMODE((tmp_path / "b.tar.gz").stat().st_mode) == 0o600
     found = members(tmp_path / "b.tar.gz")
     assert set(found) == {
-        "README", "config.toml", "doctor.json", "status.json", "failures.json", "metrics.txt", "log.txt", "versions.json",
+        "README", "config.toml", "doctor.json", "status.json", "failures.json", "metrics.txt", "log.txt",
+        "versions.json",
     }  # fmt: skip
     status = json.loads(found["status.json"])
     assert status["samples"] >= 1
