@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.owner import no_folder
+from daemon.cli.owner import give_to_owner, no_folder
 from daemon.cli.status import CONFIG_HELP
 from daemon.cli.terminal import say
 from daemon.config import Loaded, load
@@ -39,7 +39,7 @@ history.db: every sample, and rollups (SQLite; tables samples, rollups, forecast
 state.db: signals, alerts, notifications, silences, verdicts, changes, failures (SQLite)
 models/: what was learned (safetensors, with a manifest each)
 
-Secrets are not among it. How a sample is packed stands in docs/api.md.
+Secrets are not among it. `daemon/history.py` says how a sample is packed (`encode`, `decode`).
 """
 
 
@@ -91,6 +91,7 @@ def purge(
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         except OSError as error:
             raise StateError(f"{error.filename or folder}: {error.strerror}") from error
+    give_to_owner(folder)  # the lock, which root may have made
     say(f"deleted {what}")
 
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -80,12 +81,12 @@ def gather(config: Path | None) -> Members:
     try:
         loaded = load(config)
     except ConfigError as error:  # then that is what help is needed with
-        parts: dict[str, Callable[[], str]] = {"config.toml": lambda error=error: str(error)}  # type: ignore[misc]
+        parts: dict[str, Callable[[], str]] = {"config.toml": partial(str, error)}
         secrets: list[str] = []
     else:
         parts = {
             "config.toml": lambda: "\n".join(_masked_config(loaded)) + "\n",
-            **{name: (lambda path=path: fetch(loaded, path)) for name, path in _ASKED.items()},  # type: ignore[misc]
+            **{name: partial(fetch, loaded, path) for name, path in _ASKED.items()},
             "versions.json": lambda: json.dumps(_versions(loaded), indent=1),
         }
         secrets = _secrets(loaded)
@@ -116,7 +117,7 @@ def _without_secrets(value: object) -> object:
         case list():
             return [_without_secrets(one) for one in value]
         case dict():
-            return {key: _without_secrets(one) for key, one in value.items()}
+            return {redacted(str(key)): _without_secrets(one) for key, one in value.items()}
     return value
 
 
