@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from alerting.errors import StoreError
 from alerting.redact import redactor
 from alerting.render import rfc3339
 from daemon import __version__, log
@@ -58,6 +59,7 @@ from daemon.failures.watch import FailureWatch, Seen
 from daemon.history import TIERS_SECONDS, History
 from daemon.host import describe_host
 from daemon.learning import Learning
+from daemon.loop_faults import LoopFaults
 from daemon.metrics import Metrics
 from daemon.models.by_hand import ByHand
 from daemon.models.foretelling import Foretelling
@@ -164,7 +166,10 @@ class App:
         stores = self._open_stores()
         try:
             self._build(config, stores, started)
-            await self._pipeline.restore(started)
+            try:
+                await self._pipeline.restore(started)
+            except StoreError as error:  # what the operator reads is the same for every part of state.db
+                raise StateError(str(error)) from error
             self._sampler.expect(*(self._resources_of(name) for name in ("StoppedCollecting", "FilesystemReadOnly")))
             # before what is remembered, or a past run of the last hours would count twice
             await self._offload.run(
@@ -586,6 +591,7 @@ class App:
     async def _serve(self) -> None:
         """Start in stages, wait for the stop, stop in stages."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(LoopFaults())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)

@@ -17,7 +17,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from alerting.redact import plain
 from daemon.errors import StateError
+from daemon.tables import altered
 
 T = TypeVar("T")
 
@@ -87,6 +89,9 @@ class DurableDatabase:
                 self._reserve.unlink()
                 self.reserve_releases += 1
                 return work()
+        except UnicodeDecodeError as error:  # raised in the place of SQLite's own error, whose text quotes the file
+            remedy = self._how_to_restore(len(self._migrations))
+            raise StateError(f"{self._path} is damaged (a text in it is none); {remedy}") from error
         except (sqlite3.Error, OSError) as error:
             raise StateError(self._explain(error)) from error
 
@@ -100,11 +105,12 @@ class DurableDatabase:
 
     def _explain(self, error: sqlite3.Error | OSError) -> str:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        said = plain(str(error))  # where the file is damaged it quotes what stands there, whatever that is
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            return f"{self._path} is damaged ({error}); {self._how_to_restore(len(self._migrations))}"
+            return f"{self._path} is damaged ({said}); {self._how_to_restore(len(self._migrations))}"
         if self._is_full(error):
             return f"{self._path} cannot be written: no room on the disk, and the reserve is used up"
-        return f"{self._path}: {error}"
+        return f"{self._path}: {said}"
 
     def _how_to_restore(self, version: int) -> str:
         """Return what an operator can do; `version` is the newest schema that this program reads."""
@@ -154,6 +160,7 @@ class DurableDatabase:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             self._migrate(connection)
+            self._refuse_altered(connection)
         except BaseException:
             connection.close()
             raise
@@ -173,8 +180,12 @@ class DurableDatabase:
         ((verdict,), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
         if verdict != "ok":
             raise StateError(
-                f"{self._path} is damaged ({' '.join(verdict.split())}); {self._how_to_restore(len(self._migrations))}"
+                f"{self._path} is damaged ({plain(verdict)}); {self._how_to_restore(len(self._migrations))}"
             )
+
+    def _refuse_altered(self, connection: sqlite3.Connection) -> None:
+        if words := altered(connection, self._migrations):
+            raise StateError(f"{self._path} is damaged ({words}); {self._how_to_restore(len(self._migrations))}")
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         ((version,),) = connection.execute("PRAGMA user_version").fetchall()

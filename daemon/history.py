@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from daemon.clock import Instant
 from daemon.errors import StateError
+from daemon.tables import altered
 
 _log = structlog.get_logger()
 
@@ -141,7 +142,10 @@ class History:
             return self._open()
         except sqlite3.OperationalError as error:
             raise StateError(f"{self.path}: cannot be opened: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except (
+            sqlite3.DatabaseError,
+            UnicodeDecodeError,
+        ) as error:  # the latter where SQLite's own text quotes the file
             self._set_aside(str(error))
             return self._open()
 
@@ -179,6 +183,7 @@ class History:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             self._refuse_newer(version)
             self._migrate(database, version)
+            self._refuse_altered(database)
             for table in ("meta", "boots", "schemas"):  # small; what is broken here would break every start
                 database.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own names
             database.execute("SELECT * FROM samples ORDER BY seq DESC LIMIT 1").fetchall()
@@ -188,6 +193,10 @@ class History:
             raise
         self.path.chmod(0o600)
         return database
+
+    def _refuse_altered(self, database: sqlite3.Connection) -> None:
+        if words := altered(database, _MIGRATIONS):
+            raise sqlite3.DatabaseError(words)
 
     def _migrate(self, database: sqlite3.Connection, version: int) -> None:
         for number in range(version + 1, _VERSION + 1):

@@ -166,7 +166,7 @@ def _retry_after_seconds(header: str | None, now_seconds: float) -> float | None
         return seconds if math.isfinite(seconds) else None
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a day or a year of thirty digits
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

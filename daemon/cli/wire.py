@@ -54,12 +54,7 @@ def ask(
     seconds: float | None = None,
 ) -> tuple[T, bytes]:
     """Return the daemon's answer; `sent` goes as JSON, `seconds` is the longest wait."""
-    host, port = _address(loaded.config.http.listen)
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    text = None if sent is None else json.dumps(sent, ensure_ascii=False).encode("utf-8", "replace")
-    exchange = partial(_exchange, (host, port), where, method=method, path=path, sent=text, seconds=seconds or _SECONDS)
-    is_open = method == "GET" and ipaddress.ip_address(host).is_loopback
-    status, kind, body, lacking = _let_in(exchange, loaded, port, is_open=is_open)
+    status, kind, body, lacking, where = _answered(loaded, path, method, sent, seconds)
     told = _detail(body) if kind.startswith(_PROBLEM) else body.decode("utf-8", "replace")
     said = printable(" ".join(told.split()))[:300]
     if status == http.client.UNAUTHORIZED:
@@ -80,6 +75,26 @@ def ask(
         raise DaemonError(
             f"what answers on {where} is not this presaged; {_OTHER_PORT}, or {_OTHER_VERSION}"
         ) from error
+
+
+def fetch(loaded: Loaded, path: str) -> str:
+    """Return an answer as text, whatever it is of. Raises DaemonError."""
+    status, _, body, lacking, where = _answered(loaded, path, "GET", None, None)
+    if status not in _DONE:
+        raise DaemonError(f"presaged on {where} answers with HTTP status {status}{': ' if lacking else ''}{lacking}")
+    return body.decode("utf-8", "replace")
+
+
+def _answered(
+    loaded: Loaded, path: str, method: Method, sent: Mapping[str, object] | None, seconds: float | None
+) -> tuple[int, str, bytes, str, str]:
+    """Return status, content type, body, what is lacking to be let in, and where it was asked."""
+    host, port = _address(loaded.config.http.listen)
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    text = None if sent is None else json.dumps(sent, ensure_ascii=False).encode("utf-8", "replace")
+    exchange = partial(_exchange, (host, port), where, method=method, path=path, sent=text, seconds=seconds or _SECONDS)
+    is_open = method == "GET" and ipaddress.ip_address(host).is_loopback
+    return *_let_in(exchange, loaded, port, is_open=is_open), where
 
 
 def _let_in(

@@ -140,7 +140,7 @@ def understood(path: Path) -> Generator[None, None, None]:
     """Turn an error of parsing `path` into a CollectorError that names it."""
     try:
         yield
-    except (ValueError, IndexError, KeyError) as error:
+    except (ValueError, IndexError, KeyError, ArithmeticError) as error:
         raise CollectorError(f"{path}: not understood ({error})") from error
 
 

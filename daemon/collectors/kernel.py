@@ -36,9 +36,9 @@ class KernelCollector:
         with understood(self._load.path):
             threads = int(load.split(b"/", 1)[1].split(b" ", 1)[0])
         with understood(self._limits[0].path):
-            limit = min(map(int, limits))
-        measured: list[Measurement] = [(DESCRIPTORS_COUNT, allocated - free), (THREADS, threads / limit)]
-        if maximum < NO_LIMIT:
+            share = threads / min(map(int, limits))
+        measured: list[Measurement] = [(DESCRIPTORS_COUNT, allocated - free), (THREADS, share)]
+        if 0 < maximum < NO_LIMIT:
             measured.append((DESCRIPTORS, (allocated - free) / maximum))
         return measured
 

@@ -29,6 +29,7 @@ MAX_MESSAGE = 2000  # letters
 
 _FIELDS = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_TRANSPORT,UNIT,UNIT_RESULT,MESSAGE_ID"
 _WARNING, _INFO = 4, 6
+_LATEST_MS = 253_402_300_799_999  # the end of the year 9999: what is later stands in no calendar
 _TAKEN = (
     "_TRANSPORT=kernel",
     *(f"PRIORITY={level}" for level in range(_WARNING + 1)),
@@ -183,8 +184,11 @@ def parse(line: bytes) -> JournalEntry | None:
     """Return the entry of one line of `--output=json`, None for what is none."""
     try:
         fields = json.loads(line)
+        time_ms = int(fields["__REALTIME_TIMESTAMP"]) // 1000
+        if not 0 <= time_ms <= _LATEST_MS:
+            return None
         return JournalEntry(
-            time_ms=int(fields["__REALTIME_TIMESTAMP"]) // 1000,
+            time_ms=time_ms,
             priority=int(_text(fields.get("PRIORITY")) or _INFO),
             identifier=_text(fields.get("SYSLOG_IDENTIFIER")),
             unit=_text(fields.get("_SYSTEMD_UNIT")),
@@ -195,7 +199,7 @@ def parse(line: bytes) -> JournalEntry | None:
             result=_text(fields.get("UNIT_RESULT")),
             message_id=_text(fields.get("MESSAGE_ID")),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
 
 

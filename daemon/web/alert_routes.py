@@ -33,7 +33,7 @@ from daemon.web.alert_answers import (
     VerdictsAnswer,
 )
 from daemon.web.api import AlertAnswer
-from daemon.web.operations import Operation, PageQuery, WholeQuery, body_of, query_of
+from daemon.web.operations import Operation, PageQuery, WholeQuery, body_of, query_of, received
 from daemon.web.problems import status_of
 
 _FEEDBACK = "/api/v1/alerts/{id}/feedback"
@@ -166,7 +166,7 @@ class AlertRoutes:
             return _page(link_page.refused(self._desk.host, "a link takes the form of its own page only"), 415)
         number, action = request.match_info["id"], request.query["action"]
         try:
-            fields = parse_qs((await request.read()).decode("utf-8", "replace"), max_num_fields=_MOST_FIELDS)
+            fields = parse_qs((await received(request)).decode("utf-8", "replace"), max_num_fields=_MOST_FIELDS)
         except ValueError:  # more fields than the form has
             return _page(link_page.refused(self._desk.host, "a link takes the form of its own page only"), 400)
         name = _field(fields, "name", link_page.MAX_NAME) or "somebody"

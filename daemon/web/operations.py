@@ -5,6 +5,7 @@ Enters: a declaration, and the handler that does it. Leaves: a route of the serv
 so that no two routes differ in them; a handler returns its answer, or raises an error of the tree.
 """
 
+import asyncio
 import hashlib
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,6 +29,7 @@ R = TypeVar("R")
 MOST_LISTED = 1000
 DEFAULT_LISTED = 100
 
+_BODY_SECONDS = 10.0
 _LEAST_COMPRESSED = 1024  # bytes: below it is one packet anyway
 _LARGE = 64 * 1024  # bytes: from there on to compress takes a millisecond
 _PACK_SECONDS = 10.0
@@ -198,7 +200,7 @@ async def body_of(request: web.Request, model: type[T]) -> T:
     declared = request[_OPERATION]
     if declared.body is not model:
         raise RuntimeError(f"{declared.id} reads another body than it declares")
-    body = await request.read()
+    body = await received(request)
     if not body and declared.body_optional:
         return model()
     if request.content_type != "application/json":
@@ -207,6 +209,15 @@ async def body_of(request: web.Request, model: type[T]) -> T:
         return model.model_validate_json(body)
     except ValidationError as error:
         raise _field_errors(error) from error
+
+
+async def received(request: web.Request) -> bytes:
+    """Return the body. Raises HTTPRequestTimeout for one that does not come in time."""
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text=f"the body did not come within {_BODY_SECONDS:g} s") from None
 
 
 def encode(answer: BaseModel) -> Encoded:

@@ -4,6 +4,7 @@ Enters: the operations of the API and the pages of the parts that bring them. Le
 all (`daemon.web.access`), and the document that describes the operations.
 """
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -20,6 +21,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from daemon import __version__
 from daemon.collectors.base import Visitors
 from daemon.config import split_address, toml_value
+from daemon.crowd import Crowd
 from daemon.desk import Desk
 from daemon.errors import ConfigError
 from daemon.metrics import CONTENT_TYPE, Metrics
@@ -36,6 +38,8 @@ from daemon.web.sessions import Sessions
 _log = structlog.get_logger()
 
 _STOP_SECONDS = 1.0
+_IDLE_SECONDS = 30.0  # without a whole request: a browser connects again, and who sends a letter a second holds nothing
+_WAITING = 128  # connections that nobody has taken yet
 _MAX_LINE = 128 * 1024  # a chart of twenty signals whose names are escaped; what is longer aiohttp itself refuses
 _DOCUMENT_SECONDS = 10.0
 _REMEDIES = {
@@ -150,7 +154,9 @@ class Server:
             shutdown_timeout=_STOP_SECONDS,
             handle_signals=False,
             max_line_size=_MAX_LINE,
+            keepalive_timeout=_IDLE_SECONDS,
         )
+        self._listening: asyncio.Server | None = None
 
     @property
     def address(self) -> str:
@@ -168,11 +174,17 @@ class Server:
     async def start(self) -> None:
         """Listen."""
         await self._runner.setup()
-        await web.SockSite(self._runner, self._listener).start()
+        serve = self._runner.server
+        assert serve is not None  # noqa: S101 - `setup` makes it
+        crowd = Crowd(serve)
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(crowd.admit, sock=self._listener, backlog=_WAITING)
 
     async def stop(self) -> None:
         """Finish what is being answered, within a second, and close."""
         self._stopping()
+        if self._listening is not None:
+            self._listening.close()
         await self._runner.cleanup()
         self._listener.close()
 

@@ -12,7 +12,7 @@ from alerting.render import rfc3339
 from daemon.web import session_page
 from daemon.web.access import SESSION_PATH, Access, cookie_name
 from daemon.web.api import Answer
-from daemon.web.operations import Operation, to_json
+from daemon.web.operations import Operation, received, to_json
 from daemon.web.problems import problem
 from daemon.web.sessions import LIFETIME_SECONDS, Session, Sessions
 
@@ -77,7 +77,7 @@ class SessionRoutes:
 
     async def _form_has_token(self, request: web.Request) -> bool:
         try:
-            fields = parse_qs((await request.read()).decode("utf-8", "replace"), max_num_fields=_MOST_FIELDS)
+            fields = parse_qs((await received(request)).decode("utf-8", "replace"), max_num_fields=_MOST_FIELDS)
         except ValueError:  # more fields than the form has
             return False
         return self._access.is_token(fields.get("token", [""])[0].strip())

@@ -44,11 +44,24 @@ USES = {
     "drill": (),
     "sinks": (),
     "sinks test": ("team",),
+    "support-bundle": (),
+    "data export": (),
+    "data purge": ("--yes",),
     "config check": (),
     "config show": (),
     "config default": (),
 }
-WITHOUT_A_DAEMON = {"backtest", "import", "doctor", "config check", "config show", "config default"}
+WITHOUT_A_DAEMON = {
+    "backtest",
+    "import",
+    "doctor",
+    "support-bundle",
+    "data export",
+    "data purge",
+    "config check",
+    "config show",
+    "config default",
+}
 ASKING = sorted(set(USES) - WITHOUT_A_DAEMON)
 LISTINGS = {
     "status",
