@@ -26,8 +26,6 @@ from alerting.sinks.base import Notification
 from alerting.sinks.post import Post
 from alerting.sinks.reading import read
 from benchmarks.report import Row, write
-from daemon.alert_answers import FeedbackRequest, SilenceRequest
-from daemon.api import MarkRequest
 from daemon.collectors import CollectorContext, build_collectors
 from daemon.collectors.base import HostPaths
 from daemon.collectors.errors import ErrorCounts
@@ -40,6 +38,8 @@ from daemon.failures.kernel_log import KernelLog
 from daemon.imports.text import read_csv, read_openmetrics
 from daemon.models.questions import PredictBatchRequest, PredictRequest
 from daemon.models.routes import TrainRequest
+from daemon.web.alert_answers import FeedbackRequest, SilenceRequest
+from daemon.web.api import MarkRequest
 from detectors.model_file import ARRAYS, MANIFEST, ModelError, load_network
 
 ODD = (

@@ -21,7 +21,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 from daemon import __version__
 from daemon.collectors.base import Visitors
 from daemon.config import split_address, toml_value
-from daemon.crowd import Crowd
 from daemon.desk import Desk
 from daemon.errors import ConfigError
 from daemon.metrics import CONTENT_TYPE, Metrics
@@ -29,6 +28,7 @@ from daemon.offload import Offload
 from daemon.web import openapi
 from daemon.web.access import MAX_BODY, Access, Handler, Links, is_loopback
 from daemon.web.alert_routes import AlertRoutes
+from daemon.web.crowd import Crowd
 from daemon.web.host_routes import HostRoutes
 from daemon.web.operations import OFFLOAD, Encoded, Operation
 from daemon.web.problems import API, is_api, of_http, refusal

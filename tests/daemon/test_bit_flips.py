@@ -25,8 +25,8 @@ from alerting.verdict import Verdict, VerdictKind
 from daemon.app import App
 from daemon.config import load
 from daemon.errors import ConfigError, StateError
-from daemon.operations import PageQuery
 from daemon.preflight import prepare
+from daemon.web.operations import PageQuery
 from detectors import registry
 from detectors.registry import save
 

@@ -2,7 +2,7 @@
 
 Enters: each connection of the listener. Leaves: the same, handed to the HTTP protocol; or nothing, where there are
 too many: descriptors are the daemon's own means of reading the host. What is asked and answered it never looks at;
-slow headers end by the keep-alive time of the HTTP protocol, slow bodies in `daemon.operations`.
+slow headers end by the keep-alive time of the HTTP protocol, slow bodies in `daemon.web.operations`.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import crowd, operations
+from daemon.web import crowd, operations
 
 FAST = str(Path(__file__).with_name("fast_daemon.py"))
 PLANTED = "pl4nted-Zq81-never-told"
