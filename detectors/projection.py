@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 _NOW = 3
 _RATE_OF = 15  # samples: what counts events is told by a mean
-_LEAST = 5
+_LEAST = 15  # samples that make a line: after fewer, what a start brings looks like growth
 _SURE = 3.0  # standard errors from which on it moves
 _THIN = 12  # the day's line is drawn through every so many samples
 

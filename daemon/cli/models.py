@@ -38,7 +38,7 @@ def show_models(config: ConfigOption = None, watch: WatchOption = False, as_json
             print_json(out, json.loads(body))
             return
         if not answer.models:
-            out.print("none yet: the first is trained after a day of samples")
+            out.print(f"none yet: the first is trained after {loaded.config.anomaly.network_after_samples} samples")
             return
         print_table(
             out,

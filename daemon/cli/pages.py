@@ -78,9 +78,9 @@ def make(page: Page) -> TyperCommand | TyperGroup:
         cls=Group, name=page.word or NAME, rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False
     )
     module, _, name = page.runs.partition(":")
-    function = getattr(import_module(f"daemon.cli.{module}"), name) if module else _nothing
+    function = getattr(import_module(f"daemon.cli.{module}"), name) if module else _overview
     if page.is_group:
-        app.callback(invoke_without_command=bool(module), help=_help(page), epilog=epilog(page))(function)
+        app.callback(invoke_without_command=True, help=_help(page), epilog=epilog(page))(function)
     else:
         app.command(page.word, cls=Documented, help=_help(page), epilog=epilog(page))(function)
     made = typer.main.get_command(app)
@@ -88,8 +88,10 @@ def make(page: Page) -> TyperCommand | TyperGroup:
     return made
 
 
-def _nothing() -> None:
-    """Do nothing: the commands below do."""
+def _overview(context: typer.Context) -> None:
+    """Show what there is below, where nothing of it is asked for."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def _help(page: Page) -> str:

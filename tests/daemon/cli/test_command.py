@@ -45,10 +45,11 @@ def test_version(invoke):
     assert invoke("--version").output == f"presage {__version__}\n"
 
 
-def test_without_a_command_there_is_help(presage):
-    said = presage()
+@pytest.mark.parametrize("group", [(), ("config",), ("models",), ("silence",)])
+def test_without_a_command_there_is_help(presage, group):
+    said = presage(*group)
     assert (said.returncode, said.stderr) == (0, "")
-    assert said.stdout.startswith("Usage: presage")
+    assert said.stdout.startswith(" ".join(["Usage: presage", *group]))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,6 @@ def test_without_a_command_there_is_help(presage):
         (["status", "--jsn"], "presage: No such option: --jsn"),
         (["status", "extra"], "presage: Got unexpected extra argument"),
         (["status", "--config"], "presage: Option '--config' requires an argument. (see `presage --help`)\n"),
-        (["config"], "presage: Missing command. (see `presage config --help`)\n"),
     ],
 )
 def test_misuse_is_one_line(presage, arguments, message):

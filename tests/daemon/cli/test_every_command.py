@@ -83,7 +83,7 @@ def commands(group=None, before=()):
     for name, command in group.commands.items():
         assert isinstance(command, Later)
         words = (*before, name)
-        if not isinstance(command.made, Group) or command.made.invoke_without_command:
+        if command.page.runs:
             yield " ".join(words), command.made
         if isinstance(command.made, Group):
             yield from commands(command.made, words)

@@ -64,7 +64,7 @@ def test_a_line_a_model_and_how_well_the_champion_does(monkeypatch, capsys, conf
     assert json.loads(capsys.readouterr().out)["models"][1]["pinned"]
     listed(monkeypatch)
     models.show_models(config)
-    assert capsys.readouterr().out == "none yet: the first is trained after a day of samples\n"
+    assert capsys.readouterr().out == "none yet: the first is trained after 2880 samples\n"
 
 
 def test_where_one_comes_from_and_where_two_differ(capsys, config, one_of):
