@@ -41,6 +41,7 @@ from daemon.failures.kernel_log import KernelLog
 from daemon.imports.text import read_csv, read_openmetrics
 from daemon.models.questions import PredictBatchRequest, PredictRequest
 from daemon.models.routes import TrainRequest
+from daemon.sampler import Sampler
 from daemon.web.alert_answers import FeedbackRequest, SilenceRequest
 from daemon.web.api import MarkRequest
 from detectors.model_file import ARRAYS, MANIFEST, ModelError, load_network
@@ -257,7 +258,7 @@ def _proc(folder: Path) -> Parser:
     paths = HostPaths(proc=proc, sys=Path("/sys"), root=folder)
     disabled = {"filesystem", "latency", "unit", "changes", "errors", "self", "application", "temperature"}
     context = CollectorContext(paths=paths, gap_seconds=60.0, disabled=frozenset(disabled))
-    collectors = [one for one in build_collectors(context) if one.name in COLLECTED]
+    sampler = Sampler([one for one in build_collectors(context) if one.name in COLLECTED])
     files, seconds = list(whole), [0]
     named = {str(path.relative_to(proc)).encode(): path for path in files}
 
@@ -266,15 +267,13 @@ def _proc(folder: Path) -> Parser:
         name, _, content = given.partition(b"\n")
         path = named.get(name, files[seconds[0] % len(files)])
         path.write_bytes(content)
-        refused = 0
-        for collector in collectors:
-            try:
-                for spec, value in collector.collect(seconds[0] * 10**9):
-                    float(value), spec.name.encode("utf-8", "strict")
-            except (PresagedError, OSError, ValueError):  # what `daemon.sampler` takes for a source that failed
-                refused += 1
+        told = sampler.collect(seconds[0] * 10**9)
         path.write_bytes(whole[path])
-        if refused:
+        for spec, value in told.measured:
+            spec.name.encode("utf-8", "strict")
+            if not isinstance(value, float):
+                raise TypeError(f"{spec.name} is no number")
+        if any(one.problem for one in told.states):
             raise ModelError("by some")
 
     return Parser([name + b"\n" + whole[path] for name, path in named.items()], run, (ModelError,))
