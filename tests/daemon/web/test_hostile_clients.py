@@ -2,17 +2,20 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import socket
 import time
 import urllib.request
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from daemon.web import crowd, operations
+from daemon.web import crowd, operations, pace
 
 FAST = str(Path(__file__).parents[1] / "fast_daemon.py")
 PLANTED = "pl4nted-Zq81-never-told"
@@ -137,6 +140,31 @@ def test_who_connects_and_says_little_keeps_nobody_out(daemon):
         assert time.monotonic() < give_up
         time.sleep(0.05)
     assert daemon.log.read_text().count("connections_refused") == 1
+
+
+def test_who_asks_without_end_is_told_to_wait_and_keeps_neither_the_owner_nor_prometheus_out(daemon):
+    """On one connection as fast as it goes: 300 at once and 100 a second are answered, the others cost little."""
+    token = (daemon.state / "token").read_text().strip()
+    statuses, began = Counter(), time.monotonic()
+    with closing(http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=5)) as stranger:
+        while time.monotonic() - began < 1.5 and not (statuses[429] > 100 and time.monotonic() - began > 1):
+            stranger.request("GET", "/api/v1/status")
+            answer = stranger.getresponse()
+            answer.read()
+            statuses[answer.status] += 1
+            if answer.status == 429:
+                assert answer.headers["Retry-After"] == "1"
+        seconds = time.monotonic() - began
+        print(f"{statuses.total()} requests in {seconds:.1f} s: {dict(statuses)}")
+        assert set(statuses) <= {200, 429}
+        assert statuses[200] <= pace.AT_ONCE + pace.PER_SECOND * (seconds + 1)
+        assert statuses[429]
+        assert daemon.get("/metrics")
+        assert daemon.get("/healthz") == "ok\n"
+        owner = head("GET", "/api/v1/status", f"Authorization: Bearer {token}")
+        assert status_of(talk(daemon, owner)) == 200
+    before = daemon.wait(lambda status: status["seq"])["seq"]  # after a second anybody is answered again
+    daemon.wait(lambda status: status["seq"] > before)
 
 
 async def test_a_body_that_comes_a_letter_at_a_time_is_cut_off(monkeypatch):
