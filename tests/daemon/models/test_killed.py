@@ -77,7 +77,13 @@ class Life:
     def over(self, number):
         """Wait until a training is over; returns what is told of it."""
         path = f"/api/v1/neural/train/{number}"
-        return self.wait(lambda: (said := json.loads(self.daemon.get(path)))["over"] and said)
+
+        def ended():
+            time.sleep(0.02)  # who asks faster is told to wait
+            said = json.loads(self.daemon.get(path))
+            return said["over"] and said
+
+        return self.wait(ended)
 
     def strike(self, act, sent):
         """Kill within the order that was sent: at any time of it, or just after its first trace in the files."""
