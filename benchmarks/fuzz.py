@@ -2,21 +2,24 @@
 
 Enters: texts that are right, as seeds. Leaves: how many of the inputs made from them each parser took, how many it
 refused as it says it does, the slowest, and every other exception, which is a crash: exit code 1. Inputs are seeds with
-bits flipped, pieces taken out, doubled or exchanged, and numbers and signs put in that parsers stumble over. A million
-takes about ten minutes on one core; a short slice of it is among the tests.
+bits flipped, pieces taken out, doubled or exchanged, and numbers and signs put in that parsers stumble over; half of
+those of JSON are JSON still, with other values in it, so that what lies behind the first parser is reached too. A
+million takes about ten minutes on one core; a short slice of it is among the tests.
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -38,6 +41,7 @@ from daemon.failures.kernel_log import KernelLog
 from daemon.imports.text import read_csv, read_openmetrics
 from daemon.models.questions import PredictBatchRequest, PredictRequest
 from daemon.models.routes import TrainRequest
+from daemon.sampler import Sampler
 from daemon.web.alert_answers import FeedbackRequest, SilenceRequest
 from daemon.web.api import MarkRequest
 from detectors.model_file import ARRAYS, MANIFEST, ModelError, load_network
@@ -48,6 +52,11 @@ ODD = (
     b"{", b"}", b"[", b"]", b"[" * 2000, b'{"a":' * 500, b",", b":", b"=", b"/", b"../", b"%s%n", b"null", b"true",
     b"\\ud800",
     b"\xed\xa0\x80", b"\xe2\x80\xae", b"\x1b[31m", b"A" * 5000, b"#", b"(", b")", b"1970-01-01T00:00:00Z",
+)  # fmt: skip
+ODD_VALUES: tuple[object, ...] = (
+    None, True, False, 0, -1, 0.5, 1e308, float("nan"), float("inf"), 2**31, 2**63, 2**64, -(2**63) - 1, 10**400, "",
+    "0", "\x00", "\x1b[31m", "\ud800", "\u202e", "A" * 5000, "../../token", "1970-01-01T00:00:00Z",
+    "9999-12-31T23:59:59Z", [], {}, [[]], [0] * 1000, {"": ""}, ["a", None],
 )  # fmt: skip
 COLLECTED = ("cpu", "memory", "pressure", "disk", "network", "tcp", "kernel", "process", "limits")
 PROC = (
@@ -107,11 +116,35 @@ def mutated(seed: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
     return bytes(text[:200_000])
 
 
+def reshaped(seed: bytes, rng: random.Random) -> bytes | None:
+    """Return a JSON `seed` with one to three values exchanged or taken out, None where it is no JSON."""
+    try:
+        whole: object = [json.loads(seed)]
+    except ValueError:
+        return None
+    for _ in range(rng.randint(1, 3)):
+        places = list(_places(whole))
+        inside, key = rng.choice(places)
+        if rng.randrange(5) and inside is not whole:
+            inside[key] = copy.deepcopy(rng.choice(ODD_VALUES))
+        elif len(places) > 1 and inside is not whole:
+            del inside[key]
+    return json.dumps(whole).encode()[1:-1]
+
+
+def _places(value: object) -> Iterator[tuple[Any, Any]]:
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield value, key
+        yield from _places(value[key])  # type: ignore[index]
+
+
 def attack(parser: Parser, inputs: int, rng: random.Random) -> Tally:
     """Give the parser so many inputs."""
     tally = Tally(inputs)
     for _ in range(inputs):
-        given = mutated(rng.choice(parser.seeds), parser.seeds, rng)
+        seed = rng.choice(parser.seeds)
+        given = (reshaped(seed, rng) if rng.randrange(2) else None) or mutated(seed, parser.seeds, rng)
         began = time.perf_counter()
         try:
             parser.run(given)
@@ -209,7 +242,10 @@ def _models(folder: Path) -> Parser:
 
 
 def _proc(folder: Path) -> Parser:
-    """One file of a /proc like this host's is another at each round; the collectors go on over all of it."""
+    """One file of a /proc like this host's is another at each round; the collectors go on over all of it.
+
+    The first line of an input names the file; one that names none is for each in turn.
+    """
     proc = folder / "proc"
     whole: dict[Path, bytes] = {}
     for name in PROC:
@@ -222,25 +258,25 @@ def _proc(folder: Path) -> Parser:
     paths = HostPaths(proc=proc, sys=Path("/sys"), root=folder)
     disabled = {"filesystem", "latency", "unit", "changes", "errors", "self", "application", "temperature"}
     context = CollectorContext(paths=paths, gap_seconds=60.0, disabled=frozenset(disabled))
-    collectors = [one for one in build_collectors(context) if one.name in COLLECTED]
+    sampler = Sampler([one for one in build_collectors(context) if one.name in COLLECTED])
     files, seconds = list(whole), [0]
+    named = {str(path.relative_to(proc)).encode(): path for path in files}
 
     def run(given: bytes) -> None:
         seconds[0] += 1
-        path = files[seconds[0] % len(files)]
-        path.write_bytes(given)
-        refused = 0
-        for collector in collectors:
-            try:
-                for spec, value in collector.collect(seconds[0] * 10**9):
-                    float(value), spec.name.encode("utf-8", "strict")
-            except (PresagedError, OSError, ValueError):  # what `daemon.sampler` takes for a source that failed
-                refused += 1
+        name, _, content = given.partition(b"\n")
+        path = named.get(name, files[seconds[0] % len(files)])
+        path.write_bytes(content)
+        told = sampler.collect(seconds[0] * 10**9)
         path.write_bytes(whole[path])
-        if refused:
+        for spec, value in told.measured:
+            spec.name.encode("utf-8", "strict")
+            if not isinstance(value, float):
+                raise TypeError(f"{spec.name} is no number")
+        if any(one.problem for one in told.states):
             raise ModelError("by some")
 
-    return Parser(list(whole.values()), run, (ModelError,))
+    return Parser([name + b"\n" + whole[path] for name, path in named.items()], run, (ModelError,))
 
 
 def _metrics() -> Parser:
@@ -274,20 +310,22 @@ def _imports(folder: Path) -> Parser:
 
 
 def _answers() -> Parser:
-    """What receivers answer, in the way the sinks judge it."""
+    """What receivers answer, in the way the sinks judge it: a status, Retry-After and the body."""
     post = Post("sink a", "https://hooks.example/T0/a-secret-of-the-hook", user_agent="fuzz", timeout_seconds=1.0)
-    statuses = (200, 204, 301, 400, 404, 429, 500, 503)
 
     def run(given: bytes) -> None:
         head, _, body = given.partition(b"\n")
-        said = post._judged(statuses[len(given) % len(statuses)], head.decode("latin-1"), body)  # noqa: SLF001
+        status, _, again = head.partition(b" ")
+        number = int(status) if status.isdigit() and len(status) == 3 else 200
+        said = post._judged(number, again.decode("latin-1"), body)  # noqa: SLF001
         if not said.isprintable() or "a-secret-of-the-hook" in said:
             raise RuntimeError(f"it quotes {said!r}")
 
     seeds = (
-        b"120\nok",
-        b"Wed, 21 Oct 2026 07:28:00 GMT\n<html>no /T0/a-secret-of-the-hook here</html>",
-        b"\ninvalid_payload",
+        b"200 \nok",
+        b"429 120\nslow down",
+        b"503 Wed, 21 Oct 2026 07:28:00 GMT\n<html>no /T0/a-secret-of-the-hook here</html>",
+        b"400 \ninvalid_payload",
     )
     return Parser(seeds, run, (AlertingError,))
 

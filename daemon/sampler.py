@@ -18,6 +18,7 @@ from daemon.snapshot import CollectorState
 from detectors.findings import Finding, Strength
 
 STOPPED_ROUNDS = 3  # one failure may be chance
+_EXPECTED = (CollectorError, DeadlineExceeded, OSError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,11 @@ class Writability:
         ]
 
 
+def _measured(collector: Collector, monotonic_ns: int) -> list[Measurement]:
+    """Ask one source. Raises OverflowError for a number that no float holds: what is read has digits without end."""
+    return [(spec, float(value)) for spec, value in collector.collect(monotonic_ns)]
+
+
 class Sampler:
     """Calls every collector once a round; blocks, and is called through the offload door."""
 
@@ -86,7 +92,7 @@ class Sampler:
     def collect(self, monotonic_ns: int) -> Round:
         """Run one round; takes at most the sum of the deadlines, usually a millisecond."""
         calls = [
-            Call(name, partial(collector.collect, monotonic_ns), collector.deadline_seconds)
+            Call(name, partial(_measured, collector, monotonic_ns), collector.deadline_seconds)
             for name, collector in self._collectors.items()
         ]
         measured: list[Measurement] = []
@@ -116,7 +122,7 @@ class Sampler:
 
     def _state(self, outcome: Outcome) -> CollectorState:
         error = outcome.error
-        if error is not None and not isinstance(error, CollectorError | DeadlineExceeded | OSError | ValueError):
+        if error is not None and not isinstance(error, _EXPECTED):
             raise error  # a bug in a collector stops the daemon loudly
         absent = isinstance(error, NotAvailable) and outcome.key not in self._worked
         return CollectorState(outcome.key, outcome.seconds, "" if error is None else str(error), absent)

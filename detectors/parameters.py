@@ -6,6 +6,7 @@ variance (out each) of every hidden layer follow at the end, and `fold` leaves t
 """
 
 import math
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -50,7 +51,8 @@ class Architecture:
     2016). `batch_norm`: before every hidden activation (Ioffe and Szegedy, ICML 2015). `dropout`: share of
     hidden units that a training step leaves out (Srivastava et al., JMLR 2014). `l2`: factor of half the
     squared weights in the loss. `non_negative`: no weight falls below 0, so with rising activations no
-    output falls when an input rises. Raises ValueError for what cannot be built.
+    output falls when an input rises. Raises ValueError for what cannot be built,
+    TypeError for a width that is no whole number.
     """
 
     sizes: tuple[int, ...]
@@ -64,7 +66,7 @@ class Architecture:
     l2: float = 0.0
 
     def __post_init__(self) -> None:
-        sizes = tuple(int(size) for size in self.sizes)
+        sizes = tuple(operator.index(size) for size in self.sizes)
         object.__setattr__(self, "sizes", sizes)
         hidden = self.hidden
         if isinstance(hidden, tuple | list):

@@ -200,7 +200,10 @@ class _Row:
 
     def number(self, key: str) -> float:
         value = self._document.get(key)
-        return float(value) if isinstance(value, int | float) else math.nan
+        try:
+            return float(value) if isinstance(value, int | float) else math.nan
+        except OverflowError:  # a whole number of any length is JSON
+            return math.nan
 
     def row(self, key: str) -> "_Row | None":
         value = self._document.get(key)

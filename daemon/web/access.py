@@ -4,7 +4,8 @@ Enters: a request. Leaves: the same request, let in, or one sentence on why not.
 /healthz wants the bearer token or a session, and whatever changes something wants one of them everywhere; but a
 genuine link of a notification is its own proof, on its one path. The Host header must be an address or a name that we
 answer to, or a page in a browser could reach us by DNS rebinding; an Origin must be our own, or any page could write
-through its reader's browser; a session changes nothing without its CSRF token.
+through its reader's browser; a session changes nothing without its CSRF token. Who shows neither token nor session asks
+no faster than `daemon.web.pace` allows.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from daemon.web import session_page
+from daemon.web.pace import Pace
 from daemon.web.problems import API, is_api, refusal
 from daemon.web.sessions import Session, Sessions
 
@@ -45,15 +47,12 @@ class Access:
         self._sessions = sessions
         self._names = {name.lower() for name in ("localhost", socket.gethostname(), *allowed_hosts)}
         self._links = links
+        self._pace = Pace()
 
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer with `handler`, or say why not."""
-        if not self._answers_to(request.host):
-            said = f"{request.host!r} is not a name of this server; add it to [http] allowed_hosts"
-            return refusal(request, 421, said)
-        origin = request.headers.get("Origin")
-        if origin is not None and origin.partition("://")[2].lower() != request.host.lower():
-            return refusal(request, 403, "a page of another origin may not ask here")
+        if (unwanted := self._unwanted(request)) is not None:
+            return unwanted
         link = self._links.refusal(request)
         if link:
             return self._links.refuse(link)
@@ -62,6 +61,18 @@ class Access:
         if (request.content_length or 0) > MAX_BODY:  # said before a byte of it is read
             return refusal(request, 413, f"the body is larger than {MAX_BODY} bytes")
         return await handler(request)
+
+    def _unwanted(self, request: web.Request) -> web.StreamResponse | None:
+        """Return the refusal of what no client of ours would send, None for all else."""
+        if not self._answers_to(request.host):
+            said = f"{request.host!r} is not a name of this server; add it to [http] allowed_hosts"
+            return refusal(request, 421, said)
+        if not (self.has_token(request) or self.session(request) or self._pace.allows(request.path)):
+            return refusal(request, 429, "too many requests: ask again in a second", headers={"Retry-After": "1"})
+        origin = request.headers.get("Origin")
+        if origin is not None and origin.partition("://")[2].lower() != request.host.lower():
+            return refusal(request, 403, "a page of another origin may not ask here")
+        return None
 
     def _refused(self, request: web.Request) -> web.StreamResponse | None:
         """Return the refusal of who shows too little, None for who may."""

@@ -43,13 +43,15 @@ _SAID: Mapping[int, str] = {
     403: "A page of another origin, a session without its CSRF token, or a link that is not genuine.",
     404: "Nothing has this name.",
     405: "This is not done here; `Allow` says what is.",
+    408: "The body did not come in time.",
     409: "It is there, and as things stand it cannot be done.",
     413: f"The body is larger than {MAX_BODY} bytes.",
     415: "The body is not JSON.",
     421: "The Host header is not a name of this server.",
+    429: "Too many were asked without token or session; `Retry-After` says when to ask again.",
     503: "The store, or the door to it, does not answer; try again.",
 }
-_ALWAYS = (400, 401, 403, 421)
+_ALWAYS = (400, 401, 403, 421, 429)
 _PART = re.compile(r"\{(\w+)\}")
 
 Json = dict[str, object]
@@ -173,7 +175,7 @@ def _responses(one: Operation, answer: Json | None, wrong: Json) -> Json:
     responses: Json = {str(one.status): {"description": HTTPStatus(one.status).phrase, "content": content}}
     if one.method == "GET" and answer is not None and not one.private:
         responses["304"] = {"description": _SAID[304]}
-    also = (413, 415) if one.body is not None or one.page else (413,) if one.method != "GET" else ()
+    also = (408, 413, 415) if one.body is not None or one.page else (413,) if one.method != "GET" else ()
     for status in sorted({*_ALWAYS, *also, *one.errors}):
         told: Json = {KIND: {"schema": wrong}}
         if one.page:

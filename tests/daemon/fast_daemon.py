@@ -1,7 +1,8 @@
-"""A presaged that ticks five times a second: `python fast_daemon.py --config FILE [--collector hang|quiet]`.
+"""A presaged that ticks five times a second: `fast_daemon.py --config FILE [--collector hang|quiet] [--root DIR]`.
 
 The daemon itself as `presaged` runs it, but for the interval; for the tests that kill it. With
-`--collector hang` one more source is there that never answers, with `quiet` nothing but a quiet one.
+`--collector hang` one more source is there that never answers, with `quiet` nothing but a quiet one; with `--root` the
+host's own files, but for /proc and /sys, are those below DIR.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from daemon import app, log, preflight
+from daemon.collectors.base import HostPaths
 from daemon.config import load
 from daemon.errors import ConfigError, StateError
 from daemon.signals import Kind, SignalSpec
@@ -49,6 +51,7 @@ def main():
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--interval", type=float, default=0.2)
     parser.add_argument("--collector", choices=("hang", "quiet"))
+    parser.add_argument("--root", type=Path, default=Path("/"))
     given = parser.parse_args()
     build = app.build_collectors
     if given.collector == "hang":
@@ -58,7 +61,8 @@ def main():
     try:
         loaded = load(given.config)
         log.set_up(loaded.config.log)
-        asyncio.run(app.App(loaded, preflight.prepare(loaded), interval_seconds=given.interval).run())
+        paths = HostPaths(root=given.root)
+        asyncio.run(app.App(loaded, preflight.prepare(loaded), paths=paths, interval_seconds=given.interval).run())
     except (ConfigError, StateError) as error:
         sys.stderr.write(f"presaged: cannot start: {error}\n")
         return 2

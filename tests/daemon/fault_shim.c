@@ -1,5 +1,6 @@
 /* Preloaded into a daemon under test: calls on files below FAULT_BELOW fail, and the wall clock is another.
- * FAULT_FILE is mapped: { errno of writes, errno of reads, seconds to add to the wall clock }, all int64. */
+ * FAULT_FILE is mapped: { errno of writes, errno of reads, seconds to add to the wall clock, seconds that the host has
+ * slept }, all int64. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,7 +21,7 @@ __attribute__((constructor)) static void map_faults(void) {
   const char *path = getenv("FAULT_FILE");
   int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
   if (file < 0) return;
-  void *at = mmap(NULL, 24, PROT_READ, MAP_SHARED, file, 0);
+  void *at = mmap(NULL, 32, PROT_READ, MAP_SHARED, file, 0);
   if (at != MAP_FAILED) faults = at;
   close(file);
 }
@@ -57,13 +58,14 @@ OVERLAY(int, ftruncate64, 0, (int file, off64_t size), (file, size))
 
 int clock_gettime(clockid_t clock, struct timespec *out) {
   int answer = REAL(clock_gettime)(clock, out);
-  if (answer == 0 && clock == CLOCK_REALTIME && faults) out->tv_sec += faults[2];
+  if (answer == 0 && clock == CLOCK_REALTIME && faults) out->tv_sec += faults[2] + faults[3];
+  if (answer == 0 && clock == CLOCK_BOOTTIME && faults) out->tv_sec += faults[3];
   return answer;
 }
 
 int gettimeofday(struct timeval *restrict out, void *restrict zone) {
   int answer = REAL(gettimeofday)(out, zone);
-  if (answer == 0 && faults) out->tv_sec += faults[2];
+  if (answer == 0 && faults) out->tv_sec += faults[2] + faults[3];
   return answer;
 }
 

@@ -233,19 +233,36 @@ def kills(daemon, rng, count):
     print(f"{count} kills, {len(samples_of(daemon.state))} samples, none lost")
 
 
-def test_kill_in_the_first_moments_needs_no_hand(daemons, seed):
-    """Also before the first sample: while the databases are being made."""
+@pytest.mark.soak
+@pytest.mark.parametrize("phase", ["start", "stop"])
+@pytest.mark.timeout(3600)
+def test_kill_in_the_first_and_the_last_moments_needs_no_hand(daemons, seed, scale, phase):
+    """Four kills while the databases are being made or opened, two after SIGTERM; times the scale."""
     rng = random.Random(seed)
+    kills = (4 if phase == "start" else 2) * scale
     daemon = daemons(program=(FAST, "--collector", "quiet"))
-    for _ in range(4):
+    stored = 0
+    for _ in range(kills):
         daemon.start()
-        time.sleep(rng.uniform(0.3, 0.9))
+        if phase == "start":
+            time.sleep(rng.uniform(0.1, 0.9))
+        else:
+            daemon.wait(lambda status, stored=stored: status["seq"] > stored, 20)
+            daemon.process.terminate()
+            time.sleep(rng.uniform(0.0, 0.15))
         daemon.process.kill()
         daemon.process.wait()
+        if (daemon.state / "history.db").exists() and phase == "stop":
+            assert integrity(daemon.state) == ["ok", "ok"]
+            assert len(samples_of(daemon.state)) > stored
+            stored = len(samples_of(daemon.state))
     daemon.start()
-    daemon.wait(lambda status: status["seq"] >= 2, 20)
+    daemon.wait(lambda status: status["seq"] > stored + 1, 20)
     assert daemon.end()[0] == 0
     assert integrity(daemon.state) == ["ok", "ok"]
+    assert not list(daemon.state.glob("*.corrupt*"))
+    assert "Traceback" not in daemon.log.read_text()
+    print(f"{kills} kills at the {phase}, none lost")
 
 
 # Corrupt history

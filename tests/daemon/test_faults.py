@@ -5,17 +5,23 @@ Calls fail, and the wall clock jumps, by a library of ours that is preloaded (`f
 
 import contextlib
 import errno
+import json
 import os
+import random
 import resource
 import shutil
+import signal
 import socket
 import sqlite3
 import struct
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
+from lived import lived
 
 FAST = str(Path(__file__).with_name("fast_daemon.py"))
 SECONDS = 1.5  # of a fault, times the scale
@@ -38,11 +44,11 @@ class Faults:
 
     def __init__(self, path):
         self.path = path
-        path.write_bytes(bytes(24))
+        path.write_bytes(bytes(32))
 
-    def set(self, *, writing=0, reading=0, wall_seconds=0):
+    def set(self, *, writing=0, reading=0, wall_seconds=0, slept_seconds=0):
         with self.path.open("r+b") as file:  # in place: it is mapped
-            file.write(struct.pack("=qqq", writing, reading, wall_seconds))
+            file.write(struct.pack("=qqqq", writing, reading, wall_seconds, slept_seconds))
 
 
 @pytest.fixture
@@ -163,6 +169,65 @@ def test_a_clock_that_goes_back_at_every_tick_loses_no_sample(failing, scale):
     assert numbers == list(range(1, len(numbers) + 1))
     assert daemon.status()["alerts"] == []
     heals(daemon)
+
+
+def test_a_suspend_is_a_gap_that_wakes_nobody(failing, scale):
+    """The process stands still while the clocks of wall and boot go on: a night with the lid shut."""
+    daemon, faults = failing()
+    for night in range(1, 1 + 2 * scale):
+        before = daemon.status()["seq"]
+        daemon.send(signal.SIGSTOP)
+        time.sleep(0.5)
+        faults.set(slept_seconds=8 * HOUR * night)
+        daemon.send(signal.SIGCONT)
+        daemon.wait(lambda status, before=before: status["seq"] >= before + 3)
+        assert daemon.status()["alerts"] == []
+    numbers = stored(daemon)
+    assert numbers == list(range(1, len(numbers) + 1))
+    print(f"{2 * scale} nights of 8 h: {len(numbers)} samples, none lost, no alert")
+    heals(daemon)
+
+
+def test_a_disk_that_fails_under_the_models_costs_a_training_and_no_champion(failing, tmp_path, scale, seed):
+    """One of three errors, all of them with a scale."""
+    values = 0.5 + 0.02 * np.random.default_rng(1).normal(size=(300, 20)).astype(np.float32)
+    lived(tmp_path / "state", values)
+    text = '[anomaly]\nnetwork_after_samples = 200\nlearning_days = 0\n[compute]\nbackend = "numpy"\n'
+    daemon, faults = failing(below="/state/models/", text=text)
+    serves = daemon.wait(lambda said: said["anomaly"] and said["anomaly"]["model"], 60)["anomaly"]["model"]
+    outcomes = []
+    for number in random.Random(seed).sample((errno.ENOSPC, errno.EROFS, errno.EIO), min(scale, 3)):
+        faults.set(writing=number)
+        outcomes.append(f"{errno.errorcode[number]}: {trained(daemon)}")
+        before = daemon.status()["seq"]
+        said = daemon.wait(lambda status, before=before: status["seq"] > before + 1)
+        assert said["anomaly"]["model"] == serves
+        assert said["anomaly"]["raw_score"] is not None
+    faults.set()
+    print(f"trainings on a disk of models that fails: {outcomes}; {serves} served all the while")
+    assert all(outcome.endswith(": failed") for outcome in outcomes)
+    assert trained(daemon) == "shadow"
+    heals(daemon)
+
+
+def trained(daemon):
+    """Order a training; return how it ended."""
+
+    def ask(path, method="GET"):
+        token = (daemon.state / "token").read_text().strip()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{daemon.port}/api/v1/neural/{path}",
+            method=method,
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    number, give_up = ask("train", "POST")["id"], time.monotonic() + 60
+    while not (said := ask(f"train/{number}"))["over"]:
+        assert time.monotonic() < give_up, said
+        time.sleep(0.05)
+    return said["outcome"]
 
 
 def test_descriptors_used_up_cost_what_needs_new_ones_and_no_sample(failing, scale):

@@ -50,6 +50,13 @@ def test_a_failing_collector_costs_its_own_signals_only(sampler_of, fake_collect
     assert states(round_)["good"].problem == ""
 
 
+def test_a_number_without_end_costs_its_own_source_only(sampler_of, fake_collector):
+    bad, good = fake_collector("bad", {"a": 10**400}), fake_collector("good", {"b": 2.0})
+    round_ = sampler_of(bad, good).collect(1)
+    assert names(round_) == {"b": 2.0}
+    assert states(round_)["bad"].problem == "int too large to convert to float"
+
+
 def test_a_hanging_collector_is_abandoned_in_its_deadline_and_comes_back(sampler_of, fake_collector):
     release = threading.Event()
     slow = fake_collector("slow", {"a": 1.0}, deadline_seconds=0.1)

@@ -1,10 +1,15 @@
 import hashlib
 import hmac
 import os
+import random
+import shutil
 import sqlite3
 import stat
 import subprocess
+import sys
 import threading
+import time
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -514,6 +519,46 @@ def test_a_migration_that_fails_changes_nothing(path, next_version, monkeypatch)
     with closing(StateDatabase(path)) as database:
         assert database.meta("key") == "value"
         assert database._read("PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+MIGRATING = """
+import sys
+from pathlib import Path
+from daemon import state
+state.MIGRATIONS = (*state.MIGRATIONS, *(
+    f"CREATE TABLE many{n} AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 20000)"
+    f" SELECT x, hex(randomblob(20)) AS y FROM c; UPDATE meta SET value = value || '{n}'" for n in range(4)))
+sys.stdout.write("ready\\n")
+sys.stdout.flush()
+state.StateDatabase(Path(sys.argv[1])).close()
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_killed_while_it_migrates_it_is_at_the_old_version_or_at_the_new_one(tmp_path, seed, scale):
+    """Four kills, times the scale, of a process that brings a file of today four versions on."""
+    chance = random.Random(seed)
+    seen = Counter()
+    for number in range(4 * scale):
+        path = tmp_path / str(number) / "state.db"
+        path.parent.mkdir()
+        with closing(StateDatabase(path)) as database:
+            database.set_meta("key", "v")
+        with subprocess.Popen([sys.executable, "-c", MIGRATING, path], stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"ready\n"
+            time.sleep(chance.uniform(0.0, 0.25))
+            process.kill()
+        with closing(sqlite3.connect(path)) as database:
+            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            tables = database.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'many%'").fetchone()[0]
+            assert database.execute("SELECT value FROM meta WHERE key = 'key'").fetchone()[0] == "v0123"[: 1 + tables]
+        assert version == len(MIGRATIONS) + tables
+        seen[tables] += 1
+        subprocess.run([sys.executable, "-c", MIGRATING, path], check=True, capture_output=True)  # needs no hand
+        shutil.rmtree(path.parent)
+    print(f"{4 * scale} kills while four versions were taken: {dict(sorted(seen.items()))} of them were done")
 
 
 def test_a_newer_file_is_refused_and_the_copy_named(path, next_version, monkeypatch):

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -169,7 +170,9 @@ def test_a_model_that_is_rewritten_well_is_read(stored):
         ({"record": lambda told: told.pop("architecture")}, "KeyError: 'architecture'"),
         ({"record": lambda told: told.update(architecture=3)}, "AttributeError"),
         ({"record": lambda told: told["architecture"].update(sizes=[2, -1])}, "sizes are two or more widths"),
-        ({"record": lambda told: told["architecture"].update(sizes="abc")}, "ValueError"),
+        ({"record": lambda told: told["architecture"].update(sizes="abc")}, "TypeError"),
+        ({"record": lambda told: told["architecture"].update(sizes=[math.inf, 2])}, "TypeError"),
+        ({"record": lambda told: told["architecture"].update(sizes=[2.5, 2])}, "TypeError"),
         ({"record": lambda told: told["architecture"].update(sizes=None)}, "TypeError"),
         ({"record": lambda told: told["architecture"].update(output="rulu")}, "no activation is called 'rulu'"),
         ({"record": lambda told: told["architecture"].update(output=[])}, "AttributeError|TypeError"),
@@ -177,7 +180,7 @@ def test_a_model_that_is_rewritten_well_is_read(stored):
         ({"record": lambda told: told["architecture"].update(more=1)}, "TypeError"),
         ({"record": lambda told: told.pop("metrics")}, "KeyError: 'metrics'"),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_a_wrong_model_with_right_hashes_is_refused_with_the_reason(stored, change, reason):
     rewrite(stored, **change)

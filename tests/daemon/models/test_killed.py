@@ -16,37 +16,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from lived import lived
 
-from daemon.clock import Instant
-from daemon.history import History, StoredSample
-from daemon.signals import Kind, SignalSpec
-from daemon.state import StateDatabase
-from detectors.findings import Unit
 from detectors.registry import Registry, State, load
 
 FAST = str(Path(__file__).parents[1] / "fast_daemon.py")
 TEXT = '[anomaly]\nnetwork_after_samples = 200\nlearning_days = 0\n[compute]\nbackend = "numpy"\n'
 KILLS = 8
-ROWS, SIGNALS, INTERVAL = 300, 20, 0.2
+ROWS, SIGNALS = 300, 20
 ACTS = ("train", "train", "accept", "accept", "promote", "promote", "rollback", "rollback")
-
-
-def lived(state, values):
-    """Leave what a daemon would have that took `values` (T, S) of the quiet collector until now."""
-    state.mkdir(parents=True)
-    database, history = StateDatabase(state / "state.db"), History(state / "history.db")
-    specs = [SignalSpec(f"quiet.s{number}", Unit.RATIO, Kind.GAUGE, "quiet") for number in range(values.shape[1])]
-    began = time.time_ns() - int(len(values) * INTERVAL * 1e9)
-    ids = np.sort(np.array(list(database.assign_signals(specs, began // 10**6).values()), np.int64))
-    history.bind_interval(INTERVAL)
-    samples = []
-    for place, row in enumerate(values):
-        passed = int(place * INTERVAL * 1e9)
-        instant = Instant((began + passed) // 10**6, 10**9 + passed, 10**9 + passed, "a boot before")
-        samples.append(StoredSample(1 + place, instant, 5, 0, 0, None, None, ids, row))
-    history.add(samples)
-    history.close()
-    database.close()
 
 
 class Life:
@@ -77,7 +55,13 @@ class Life:
     def over(self, number):
         """Wait until a training is over; returns what is told of it."""
         path = f"/api/v1/neural/train/{number}"
-        return self.wait(lambda: (said := json.loads(self.daemon.get(path)))["over"] and said)
+
+        def ended():
+            time.sleep(0.02)  # who asks faster is told to wait
+            said = json.loads(self.daemon.get(path))
+            return said["over"] and said
+
+        return self.wait(ended)
 
     def strike(self, act, sent):
         """Kill within the order that was sent: at any time of it, or just after its first trace in the files."""

@@ -2,17 +2,22 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import socket
 import time
 import urllib.request
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from daemon.web import crowd, operations
+from daemon.web import crowd, operations, pace
 
-FAST = str(Path(__file__).with_name("fast_daemon.py"))
+FAST = str(Path(__file__).parents[1] / "fast_daemon.py")
 PLANTED = "pl4nted-Zq81-never-told"
 
 
@@ -68,46 +73,47 @@ def test_no_operation_that_changes_something_does_so_without_the_token(daemon):
     print(f"{asked} operations that change something, each asked 5 times without the token: none answered")
     assert asked >= 10
     for method in ("PUT", "PATCH", "TRACE", "CONNECT", "OPTIONS", "BREW"):
-        assert status_of(talk(daemon, head(method, "/api/v1/status"))) in (400, 401, 404, 405), method
+        assert status_of(talk(daemon, head(method, "/api/v1/status"))) in (400, 401, 404, 405, 421), method
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/../../etc/passwd", "/static/../../../../etc/passwd", "/static/..%2f..%2f..%2fetc%2fpasswd", "//etc/passwd",
-        "/%2e%2e/%2e%2e/etc/passwd", "/static/%2e%2e%2f%2e%2e%2fconfig.py", "/api/v1/neural/models/..%2f..%2ftoken",
-        "/api/v1/alerts/..%2f..%2f..%2ftoken", "/static/%00", "/api/v1/%c0%ae%c0%ae/token", "/token", "/links.key",
-        "/state.db", "/static/..\\..\\token", "/api/v1/neural/models/%2Fetc%2Fpasswd/metrics",
-    ],
+PATHS = (
+    "/../../etc/passwd", "/static/../../../../etc/passwd", "/static/..%2f..%2f..%2fetc%2fpasswd", "//etc/passwd",
+    "/%2e%2e/%2e%2e/etc/passwd", "/static/%2e%2e%2f%2e%2e%2fconfig.py", "/api/v1/neural/models/..%2f..%2ftoken",
+    "/api/v1/alerts/..%2f..%2f..%2ftoken", "/static/%00", "/api/v1/%c0%ae%c0%ae/token", "/token", "/links.key",
+    "/state.db", "/static/..\\..\\token", "/api/v1/neural/models/%2Fetc%2Fpasswd/metrics",
 )  # fmt: skip
-def test_no_path_leads_out_of_what_is_served(daemon, path):
+
+
+def test_no_path_leads_out_of_what_is_served(daemon):
     token = (daemon.state / "token").read_text().strip()
-    answer = talk(daemon, head("GET", path, f"Authorization: Bearer {token}"))
-    assert status_of(answer) in (400, 404), answer[:200]
-    assert b"root:" not in answer
-    assert token.encode() not in answer
+    for path in PATHS:
+        answer = talk(daemon, head("GET", path, f"Authorization: Bearer {token}"))
+        assert status_of(answer) in (400, 404), (path, answer[:200])
+        assert b"root:" not in answer, path
+        assert token.encode() not in answer, path
 
 
-@pytest.mark.parametrize(
-    ("request_bytes", "statuses"),
-    [
-        (head("GET", "/" + "a" * 200_000), (0, 400, 414, 431)),
-        (head("GET", "/healthz", "X-Long: " + "a" * 200_000), (0, 400, 431)),
-        (head("GET", "/healthz", *(f"X-{number}: 1" for number in range(5_000))), (0, 400, 431)),
-        (head("POST", "/api/v1/changes", "Content-Length: 99999999999"), (401, 413)),
-        (head("POST", "/api/v1/changes", "Content-Length: -1"), (400,)),
-        (head("POST", "/api/v1/changes", "Content-Length: 3", "Transfer-Encoding: chunked") + b"0\r\n\r\n", (400, 401)),
-        (head("GET", "/healthz", "Host: evil.example"), (400, 421)),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), (400,)),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505)),
-        (b"\x00" * 100_000, (0, 400)),
-    ],
+UNWANTED = (
+    (head("GET", "/" + "a" * 200_000), (0, 400, 414, 431)),
+    (head("GET", "/healthz", "X-Long: " + "a" * 200_000), (0, 400, 431)),
+    (head("GET", "/healthz", *(f"X-{number}: 1" for number in range(5_000))), (0, 400, 431)),
+    (head("POST", "/api/v1/changes", "Content-Length: 99999999999"), (401, 413)),
+    (head("POST", "/api/v1/changes", "Content-Length: -1"), (400,)),
+    (head("POST", "/api/v1/changes", "Content-Length: 3", "Transfer-Encoding: chunked") + b"0\r\n\r\n", (400, 401)),
+    (head("GET", "/healthz", "Host: evil.example"), (400, 421)),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), (400,)),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505)),
+    (b"\x00" * 100_000, (0, 400)),
 )
-def test_what_is_too_large_or_no_http_is_refused_and_costs_nothing(daemon, request_bytes, statuses):
-    before = daemon.status()["seq"]
-    assert status_of(talk(daemon, request_bytes)) in statuses
-    assert daemon.get("/healthz") == "ok\n"
-    daemon.wait(lambda status: status["seq"] > before)
+
+
+def test_what_is_too_large_or_no_http_is_refused_and_costs_nothing(daemon):
+    for request, statuses in UNWANTED:
+        before = daemon.status()["seq"]
+        answer = talk(daemon, request, seconds=1.0)
+        assert status_of(answer) in statuses, (request[:100], answer[:200])
+        assert daemon.get("/healthz") == "ok\n"
+        daemon.wait(lambda status, before=before: status["seq"] > before)
 
 
 def test_who_connects_and_says_little_keeps_nobody_out(daemon):
@@ -136,22 +142,50 @@ def test_who_connects_and_says_little_keeps_nobody_out(daemon):
     assert daemon.log.read_text().count("connections_refused") == 1
 
 
-def test_a_body_that_comes_a_letter_at_a_time_is_cut_off(daemon):
+def test_who_asks_without_end_is_told_to_wait_and_keeps_neither_the_owner_nor_prometheus_out(daemon):
+    """On one connection as fast as it goes: 300 at once and 100 a second are answered, the others cost little."""
     token = (daemon.state / "token").read_text().strip()
-    more = (f"Authorization: Bearer {token}", "Content-Type: application/json", "Content-Length: 5000")
-    began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", daemon.port), 3) as connection:
-        connection.settimeout(0.5)
-        connection.sendall(head("POST", "/api/v1/changes", *more))
-        answer = b""
-        while time.monotonic() - began < 20 and not answer:
-            with contextlib.suppress(OSError):
-                connection.sendall(b"{")
-                answer = connection.recv(65536)
-    seconds = time.monotonic() - began
-    print(f"a body of a letter each half second: cut off after {seconds:.1f} s")
-    assert status_of(answer) == 408
-    assert seconds < operations._BODY_SECONDS + 5
+    statuses, began = Counter(), time.monotonic()
+    with closing(http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=5)) as stranger:
+        while time.monotonic() - began < 1.5 and not (statuses[429] > 100 and time.monotonic() - began > 1):
+            stranger.request("GET", "/api/v1/status")
+            answer = stranger.getresponse()
+            answer.read()
+            statuses[answer.status] += 1
+            if answer.status == 429:
+                assert answer.headers["Retry-After"] == "1"
+        seconds = time.monotonic() - began
+        print(f"{statuses.total()} requests in {seconds:.1f} s: {dict(statuses)}")
+        assert set(statuses) <= {200, 429}
+        assert statuses[200] <= pace.AT_ONCE + pace.PER_SECOND * (seconds + 1)
+        assert statuses[429]
+        assert daemon.get("/metrics")
+        assert daemon.get("/healthz") == "ok\n"
+        owner = head("GET", "/api/v1/status", f"Authorization: Bearer {token}")
+        assert status_of(talk(daemon, owner)) == 200
+    before = daemon.wait(lambda status: status["seq"])["seq"]  # after a second anybody is answered again
+    daemon.wait(lambda status: status["seq"] > before)
+
+
+async def test_a_body_that_comes_a_letter_at_a_time_is_cut_off(monkeypatch):
+    monkeypatch.setattr(operations, "_BODY_SECONDS", 0.4)
+
+    async def take(request):
+        return web.Response(body=await operations.received(request))
+
+    application = web.Application()
+    application.router.add_post("/", take)
+    async with TestServer(application) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(head("POST", "/", "Content-Length: 5000"))
+        began = time.monotonic()
+        answer = asyncio.create_task(reader.readline())
+        while not answer.done() and time.monotonic() - began < 5:
+            writer.write(b"{")
+            await asyncio.sleep(0.02)
+        assert status_of(await answer) == 408
+        assert 0.4 <= time.monotonic() - began < 3
+        writer.close()
 
 
 async def test_an_answer_that_nobody_takes_ends(monkeypatch):

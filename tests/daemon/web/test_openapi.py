@@ -58,7 +58,7 @@ async def test_every_operation_says_what_it_takes_and_answers(server, document):
             assert one["summary"].endswith("."), one
             assert {p["name"] for p in one["parameters"] if p["in"] == "path"} == set(re.findall(r"\{(\w+)\}", path))
             assert any(status.startswith("2") for status in one["responses"])
-            assert {"400", "401", "403", "421"} <= set(one["responses"])
+            assert {"400", "401", "403", "421", "429"} <= set(one["responses"])
             assert ({} in one["security"]) == (method == "get")
             for status, told in one["responses"].items():
                 assert told["description"]
