@@ -49,11 +49,16 @@ def unit_of(path: str) -> str:
 
 
 def cgroup_path(text: bytes) -> str:
-    """Return the path of /proc/PID/cgroup: that of version 2, or of systemd's own tree beside version 1."""
+    """Return the path of /proc/PID/cgroup: that of version 2, or of systemd's own tree beside version 1.
+
+    Read in a container of a cgroup namespace of its own, what is outside of it begins with so many "/.." .
+    """
     paths = {}
     for line in text.splitlines():
         _, _, rest = line.partition(b":")
         names, _, path = rest.partition(b":")
+        while path.startswith(b"/.."):
+            path = path.removeprefix(b"/..") or b"/"
         paths[names] = path
     found = paths.get(b"", b"/")
     return (found if found != b"/" else paths.get(b"name=systemd", found)).decode("utf-8", "surrogateescape")
