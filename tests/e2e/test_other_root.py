@@ -34,6 +34,7 @@ mkdir -p run/systemd/system  # or systemctl does not even try to reach a bus
 echo 11111111111111111111111111111111 >run/id; mount --bind run/id etc/machine-id
 mount --rbind /run/seen host
 mount -o remount,bind,ro host
+for place in proc sys run; do mount --rbind host/$place host/$place; mount -o remount,bind,ro host/$place; done
 mount --bind /var/lib/presaged-pod var/lib/presaged
 mount -o remount,bind,ro .
 hostname pod; ip link set lo up
@@ -170,6 +171,9 @@ def test_it_may_do_nothing_but_look(pod):
     assert {words[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {"0" * 16}
     assert words["NoNewPrivs"] == "1"
     assert pod.do("sh", "-c", "touch /x /usr/x /host/x /host/etc/x", check=False).stderr.count("Read-only") == 4
+    files = "/host/proc/sys/kernel/core_pattern /host/sys/kernel/mm /host/run/systemd/system /host/var/log /host/root"
+    writable = f"for file in {files}; do test -w $file && echo $file; done; true"
+    assert pod.do("sh", "-c", writable).stdout == ""
     shared = [one for one in ("mnt", "pid", "net", "uts", "ipc", "cgroup") if _same(pod, one)]
     assert shared == []
 
