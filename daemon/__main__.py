@@ -18,6 +18,7 @@ with lean_imports():
     from daemon.app import App
     from daemon.config import load
     from daemon.errors import ConfigError, StateError
+    from daemon.host_paths import find_host, keep_time_of
     from daemon.preflight import prepare
     from detectors.kernels import bound_heap, release_memory
 
@@ -33,21 +34,35 @@ def main() -> int:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="configuration file (default: /etc/presaged/config.toml)"
     )
+    parser.add_argument(
+        "--root-fs",
+        type=Path,
+        metavar="DIR",
+        help="in a container: where the host's root is mounted (default: $PRESAGED_ROOT_FS, else /)",
+    )
+    parser.add_argument(
+        "--proc",
+        type=Path,
+        metavar="DIR",
+        help="in a container: the host's /proc (default: $PRESAGED_PROC, else proc below --root-fs)",
+    )
     parser.add_argument("--version", action="version", version=f"presaged {__version__}")
     arguments = parser.parse_args()
     try:
         loaded = load(arguments.config)
         log.set_up(loaded.config.log)
+        paths = find_host(arguments.root_fs, arguments.proc)
         prepared = prepare(loaded)
     except ConfigError as error:
         sys.stderr.write(f"presaged: cannot start: {error}\n")
         return 2
+    keep_time_of(paths)
     os.umask(0o077)  # what we keep is nobody else's, the databases' side files included
     bound_heap()
     gc.freeze()  # what the imports made lives for ever: no collection has to look at it
     release_memory()  # starting takes as much again: the code that only imports ran need not stand beside it
     try:
-        asyncio.run(App(loaded, prepared).run())
+        asyncio.run(App(loaded, prepared, paths=paths).run())
     except StateError as error:
         sys.stderr.write(f"presaged: cannot start: {error}\n")
         return 2

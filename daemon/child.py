@@ -6,6 +6,7 @@ Enters: a job's name and what it needs. Leaves: the job's result, or WorkerError
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 
@@ -90,7 +91,8 @@ class Child:
                     _log.debug("job_progress", job=job, share=words["progress"], text=words["text"])
             code = await process.wait()
             last = await complaint
-            raise WorkerError(f"the job {job} ended with code {code} and no result: {last or 'it said nothing'}")
+            killed = "killed, as for want of memory" if code == -signal.SIGKILL else "it said nothing"
+            raise WorkerError(f"the job {job} ended with code {code} and no result: {last or killed}")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise WorkerError(
                 f"the job {job} said something that is not understood: {type(error).__name__}: {error}"

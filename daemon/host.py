@@ -12,10 +12,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:  # the collectors import this module
-    from daemon.collectors.base import HostPaths
+from daemon.host_paths import HostPaths
 
 Kind = Literal["container", "vm", "node"]
 
@@ -64,7 +63,7 @@ class HostDescription:
     kernel: str
 
 
-def describe_host(paths: "HostPaths") -> HostDescription:
+def describe_host(paths: HostPaths) -> HostDescription:
     """Describe the host whose trees `paths` shows. Files that cannot be read count as absent."""
     engine = container_engine(paths)
     hypervisor = "" if engine else _hypervisor(paths)
@@ -86,7 +85,7 @@ def describe_host(paths: "HostPaths") -> HostDescription:
     )
 
 
-def container_engine(paths: "HostPaths") -> str:
+def container_engine(paths: HostPaths) -> str:
     """Return what runs this container ("docker", "lxc", "container" when unnamed), "" on a whole machine."""
     said = _text(paths.root / "run" / "systemd" / "container")
     if said:
@@ -107,7 +106,7 @@ def container_engine(paths: "HostPaths") -> str:
     return ""
 
 
-def _root_is_a_disk(paths: "HostPaths") -> bool:
+def _root_is_a_disk(paths: HostPaths) -> bool:
     for line in _text(paths.proc / "1" / "mountinfo").splitlines():
         fields = line.split(" ")
         if fields[4:5] == ["/"]:
@@ -144,7 +143,7 @@ class ContainerMemory:
         return max(usage - _field(_text(folder / "memory.stat"), inactive_name), 0), limit
 
 
-def container_memory(paths: "HostPaths") -> ContainerMemory | None:
+def container_memory(paths: HostPaths) -> ContainerMemory | None:
     """Return the reader of the container's memory limit; None on a whole machine, whatever its units' limits are."""
     if not container_engine(paths):
         return None
@@ -156,7 +155,7 @@ def container_memory(paths: "HostPaths") -> ContainerMemory | None:
     return None
 
 
-def _cpu_quota(paths: "HostPaths") -> float:
+def _cpu_quota(paths: HostPaths) -> float:
     """Return the processors that the container may use, infinite without a quota."""
     quotas = [float("inf")]
     for version, folders in _controllers(paths, "cpu"):
@@ -171,7 +170,7 @@ def _cpu_quota(paths: "HostPaths") -> float:
     return min(quotas)
 
 
-def _controllers(paths: "HostPaths", controller: str) -> Iterator[tuple[Literal[1, 2], list[Path]]]:
+def _controllers(paths: HostPaths, controller: str) -> Iterator[tuple[Literal[1, 2], list[Path]]]:
     """Yield the version and the cgroup folders of the first process, up to the top, where `controller` may be.
 
     A path that the namespace does not show (`/../..`, or that of the outer host) falls back to the
@@ -193,13 +192,13 @@ def _upwards(top: Path, path: str) -> list[Path]:
     return [top.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
 
 
-def _cgroups(paths: "HostPaths") -> list[tuple[list[str], str]]:
+def _cgroups(paths: HostPaths) -> list[tuple[list[str], str]]:
     """Return (controllers, path) of the first process; version 2 has one line with no controller."""
     lines = (line.split(":", 2) for line in _text(paths.proc / "1" / "cgroup").splitlines())
     return [(fields[1].split(","), fields[2]) for fields in lines if len(fields) == 3]  # noqa: PLR2004 - id:names:path
 
 
-def _hypervisor(paths: "HostPaths") -> str:
+def _hypervisor(paths: HostPaths) -> str:
     """Return the hypervisor's name, "vm" when it has none, "" on bare metal."""
     if "microsoft" in _text(paths.proc / "sys" / "kernel" / "osrelease").lower():
         return "wsl"
@@ -219,16 +218,16 @@ def _hypervisor(paths: "HostPaths") -> str:
     return "" if "metal" in words else named
 
 
-def _online_cpus(paths: "HostPaths") -> int:
+def _online_cpus(paths: HostPaths) -> int:
     found = len(re.findall(r"^cpu\d", _text(paths.proc / "stat"), re.MULTILINE))
     return found or os.cpu_count() or 1
 
 
-def _total_memory(paths: "HostPaths") -> int:
+def _total_memory(paths: HostPaths) -> int:
     return _field(_text(paths.proc / "meminfo"), "MemTotal:") * 1024
 
 
-def _machine_id(paths: "HostPaths") -> str | None:
+def _machine_id(paths: HostPaths) -> str | None:
     for place in ("etc/machine-id", "var/lib/dbus/machine-id"):
         said = _text(paths.root / place)
         if MACHINE_ID.fullmatch(said):  # "uninitialized" during a first boot

@@ -35,6 +35,7 @@ from daemon.cli.terminal import console, print_json, print_rows, printable
 from daemon.config import Loaded, load
 from daemon.errors import CollectorError, ConfigError, DaemonError, NotRunning
 from daemon.host import describe_host
+from daemon.host_paths import PROC_VARIABLE, ROOT_VARIABLE, HostPaths, find_host
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -42,11 +43,12 @@ _STYLES: dict[Verdict, str] = {"ok": "green", "warning": "yellow", "problem": "b
 _LABEL = 14
 _OLDEST_PYTHON = (3, 11)
 _PACKAGES = ("daemon", "detectors", "alerting")
+_MOST_NAMES = 5
 _LITTLE_BYTES, _TOO_LITTLE_BYTES = 1_000_000_000, 50_000_000
 _DATABASE_SECONDS = 10.0
 _PROBE_SECONDS = 60.0
 _STA_UNSYNC = 0x0040
-_SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
+_SYNCHRONIZED = Path("run/systemd/timesync/synchronized")
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "ceph", "afs", "lustre", "fuse.", "glusterfs", "ocfs2", "gfs2")
 _VOLATILE_FILE_SYSTEMS = ("tmpfs", "ramfs")
 _PROBE = """
@@ -82,11 +84,19 @@ class Result:
 
 
 Check = Callable[[], Iterable[Result]]
+HostCheck = Callable[[HostPaths], Iterable[Result]]
 
 
 def show_findings(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help=CONFIG_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The findings as a JSON array.")] = False,
+    root_fs: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", envvar=ROOT_VARIABLE, help="In a container: where the host's root is mounted."),
+    ] = None,
+    proc: Annotated[
+        Path | None, typer.Option(metavar="DIR", envvar=PROC_VARIABLE, help="In a container: the host's /proc.")
+    ] = None,
 ) -> None:
     """Check that presaged can work on this host.
 
@@ -94,7 +104,7 @@ def show_findings(
     """
     results = []
     out = console()
-    for result in examine(config):
+    for result in examine(config, root_fs, proc):
         results.append(result)
         if not as_json:
             print_rows(out, _rows(result), _LABEL)
@@ -110,7 +120,7 @@ def _rows(result: Result) -> Iterator[tuple[str, Text]]:
         yield "", Text(f"{'   ' if number else '-> '}{printable(line)}", "cyan")
 
 
-def examine(config: Path | None) -> Iterator[Result]:
+def examine(config: Path | None, root_fs: Path | None = None, proc: Path | None = None) -> Iterator[Result]:
     """Yield the result of every check; one that fails itself is a finding and hides no other."""
     loaded: Loaded | None = None
     try:
@@ -122,13 +132,19 @@ def examine(config: Path | None) -> Iterator[Result]:
     yield from _guarded("python", check_python)
     yield from _guarded("packages", check_packages)
     yield from configuration
+    paths = HostPaths()
+    try:
+        paths = find_host(root_fs, proc)
+    except ConfigError as error:
+        remedy = "mount the host's root with all that is mounted below it, read-only, and name it"
+        yield from (Result("host paths", "problem", problem, remedy) for problem in error.problems)
     for name, configured in _CONFIGURED.items():
         if loaded is None:
             yield Result(name, "warning", "not checked: the configuration cannot be used")
         else:
             yield from _guarded(name, partial(configured, loaded))
     for name, check in _HOST.items():
-        yield from _guarded(name, check)
+        yield from _guarded(name, partial(check, paths))
 
 
 def _guarded(name: str, check: Check) -> list[Result]:
@@ -349,8 +365,10 @@ def check_failures(loaded: Loaded) -> Iterator[Result]:
         remedy = "keep one (Storage= in journald.conf): kernel errors are not seen without it"
         if "is not ours to read" in problem:
             remedy = "the unit's user must be in the group systemd-journal, as that of the shipped one is"
+        elif "is not installed" in problem:
+            remedy = "install systemd, in the image of a container too: journalctl comes with it"
         yield Result(name, "warning", f"journal: {problem}", remedy)
-    if (problem := problems.get("systemd")) and Path("/run/systemd/system").is_dir():
+    if (problem := problems.get("systemd")) and "does not run this host" not in problem:
         remedy = (
             "install dbus, and `useradd --system presaged`: the bus must know our user; else the journal tells later"
         )
@@ -367,7 +385,7 @@ def check_grants(loaded: Loaded) -> Iterator[Result]:
     """What the unit keeps from presaged, each with the drop-in that grants it."""
     name, unit = "grants", read_sandbox()
     if not unit:
-        yield Result(name, "ok", "there is no unit that could refuse anything")
+        yield Result(name, "ok", "there is no unit here that could refuse anything")
         return
     complete = True
     for grant in missing_grants(unit, loaded):
@@ -380,11 +398,9 @@ def check_grants(loaded: Loaded) -> Iterator[Result]:
         yield Result(name, "ok", "the unit allows all that the default one does")
 
 
-def check_host() -> list[Result]:
+def check_host(paths: HostPaths) -> list[Result]:
     """What kind of machine this is."""
-    from daemon.collectors.base import HostPaths  # noqa: PLC0415 - NumPy comes with it, only the doctor needs it
-
-    host = describe_host(HostPaths())
+    host = describe_host(paths)
     kind = host.kind if host.virtualization == "none" else f"{host.kind} ({host.virtualization})"
     finding = f"{kind}, {host.cpus:g} CPUs, {host.memory_bytes / 2**30:.1f} GiB, Linux {host.kernel}"
     if host.machine_id is None:
@@ -393,25 +409,51 @@ def check_host() -> list[Result]:
     return [Result("host", "ok", finding)]
 
 
-def check_pressure() -> list[Result]:
+def check_paths(paths: HostPaths) -> Iterator[Result]:
+    """In a container: which file systems of the host it is not shown. They are looked up, not asked."""
+    from daemon.collectors.mounts import MountFilter  # noqa: PLC0415 - NumPy comes with it, only this needs it
+
+    name = "host paths"
+    if not paths.is_elsewhere:
+        return
+    mounts = MountFilter().pick((paths.proc / "1" / "mountinfo").read_bytes())
+    hidden = [mount.name for mount in mounts if not _shows(paths.root, mount.path, mount.device)]
+    if hidden:
+        remedy = f"mount the host's / at {paths.root} with all that is mounted below it (rslave, HostToContainer)"
+        yield Result(name, "warning", f"not seen below {paths.root}: {', '.join(hidden[:_MOST_NAMES])}", remedy)
+    else:
+        yield Result(name, "ok", f"the host's root is {paths.root}, its /proc {paths.proc}: {len(mounts)} file systems")
+
+
+def _shows(root: Path, mount: bytes, device: tuple[int, int]) -> bool:
+    try:
+        found = os.stat(os.fsencode(root) + mount).st_dev  # noqa: PTH116 - bytes: a mount point need not be text
+    except PermissionError:  # it is there, in a folder that is closed to us: the daemon says so itself
+        return True
+    except OSError:
+        return False
+    return (os.major(found), os.minor(found)) == device or device[0] == 0  # those of btrfs have others
+
+
+def check_pressure(paths: HostPaths) -> list[Result]:
     """Whether the kernel says how long work waits."""
     try:
-        Path("/proc/pressure/memory").read_text(encoding="ascii")
+        (paths.proc / "pressure" / "memory").read_text(encoding="ascii")
     except OSError as error:
         remedy = "boot with psi=1 on the kernel's command line; without it waiting is not seen"
         return [Result("pressure", "warning", f"no PSI: {error.strerror}", remedy)]
     return [Result("pressure", "ok", "PSI is on")]
 
 
-def check_permissions() -> list[Result]:
+def check_permissions(paths: HostPaths) -> list[Result]:
     """Who we are, and whether the host's mounts can be seen from a sandbox."""
-    user = _user(os.geteuid())
+    user, file = _user(os.geteuid()), paths.proc / "1" / "mountinfo"
     try:
-        Path("/proc/1/mountinfo").read_text(encoding="utf-8", errors="replace")
+        file.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         remedy = "mount /proc without hidepid, and no ProtectProc=invisible in the unit"
-        return [Result("permissions", "warning", f"{user} cannot read /proc/1/mountinfo: {error.strerror}", remedy)]
-    return [Result("permissions", "ok", f"{user} can read /proc/1/mountinfo")]
+        return [Result("permissions", "warning", f"{user} cannot read {file}: {error.strerror}", remedy)]
+    return [Result("permissions", "ok", f"{user} can read {file}")]
 
 
 class _Timex(ctypes.Structure):
@@ -428,7 +470,7 @@ class _Timex(ctypes.Structure):
     )
 
 
-def check_clock() -> list[Result]:
+def check_clock(paths: HostPaths) -> list[Result]:
     """Whether the clock is kept right, and the boot can be told from others."""
     results = []
     try:
@@ -438,7 +480,7 @@ def check_clock() -> list[Result]:
         results.append(Result("boot id", "warning", f"cannot be read: {error.strerror}", "mount /proc in full"))
     timex = _Timex()
     failed = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex)) < 0
-    if _SYNCHRONIZED.exists() or (not failed and not timex.status & _STA_UNSYNC):
+    if (paths.root / _SYNCHRONIZED).exists() or (not failed and not timex.status & _STA_UNSYNC):
         return [*results, Result("clock", "ok", "synchronised")]
     if failed:
         finding = f"it cannot be told whether it is synchronised: {os.strerror(ctypes.get_errno())}"
@@ -447,8 +489,14 @@ def check_clock() -> list[Result]:
     return [*results, Result("clock", "warning", "not synchronised", remedy)]
 
 
-def check_unit() -> list[Result]:
+def check_unit(paths: HostPaths) -> list[Result]:
     """Whether systemd looks after presaged; it is optional."""
+    if paths.is_elsewhere:
+        folder = paths.sys / "fs" / "cgroup"
+        if any((folder / top / "system.slice/presaged.service").is_dir() for top in (".", "unified", "systemd")):
+            remedy = "`systemctl disable --now presaged` on the host, or remove the container"
+            return [Result("unit", "warning", "the host runs presaged.service too: each fault is told twice", remedy)]
+        return [Result("unit", "ok", "in a container: who runs it starts it again (probes: /healthz, /readyz)")]
     if not Path("/run/systemd/system").is_dir():
         finding = "no systemd here: no watchdog and no restart (both optional)"
         return [Result("unit", "ok", finding)]
@@ -478,7 +526,8 @@ _CONFIGURED: dict[str, Callable[[Loaded], Iterable[Result]]] = {
     "grants": check_grants,
 }
 
-_HOST: dict[str, Check] = {
+_HOST: dict[str, HostCheck] = {
+    "host paths": check_paths,
     "host": check_host,
     "pressure": check_pressure,
     "permissions": check_permissions,

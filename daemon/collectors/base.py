@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from daemon.errors import CollectorError, NotAvailable
+from daemon.host_paths import HostPaths as HostPaths  # noqa: PLC0414 - collectors take it from here
 from daemon.signals import SignalSpec
 from detectors.findings import ChangeKind
 
@@ -27,15 +28,6 @@ class Visitors:
 
     every: int = 0
     local: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class HostPaths:
-    """Where the host's own trees are mounted; elsewhere in a container and in tests."""
-
-    proc: Path = Path("/proc")
-    sys: Path = Path("/sys")
-    root: Path = Path("/")
 
 
 @dataclass(frozen=True, slots=True)

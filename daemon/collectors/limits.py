@@ -15,7 +15,7 @@ from pathlib import Path
 from time import thread_time
 
 from daemon.collectors.base import HostPaths, Measurement, printable
-from daemon.collectors.unit_name import cgroup_path, unit_of
+from daemon.collectors.unit_name import cgroup_path, is_passing, unit_of
 from daemon.errors import NotAvailable
 from daemon.signals import Kind, SignalSpec
 from detectors.findings import Unit
@@ -23,6 +23,7 @@ from detectors.findings import Unit
 FOLLOWED = 8  # of each kind
 LEAST_USED = 0.1
 ROUNDS = 5  # before one is followed
+PASSING_ROUNDS = 120  # the same of a pod or a container: a hundred an hour would be as many signals, for ever new ones
 BUDGET_SECONDS = 0.003  # of processor time
 
 _MOST_NEAR = 64  # processes that are looked at in every round
@@ -61,7 +62,7 @@ class _Chosen:
         near = {name for name, share in used.items() if share >= LEAST_USED and name not in self.specs}
         self.rounds = {name: self.rounds.get(name, 0) + 1 for name in near}
         for name in sorted(near, key=lambda name: -used[name]):
-            if self.rounds[name] < ROUNDS:
+            if self.rounds[name] < (PASSING_ROUNDS if is_passing(name) else ROUNDS):
                 continue
             if len(self.specs) >= FOLLOWED:
                 emptiest = min(self.specs, key=lambda name: used[name])

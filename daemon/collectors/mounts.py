@@ -33,6 +33,8 @@ SKIPPED_MOUNTS = (
     "/run/credentials/*",
     "/snap/*",
     "/var/lib/kubelet/*",
+    "*/kubelet/pods/*",  # of those that have it elsewhere: k0s, microk8s
+    "*/kubelet/plugins/*",
     "/var/lib/docker/*",
     "/var/lib/containerd/*",
     "/var/lib/containers/storage/*",

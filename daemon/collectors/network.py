@@ -14,6 +14,11 @@ from detectors.findings import Unit
 MAX_INTERFACES = 256
 EXCLUDED = (
     "veth*",
+    # as the network plugins of Kubernetes call a pod's: AWS, Azure, GKE, OVN
+    "eni[0-9a-f]*",
+    "azv[0-9a-f]*",
+    "gke[0-9a-f]*",
+    "[0-9a-f]" * 15,
     "br-*",
     "cali*",
     "docker*",

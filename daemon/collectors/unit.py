@@ -13,7 +13,7 @@ from math import isnan, nan
 from pathlib import Path
 
 from daemon.collectors.base import HostPaths, Measurement, Noticed, ProcFile, understood
-from daemon.collectors.unit_name import is_group, name_of
+from daemon.collectors.unit_name import is_group, is_transient, name_of
 from daemon.errors import CollectorError, NotAvailable
 from daemon.rates import Rates
 from daemon.signals import Kind, SignalSpec
@@ -276,7 +276,7 @@ class UnitCollector:
         back = {name for name, looks in self._ended.items() if looks == self._looks - 1}
         self._ended = dict.fromkeys(before.keys() - now.keys(), self._looks)
         for name in sorted(before.keys() | now.keys()):
-            if _is_transient(name) or before.get(name) == now.get(name):
+            if is_transient(name) or before.get(name) == now.get(name):
                 continue
             verb = "restarted" if name in before and name in now else "started" if name in now else "stopped"
             self._restarts += verb == "restarted" or (verb == "started" and name in back)
@@ -308,11 +308,6 @@ def processes_in(group: Path) -> list[int]:
         except OSError:  # it has gone, or holds threads
             continue
     return sorted(found, reverse=True)
-
-
-def _is_transient(name: str) -> bool:
-    """What a session, a timer of a user or `systemd-run` makes is no change of the host."""
-    return name.endswith(".scope") or name.startswith(("run-", "user-runtime-dir@", "session-"))
 
 
 def _whole(descriptor: int) -> bytes:

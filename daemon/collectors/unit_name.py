@@ -11,6 +11,10 @@ _CONTAINER = re.compile(r"(?:(docker|libpod|crio|cri-containerd|containerd)-)?([
 _ENGINES = {"libpod": "podman"}
 _GROUPS = frozenset(("burstable", "besteffort", "docker", "kubepods", "libpod_parent", "lxc", "podman"))
 _POD = re.compile(r"pod[0-9a-f-]{36}")
+_PASSING = re.compile(
+    r"(?:docker|podman|crio|cri-containerd|containerd|container|burstable|besteffort|kubepods|lxc) [0-9a-f]{12}$"
+    r"|kubepods-(?:[a-z]+-)?pod[0-9a-f_]+\.slice$|pod[0-9a-f-]{36}$"
+)
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _SHOWN_LETTERS = 12  # of a container's id, as its engine lists it
 
@@ -26,6 +30,16 @@ def is_group(name: str) -> bool:
         or _POD.fullmatch(name) is not None
         or (name.startswith("user@") and name.endswith(".service"))
     )
+
+
+def is_passing(name: str) -> bool:
+    """Tell whether what `name_of` called so never comes back under this name: a container, a pod, what is transient."""
+    return is_transient(name) or _PASSING.match(name) is not None
+
+
+def is_transient(name: str) -> bool:
+    """Tell whether a session, a timer of a user or `systemd-run` has made it."""
+    return name.endswith(".scope") or name.startswith(("run-", "user-runtime-dir@", "session-"))
 
 
 def name_of(cgroup: str, parent: str = "") -> str:
@@ -49,11 +63,16 @@ def unit_of(path: str) -> str:
 
 
 def cgroup_path(text: bytes) -> str:
-    """Return the path of /proc/PID/cgroup: that of version 2, or of systemd's own tree beside version 1."""
+    """Return the path of /proc/PID/cgroup: that of version 2, or of systemd's own tree beside version 1.
+
+    Read in a container of a cgroup namespace of its own, what is outside of it begins with so many "/.." .
+    """
     paths = {}
     for line in text.splitlines():
         _, _, rest = line.partition(b":")
         names, _, path = rest.partition(b":")
+        while path.startswith(b"/.."):
+            path = path.removeprefix(b"/..") or b"/"
         paths[names] = path
     found = paths.get(b"", b"/")
     return (found if found != b"/" else paths.get(b"name=systemd", found)).decode("utf-8", "surrogateescape")

@@ -109,6 +109,7 @@ class JournalFollower:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 # Without --merge, --follow shows the present boot only: what was said before a crash would be lost.
+                *((f"--root={self._paths.root}",) if self._paths.is_elsewhere else ()),
                 *("--follow", "--merge", "--no-tail", "--quiet", "--output=json", f"--output-fields={_FIELDS}"),
                 _from(self.position),
                 *_matches(self._paths),

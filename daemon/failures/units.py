@@ -51,6 +51,10 @@ class FailedUnits:
 
     def __init__(self, paths: HostPaths, command: Sequence[str] = ("systemctl",)) -> None:
         self._booted = paths.root / "run" / "systemd" / "system"
+        self._environment = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.environ.get("PATH", os.defpath)}
+        if paths.is_elsewhere:  # of the host, whose bus is there; our own first process is nobody's manager
+            bus = paths.root / "run" / "dbus" / "system_bus_socket"
+            self._environment |= {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={bus}", "SYSTEMD_IGNORE_CHROOT": "1"}
         self._command = command
         self._held: dict[str, tuple[int, str, int]] = {}  # when it failed, how, and when that is sure
         self._given_up: set[str] = set()
@@ -87,7 +91,7 @@ class FailedUnits:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 limit=_MOST_BYTES,
-                env={"LC_ALL": "C", "TZ": "UTC", "PATH": os.environ.get("PATH", os.defpath)},
+                env=self._environment,
             )
         except OSError as error:
             self.problem = f"{self._command[0]}: {error.strerror}"

@@ -42,7 +42,7 @@ time.sleep(60)
         ('print(json.dumps({"error": "MemoryError: too much"}))', "the job train failed: MemoryError: too much"),
         ("sys.exit(3)", "ended with code 3 and no result: it said nothing"),
         ('sys.exit("no luck today")', "ended with code 1 and no result: no luck today"),
-        ("os.kill(os.getpid(), 9)", "ended with code -9 and no result"),
+        ("os.kill(os.getpid(), 9)", "ended with code -9 and no result: killed, as for want of memory"),
         ("raise ValueError('broken')", "ended with code 1 and no result: ValueError: broken"),
         ("sys.stderr.write('x' * 3_000_000 + '\\nthe end'); sys.exit(1)", "no result: the end"),
         ("pass", "ended with code 0 and no result"),

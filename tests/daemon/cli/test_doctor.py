@@ -1,4 +1,5 @@
 import json
+import os
 import sqlite3
 import subprocess
 from importlib import metadata
@@ -8,6 +9,7 @@ import pytest
 
 from daemon.cli import doctor
 from daemon.config import load
+from daemon.host_paths import HostPaths
 
 CHECKS = {
     "python", "packages", "configuration", "state folder", "file system", "state.db", "history.db", "compute",
@@ -58,7 +60,7 @@ def test_a_bad_configuration_hides_no_other_check(presage, config):
 
 
 def test_a_check_that_fails_hides_no_other(monkeypatch, config):
-    def fail():
+    def fail(_paths):
         raise RuntimeError("surprise")
 
     monkeypatch.setitem(doctor._HOST, "pressure", fail)
@@ -204,11 +206,11 @@ def test_the_clock(monkeypatch, tmp_path):
     mark = tmp_path / "synchronized"
     mark.touch()
     monkeypatch.setattr(doctor, "_SYNCHRONIZED", mark)
-    boot, clock = doctor.check_clock()
+    boot, clock = doctor.check_clock(HostPaths())
     assert (boot.verdict, len(boot.finding)) == ("ok", 36)
     assert clock.verdict == "ok"
     monkeypatch.setattr(doctor, "_SYNCHRONIZED", tmp_path / "none")
-    assert doctor.check_clock()[1].verdict in {"ok", "warning"}
+    assert doctor.check_clock(HostPaths())[1].verdict in {"ok", "warning"}
 
 
 def test_applications_tell_what_is_listed_of_them_or_what_is_wrong(config, tmp_path):
@@ -236,6 +238,7 @@ def test_applications_tell_what_is_listed_of_them_or_what_is_wrong(config, tmp_p
     [
         ("journal", "/x is not ours to read: it takes the group systemd-journal", "the group systemd-journal"),
         ("journal", "this host keeps no journal", "Storage= in journald.conf"),
+        ("journal", "journalctl is not installed", "in the image of a container too"),
         ("memory", "this kernel does not count its kills", "kills are not counted"),
         ("smartd", "smartd leaves no state", "(optional"),
     ],
@@ -247,6 +250,31 @@ def test_failures_that_cannot_be_seen_come_with_what_would_help(loaded, foreign,
     assert result.verdict == ("ok" if source == "smartd" else "warning")
     assert problem in result.finding
     assert said in f"{result.finding} {result.remedy}"
+
+
+def test_file_systems_that_a_container_is_not_shown_are_told(tmp_path):
+    paths = HostPaths(tmp_path / "proc", tmp_path / "sys", tmp_path)
+    here = tmp_path.stat().st_dev
+    device = f"{os.major(here)}:{os.minor(here)}"
+    (tmp_path / "proc" / "1").mkdir(parents=True)
+    table = tmp_path / "proc" / "1" / "mountinfo"
+    table.write_text(f"1 1 {device} / / rw - ext4 /dev/sda1 rw\n")
+    (result,) = doctor.check_paths(paths)
+    assert (result.verdict, "1 file systems" in result.finding) == ("ok", True)
+    (tmp_path / "srv").mkdir()
+    with table.open("a") as file:
+        file.write("2 1 7:9999 / /srv rw - ext4 /dev/sdb1 rw\n3 1 7:9998 / /gone rw - ext4 /dev/sdc1 rw\n")
+    (result,) = doctor.check_paths(paths)
+    assert (result.verdict, result.finding) == ("warning", f"not seen below {tmp_path}: /srv, /gone")
+    assert "HostToContainer" in result.remedy
+    assert list(doctor.check_paths(HostPaths())) == []
+
+
+def test_a_container_beside_the_hosts_own_unit_is_told(tmp_path):
+    paths = HostPaths(tmp_path / "proc", tmp_path / "sys", tmp_path)
+    assert only(doctor.check_unit(paths)).verdict == "ok"
+    (tmp_path / "sys/fs/cgroup/system.slice/presaged.service").mkdir(parents=True)
+    assert "twice" in only(doctor.check_unit(paths)).finding
 
 
 def test_failures_of_a_host_on_which_all_is_seen(loaded, foreign):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from daemon.collectors.base import HostPaths
-from daemon.collectors.limits import FOLLOWED, ROUNDS, LimitsCollector
+from daemon.collectors.limits import FOLLOWED, PASSING_ROUNDS, ROUNDS, LimitsCollector
 from daemon.errors import NotAvailable
 from detectors.findings import Unit
 
@@ -50,9 +50,9 @@ def host(tree):
     return Host(tree)
 
 
-def values_of(tree, limits):
+def values_of(tree, limits, rounds=ROUNDS):
     """Return what is measured once all that is near a limit has been so for long enough."""
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         values = tree.values(limits, 0)
     return values
 
@@ -97,6 +97,21 @@ def test_memory_of_units_with_a_limit_without_what_the_kernel_takes_back(tree, h
     assert tree.values(limits, 0) == {"units.till.service.memory_used": 0.2}
 
 
+def test_what_has_a_new_name_each_time_is_followed_after_an_hour_only(tree, host, files):
+    container = f"/kubepods.slice/kubepods-pod1a.slice/cri-containerd-{7:064x}.scope"
+    for number, path in enumerate((container, "/system.slice/run-u12.service", SHOP)):
+        host.process(10 + number, path)
+        host.memory(path, 60 * MEBIBYTE, 100 * MEBIBYTE)
+    limits = LimitsCollector(paths=tree.paths)
+    for _ in range(PASSING_ROUNDS - 1):
+        assert tree.values(limits, 0).keys() <= {"units.shop.service.memory_used"}
+    assert tree.values(limits, 0).keys() == {
+        "units.shop.service.memory_used",
+        "units.run-u12.service.memory_used",
+        "units.cri-containerd 000000000000.memory_used",
+    }
+
+
 def test_a_limit_of_a_slice_counts_and_may_be_changed(tree, host, files):
     host.process(10, SHOP)
     host.memory("/system.slice", 50 * MEBIBYTE, 100 * MEBIBYTE)
@@ -118,7 +133,8 @@ def test_version_1(tree, files):
     tree.write(f"{folder}/memory.usage_in_bytes", "900\n")
     tree.write(f"{folder}/memory.stat", "cache 400\ntotal_inactive_file 100\ntotal_active_file 300\n")
     tree.write("sys/fs/cgroup/memory/docker/memory.limit_in_bytes", "9223372036854771712\n")
-    assert values_of(tree, LimitsCollector(paths=tree.paths)) == {"units.docker aaaaaaaaaaaa.memory_used": 0.5}
+    values = values_of(tree, LimitsCollector(paths=tree.paths), PASSING_ROUNDS)
+    assert values == {"units.docker aaaaaaaaaaaa.memory_used": 0.5}
 
 
 def test_open_files_of_the_fullest_process_of_a_unit(tree, host, files):

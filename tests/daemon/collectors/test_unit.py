@@ -325,6 +325,8 @@ def test_a_unit_that_can_be_printed_and_is_not_escaped_keeps_its_name(name):
         (b"0::/system.slice/a.service\n", "/system.slice/a.service"),
         (b"8:pids:/x\n1:name=systemd:/system.slice/a.service\n0::/\n", "/system.slice/a.service"),
         (b"1:name=systemd:/\n0::/\n", "/"),
+        (b"0::/../../system.slice/a.service\n", "/system.slice/a.service"),  # from a cgroup namespace of our own
+        (b"1:name=systemd:/../../init.scope\n0::/../..\n", "/init.scope"),
         (b"", "/"),
     ],
 )
