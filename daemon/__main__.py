@@ -38,6 +38,7 @@ def main() -> int:
     try:
         loaded = load(arguments.config)
         log.set_up(loaded.config.log)
+        log.warn_of_keys(loaded)
         prepared = prepare(loaded)
     except ConfigError as error:
         sys.stderr.write(f"presaged: cannot start: {error}\n")
