@@ -51,6 +51,7 @@ def main() -> int:
     try:
         loaded = load(arguments.config)
         log.set_up(loaded.config.log)
+        log.warn_of_keys(loaded)
         paths = find_host(arguments.root_fs, arguments.proc)
         prepared = prepare(loaded)
     except ConfigError as error:

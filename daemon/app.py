@@ -662,6 +662,7 @@ class App:
         else:
             before, after = self._loaded.config, loaded.config
             log.set_up(after.log)
+            log.warn_of_keys(loaded)
             self._watch.reconfigure(after.anomaly)
             self._alerts.reconfigure(after)
             fixed = ("sinks", "authority", "heartbeat")

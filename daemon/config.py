@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from daemon.config_alerting import Alerting, Privacy
 from daemon.config_collectors import Application, check_applications
+from daemon.config_removed import replace_removed
 from daemon.config_section import Days, Seconds, Section
 from daemon.errors import ConfigError
 
@@ -278,6 +279,7 @@ class Loaded:
     files: tuple[Path, ...]
     state_directory: Path
     cache_directory: Path
+    warnings: tuple[str, ...] = ()  # one line each, of keys that will be refused one day
 
 
 def split_address(listen: str) -> tuple[str, int]:
@@ -336,7 +338,11 @@ def load(explicit: Path | None = None, environment: Mapping[str, str] | None = N
         except OSError as error:
             problems.append(f"{file}: cannot be read: {error.strerror}")
     merged: dict[str, Any] = {}
-    for _, table in tables:
+    warnings: list[str] = []
+    for file, table in tables:
+        told = replace_removed(table)
+        warnings += [f"{_at(file, place)}: {_dotted(place)} {words}" for place, words in told.warnings]
+        problems += [f"{_at(file, place)}: {_dotted(place)}: {words}" for place, words in told.problems]
         merged = _lay_over(merged, table)
     try:
         config = Config.model_validate(_tuples(merged))
@@ -349,7 +355,7 @@ def load(explicit: Path | None = None, environment: Mapping[str, str] | None = N
     cache = (
         Path(environment["CACHE_DIRECTORY"].split(":")[0]) if environment.get("CACHE_DIRECTORY") else state / "cache"
     )
-    return Loaded(config, tuple(files), state, cache)
+    return Loaded(config, tuple(files), state, cache, tuple(warnings))
 
 
 def _state_directory(config: Config, base: Path, environment: Mapping[str, str]) -> Path:
@@ -379,7 +385,7 @@ def _tuples(value: Any) -> Any:  # noqa: ANN401 - TOML is untyped until the mode
 def _explain(item: Mapping[str, Any], tables: list[tuple[Path, dict[str, Any]]]) -> str:
     """One line: file and line, key, what is wrong, what would be right. Never the value of an unknown key."""
     path = [str(part) for part in item["loc"]]
-    key = ".".join(part if part.isprintable() else toml_value(part) for part in path)
+    key = _dotted(item["loc"])
     where = _place(item["loc"], tables)
     match item["type"]:
         case "extra_forbidden":
@@ -444,10 +450,19 @@ def _place(location: tuple[Any, ...], tables: list[tuple[Path, dict[str, Any]]])
                     break
                 value = value[part]
             else:
-                lines = (_line(file, location[:cut]) for cut in range(end, 0, -1))
-                line = next((line for line in lines if line), None)
-                return f"{file}:{line}" if line else str(file)
+                return _at(file, location[:end])
     return str(tables[-1][0]) if tables else "defaults"
+
+
+def _at(file: Path, location: tuple[Any, ...]) -> str:
+    """The file, and the line of the key or of what is around it."""
+    lines = (_line(file, location[:cut]) for cut in range(len(location), 0, -1))
+    line = next((line for line in lines if line), None)
+    return f"{file}:{line}" if line else str(file)
+
+
+def _dotted(location: tuple[Any, ...]) -> str:
+    return ".".join(part if part.isprintable() else toml_value(part) for part in map(str, location))
 
 
 def _line(file: Path, location: tuple[Any, ...]) -> int | None:

@@ -27,6 +27,7 @@ from daemon.models.comparing import latency
 from daemon.models.predicting import Prediction, Values, predictions
 from daemon.models.promotion import Promotion
 from daemon.models.retraining import Means, Retraining
+from daemon.models.superseded import put_in_place, wants_a_successor
 from daemon.models.triggers import Trigger
 from daemon.models.validating import Validations
 from daemon.offload import Offload
@@ -147,6 +148,8 @@ class Learning:
             _log.error("model_refused", reason=reason)
         if model is None or manifest is None:
             self._relearn(*learned_at)
+            if (superseded := self._models.superseded()) and self._watch.model is not None:
+                self._stand_in(superseded, self._watch.model, learned_at[0])
         elif manifest.interval_seconds != self._interval:
             _log.warning("model_of_another_interval", model=manifest.name, interval_seconds=manifest.interval_seconds)
             self._relearn(*learned_at)
@@ -154,10 +157,36 @@ class Learning:
             self._use_what_came_compiled()
             self._adopt(model, manifest, self._stored_threshold(manifest.number))
             self.retraining.resume(manifest.trained_ms, self._watch.seen - self._since(manifest))
+            if wants_a_successor(model, manifest, self._models.lineage()):
+                self.retraining.ask(Trigger.SCHEMA)
             if refused:  # it stands in for one that is broken, and that one never serves again
                 with contextlib.suppress(OSError):  # it stands in at the next start again
                     self._models.promote(manifest.name, self._clock.now().time_ms, "the one before is broken")
         self.promotion.restore()
+
+    def _stand_in(self, superseded: str, model: AnomalyModel, rows: int) -> None:
+        """Let what was learned from the window serve as the model to be beaten; what is trained next is in shadow."""
+        try:
+            manifest = put_in_place(
+                self._models,
+                model,
+                self._history,
+                rows=rows,
+                interval_seconds=self._interval,
+                now_ms=self._clock.now().time_ms,
+            )
+        except (OSError, ModelError) as error:
+            self._metrics.model_failures.inc()
+            _log.error("model_not_kept", reason=str(error), effect="the next one that is trained serves at once")
+            return
+        self._adopt(model, manifest)
+        self.retraining.ask(Trigger.SCHEMA)
+        _log.warning(
+            "model_of_other_features",
+            model=superseded,
+            serves=f"{manifest.name}, learned from the last {rows} samples, without a network",
+            next="a new one is trained now, and takes its place after a day in shadow, where it is better",
+        )
 
     def _since(self, manifest: Manifest) -> int:
         """Return how many samples came after those that a model has learned from; blocks."""

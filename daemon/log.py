@@ -6,7 +6,9 @@ from typing import TextIO
 
 import structlog
 
-from daemon.config import Log
+from daemon.config import Loaded, Log
+
+_log = structlog.get_logger()
 
 
 def set_up(settings: Log, stream: TextIO = sys.stderr) -> None:
@@ -28,3 +30,9 @@ def set_up(settings: Log, stream: TextIO = sys.stderr) -> None:
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
+
+
+def warn_of_keys(loaded: Loaded) -> None:
+    """Say which keys of the configuration will be refused one day."""
+    for words in loaded.warnings:
+        _log.warning("configuration_key_is_gone", words=words)

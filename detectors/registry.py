@@ -256,6 +256,18 @@ class Registry:
         """The name that the pointer has for the one that serves, "" for none: whether it is whole, it does not say."""
         return self._pointer.read().champion
 
+    def superseded(self) -> str:
+        """Return the name of the champion where its features are not those of this program, "" = they are.
+
+        Such a model is whole, and nothing here can compute it. It stays for whoever goes back to its program.
+        """
+        name = self._pointer.read().champion
+        try:
+            record = read_record(self._accepted / name, f"an {_NETWORK} model", {"network": _NETWORK})
+        except ModelError:
+            return ""
+        return name if name and record.get("format") != FORMAT else ""
+
     def predecessor(self) -> tuple[AnomalyModel | None, Manifest | None, int]:
         """Return the model before the champion where there is one that is whole, and since when the champion serves."""
         pointed = self._pointer.read()
@@ -291,9 +303,8 @@ class Registry:
         The champion before becomes the predecessor.
         """
         pointed = self._pointer.read()
-        before = (
-            pointed.predecessor if pointed.champion == name or not self._whole(pointed.champion) else pointed.champion
-        )
+        served = bool(self.superseded()) or self._whole(pointed.champion)
+        before = pointed.predecessor if pointed.champion == name or not served else pointed.champion
         self._pointer.move(name, "" if before == name else before, now_ms)
         self._roles.note(name, State.RETIRED, now_ms, reason)  # which it will be, when it serves no more
         self.prune()

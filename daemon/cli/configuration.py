@@ -24,7 +24,8 @@ def check(config: ConfigOption = None) -> None:
 
     Names every problem at once, with file, line and remedy; exit code 2 when there is one.
     """
-    sys.stdout.write(verdict(load(config)) + "\n")
+    loaded = load(config)
+    sys.stdout.write("".join(f"{line}\n" for line in (*loaded.warnings, verdict(loaded))))
 
 
 def show(

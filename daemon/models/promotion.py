@@ -39,6 +39,7 @@ _log = structlog.get_logger()
 
 _NETWORK = "anomaly"
 _META = "anomaly.measured"
+_META_AT = "anomaly.measured_at"  # beside it, for an older presaged refuses what it does not know in the former
 _STORE_SECONDS = 10.0
 _JUDGE_SECONDS = 1800.0
 _MEASURE_MS = 86_400_000  # how often the champion is measured when it is not on probation
@@ -129,6 +130,9 @@ class Promotion:
             self._measured = Measured(**json.loads(text)) if text else Measured()
         except (ValueError, TypeError) as error:
             _log.warning("measures_of_the_model_not_read", reason=str(error))
+        name, _, at_ms = (self._state.meta(_META_AT) or "").rpartition(" ")
+        if name and name == self._models.pointed and at_ms.isdecimal():
+            self._measured_ms = int(at_ms)  # measuring is own work, which would cut off what is unusual just now
         for version in self._models.lineage()[::-1]:
             if version.state is State.CHAMPION:
                 self._retention = version.metrics.get("retention", self._retention)
@@ -427,6 +431,8 @@ class Promotion:
 
     async def _note_performance(self, performance: float | None, now_ms: int) -> None:
         self._measured_ms = now_ms
+        told = f"{self._watch.name} {now_ms}"
+        await self._do(lambda: self._state.set_meta(_META_AT, told))
         if performance is None:
             return
         known = self._measured

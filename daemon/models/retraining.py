@@ -146,12 +146,12 @@ class Retraining:
             on_battery=on_battery(self._means.sys),
         )
 
-    def ask(self) -> Training:
+    def ask(self, trigger: Trigger = Trigger.HAND) -> Training:
         """Train at a person's word, as soon as the child is free; one that waits or runs already is the same."""
         if self._current is not None:
             return self._current
         if self._wanted is None:
-            self._wanted = self.trainings.begin(Trigger.HAND, self._clock.now().time_ms)
+            self._wanted = self.trainings.begin(trigger, self._clock.now().time_ms)
         return self._wanted
 
     def cancel(self, training: Training) -> bool:
@@ -169,7 +169,7 @@ class Retraining:
         training, self._wanted = self._wanted, None  # who asks from now on gets the one that runs, or another one
         self._may_go_on = True
         try:
-            await self.train(Trigger.HAND, training)
+            await self.train(training.trigger, training)
         except PresagedError as error:
             _log.warning("training_failed", reason=str(error), effect="the model before goes on serving")
 

@@ -22,6 +22,7 @@ class Trigger(StrEnum):
     SAMPLES = "samples"
     SCHEDULE = "schedule"
     HAND = "hand"
+    SCHEMA = "schema"  # the features of this program are not those of the model before
 
 
 @dataclass(frozen=True, slots=True)
