@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -207,6 +208,31 @@ def test_a_disk_that_fails_under_the_models_costs_a_training_and_no_champion(fai
     print(f"trainings on a disk of models that fails: {outcomes}; {serves} served all the while")
     assert all(outcome.endswith(": failed") for outcome in outcomes)
     assert trained(daemon) == "shadow"
+    heals(daemon)
+
+
+@pytest.mark.timeout(900)  # the child that compiles leaves the processor to all others
+def test_a_disk_that_fails_under_the_cache_costs_speed_and_nothing_else(failing, scale, seed):
+    """The library of the charts, one error; with a scale the kernels too, which takes a compilation."""
+    text = f'[compute]\nbackend = "{"jit" if scale > 1 else "numpy"}"\n'
+    daemon, faults = failing(below="/state/cache/", text=text)
+    number = random.Random(seed).choice((errno.ENOSPC, errno.EROFS, errno.EIO))
+    faults.set(writing=number)
+    library = re.search(r"/dashboard/charts-\w+\.js", daemon.get("/"))[0]
+    request = urllib.request.Request(f"http://127.0.0.1:{daemon.port}{library}", headers={"Accept-Encoding": "gzip"})
+
+    def fetched():
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.headers["Content-Encoding"], len(answer.read())
+
+    packing, length = fetched()
+    assert (packing, length > 1_000_000) == (None, True)  # as it is installed
+    if scale > 1:
+        assert "kernels" in daemon.wait_for_event("backend_cannot_serve", 600)["reason"]
+    taken = goes_on(daemon, 0.5)
+    faults.set()
+    assert fetched()[0] == "gzip"
+    print(f"{errno.errorcode[number]} on the cache: {length / 1e6:.1f} MB of charts as they are, {taken} samples taken")
     heals(daemon)
 
 

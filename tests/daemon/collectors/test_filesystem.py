@@ -1,10 +1,13 @@
+import ctypes
 import os
 import threading
 import time
 from math import isnan
+from pathlib import Path
 
 import pytest
 
+from daemon.collectors.base import HostPaths
 from daemon.collectors.filesystem import FilesystemCollector, Space
 from daemon.collectors.mounts import SKIPPED_TYPES, MountFilter, unescape
 from daemon.errors import CollectorError, NotAvailable
@@ -146,6 +149,49 @@ def test_a_hung_mount_costs_its_deadline_once_and_the_others_go_on(tree, build):
         time.sleep(0.005)
     assert "filesystem./dead.used" in tree.values(filesystem, 160)
     assert filesystem.stuck_mounts == frozenset()
+
+
+@pytest.fixture
+def hung(tmp_path):
+    """A real mount whose file system never answers: of FUSE, with nobody at the other end."""
+    place = tmp_path / "hung"
+    place.mkdir()
+    try:
+        other_end = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        pytest.skip(f"/dev/fuse: {error.strerror}")
+    libc = ctypes.CDLL(None, use_errno=True)
+    options = f"fd={other_end},rootmode=40000,user_id=0,group_id=0".encode()
+    if libc.mount(b"hung", os.fsencode(place), b"fuse", 0, options) != 0:
+        os.close(other_end)
+        pytest.skip(f"mounting: {os.strerror(ctypes.get_errno())}")
+    yield place, lambda: os.close(other_end)
+    libc.umount2(os.fsencode(place), 2)  # at once: MNT_DETACH
+
+
+def test_a_mount_that_really_hangs_costs_its_deadline_once_and_comes_back(tree, hung):
+    place, let_go = hung
+    tree.write("proc/1/mountinfo", line(place, "8:1") + line("/", "8:2"))
+    filesystem = FilesystemCollector(
+        paths=HostPaths(proc=tree.paths.proc, sys=tree.paths.sys, root=Path("/")), deadline_seconds_per_mount=0.3
+    )
+    seconds = []
+    for _ in range(4):
+        begin = time.monotonic()
+        filesystem.collect(1)
+        seconds.append(time.monotonic() - begin)
+        assert filesystem.stuck_mounts == {str(place)}
+    print(f"a hung mount: the first round {seconds[0]:.2f} s, the others at most {max(seconds[1:]) * 1e3:.0f} ms")
+    assert 0.3 <= seconds[0] < 2
+    assert max(seconds[1:]) < 0.15
+    let_go()
+    give_up = time.monotonic() + 5
+    while filesystem.stuck_mounts:
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+    filesystem.collect(1)
+    assert filesystem.failed_mounts >= 1  # it is connected to nobody: said, and no failure of the others
+    filesystem.close()
 
 
 def test_many_hung_mounts_cost_the_budget_and_no_more(tree, build):

@@ -1,0 +1,196 @@
+"""The real daemon on a host with very many processes, and on one that has neither time nor memory to spare."""
+
+import contextlib
+import itertools
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from daemon.process_scan import ProcessScan
+
+FAST = str(Path(__file__).with_name("fast_daemon.py"))
+PROCESSES = 5_000
+CROWD = """
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+int main(int count, char **words) {
+  for (int left = atoi(words[1]); left; left--) {
+    pid_t child = fork();
+    if (child < 0) return 3;
+    if (!child) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      pause();
+      _exit(0);
+    }
+  }
+  write(1, "ready\\n", 6);
+  pause();
+}
+"""
+STRESS_SECONDS = 20
+GROUP_BYTES = 256 * 1024 * 1024
+
+
+@pytest.fixture
+def crowd(tmp_path):
+    """Start so many processes that wait for ever; they go with their parent."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler to make the crowd with")
+    (tmp_path / "crowd.c").write_text(CROWD)
+    subprocess.run([compiler, "-w", "-o", tmp_path / "crowd", tmp_path / "crowd.c"], check=True)
+    parents = []
+
+    def start(count):
+        parent = subprocess.Popen([tmp_path / "crowd", str(count)], stdout=subprocess.PIPE)
+        parents.append(parent)
+        if parent.stdout.readline() != b"ready\n":
+            pytest.skip(f"{count} processes are more than this host allows")
+
+    yield start
+    for parent in parents:
+        parent.kill()
+        parent.communicate()
+
+
+def ticks(daemon, seconds):
+    """Return how many ticks there were in so many seconds, and what one took on average, in ms."""
+
+    def told():
+        text = daemon.get("/metrics")
+        return [
+            float(re.search(rf"^presaged_tick_seconds_{word} (\S+)", text, re.MULTILINE)[1])
+            for word in ("count", "sum")
+        ]
+
+    count, taken = told()
+    time.sleep(seconds)
+    later, more = told()
+    return later - count, 1e3 * (more - taken) / max(later - count, 1)
+
+
+def test_5000_processes_make_no_tick_late_and_a_look_at_them_stays_in_its_budget(daemons, crowd):
+    daemon = daemons(program=(FAST,)).start()
+    daemon.wait(lambda status: status["seq"] >= 3)
+    before = ticks(daemon, 2)
+    crowd(PROCESSES)
+    among = ticks(daemon, 2)
+    scan, looks, longest = ProcessScan(Path("/proc")), 0, 0.0
+    seen = None
+    while seen is None or not seen.complete:
+        began = time.thread_time()
+        seen = scan.scan(time.monotonic_ns())
+        longest, looks = max(longest, time.thread_time() - began), looks + 1
+        assert looks < 500
+    print(
+        f"{seen.processes} processes: {among[0]:.0f} ticks of {among[1]:.1f} ms in 2 s, before {before[0]:.0f} of "
+        f"{before[1]:.1f} ms; all seen in {looks} looks of at most {1e3 * longest:.1f} ms"
+    )
+    assert seen.processes > PROCESSES
+    assert among[0] >= 6  # of ten
+    assert longest < 0.05
+    assert daemon.end()[0] == 0
+    assert "Traceback" not in daemon.log.read_text()
+
+
+@contextlib.contextmanager
+def memory_group():
+    """Make a memory cgroup of our own with a limit; skips where there is none to be had."""
+    old = Path("/sys/fs/cgroup/memory")  # of cgroup v1
+    ours = re.search(
+        r"^\d+:memory:(.*)$" if old.is_dir() else r"^0::(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE
+    )
+    above = Path(f"{old if old.is_dir() else old.parent}{ours[1] if ours else ''}")
+    group = above / f"presaged-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no memory cgroup to be had: {error.strerror}")
+    try:
+        limit = "memory.limit_in_bytes" if old.is_dir() else "memory.max"
+        try:
+            (group / limit).write_text(str(GROUP_BYTES))
+        except OSError as error:
+            pytest.skip(f"no limit of memory to be had: {error.strerror}")
+        yield group
+    finally:
+        give_up = time.monotonic() + 10
+        while group.exists():
+            with contextlib.suppress(OSError):
+                for pid in (group / "cgroup.procs").read_text().split():  # after a failure: what we put there
+                    os.kill(int(pid), signal.SIGKILL)
+                group.rmdir()
+            assert time.monotonic() < give_up, "the cgroup is still in use"
+            time.sleep(0.05)
+
+
+def refusals(group):
+    """Return how often somebody in the group wanted more memory than there is."""
+    old = group / "memory.failcnt"
+    if old.exists():
+        return int(old.read_text())
+    return int(re.search(r"^max (\d+)", (group / "memory.events").read_text(), re.MULTILINE)[1])
+
+
+@pytest.mark.soak
+def test_without_time_and_memory_to_spare_no_tick_is_later_than_an_interval(daemons, tmp_path, scale):
+    """Four who compute for each core, and one who takes all memory of the group that the daemon is in.
+
+    The kernel kills the latter, as stress-ng asks it to, again and again; the pages of our files go before that.
+    """
+    if scale == 1:
+        pytest.skip("PRESAGED_TEST_SCALE is 1: it would take the time of all that is tested beside it")
+    if shutil.which("stress-ng") is None or os.geteuid() != 0:
+        pytest.skip("this takes stress-ng and root")
+    with memory_group() as group, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "90000000"}
+        daemon = daemons(text="[sampling]\ninterval_seconds = 1", environment=environment).start()
+        (group / "cgroup.procs").write_text(str(daemon.process.pid))
+        daemon.wait(lambda status: status["seq"] >= 3)
+        fed, over = [], threading.Event()
+
+        def listen():
+            systemd.settimeout(0.2)
+            while not over.is_set():
+                with contextlib.suppress(TimeoutError):
+                    if systemd.recv(4096).startswith(b"WATCHDOG=1"):
+                        fed.append(time.monotonic())
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        computing = ("--cpu", str(4 * (os.cpu_count() or 1)), "--timeout", f"{STRESS_SECONDS}s")
+        command = ("stress-ng", "--vm", "1", "--vm-bytes", "280M", "--vm-keep", *computing)
+        began = time.monotonic()
+        stress = subprocess.run(
+            ["sh", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "sh", *command],
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+        seconds = time.monotonic() - began
+        over.set()
+        listener.join()
+        assert daemon.process.poll() is None, daemon.words()
+        status = daemon.status()
+        refused = refusals(group)
+        assert daemon.end()[0] == 0
+    times = [one for one in fed if one >= began]
+    longest = max(later - earlier for earlier, later in itertools.pairwise(times))
+    print(
+        f"{seconds:.0f} s of stress (code {stress.returncode}): {len(times)} ticks, at most {longest:.2f} s apart, "
+        f"{status['seq']} samples; the limit of memory was hit {refused} times"
+    )
+    assert refused > 100
+    assert seconds > STRESS_SECONDS / 2
+    assert longest <= 2.0  # late by an interval at most; systemd would wait for 90 s
