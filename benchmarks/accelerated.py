@@ -109,16 +109,9 @@ def _offload(clock: JumpingClock) -> type[Offload]:
 
 def _child(clock: JumpingClock) -> type[Child]:
     class Standing(Child):
-        async def run(
-            self,
-            job: str,
-            spec: Mapping[str, object],
-            *,
-            deadline_seconds: float,
-            listener: Callable[[float, str], None] = lambda _share, _text: None,
-        ) -> Mapping[str, object]:
+        async def run(self, job: str, spec: Mapping[str, object], **more: Any) -> Mapping[str, object]:  # noqa: ANN401 - an older program's has fewer
             with clock.standing():
-                return await super().run(job, spec, deadline_seconds=deadline_seconds, listener=listener)
+                return await super().run(job, spec, **more)
 
     return Standing
 

@@ -152,7 +152,9 @@ def main() -> None:
     """Run it and write the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.upgrade", description=__doc__)
     parser.add_argument("--days", type=int, default=7)
-    parser.add_argument("--stop", type=float, default=4.3, help="day of the stop")
+    parser.add_argument(
+        "--stop", type=float, default=4.32, help="day of the stop; better not on the hour, when jobs are due"
+    )
     parser.add_argument("--interval", type=float, default=30.0)
     parser.add_argument("--older", type=Path, action="append", default=[], help="source tree of an older presaged")
     parser.add_argument("--keep", type=Path, help="folder that keeps the state of every run")
