@@ -28,12 +28,11 @@ from daemon import app, log, scheduler
 from daemon.child import Child
 from daemon.clock import Instant
 from daemon.collectors import CollectorContext, build_collectors
-from daemon.collectors.base import Collector, Measurement, Notices
+from daemon.collectors.base import Collector, HostPaths, Measurement, Notices
 from daemon.config import load
 from daemon.errors import CollectorError, NotAvailable
 from daemon.offload import Offload
 from daemon.preflight import prepare
-from daemon.risk.watch import RiskWatch
 from daemon.signals import Kind, SignalSpec
 from daemon.snapshot import Snapshot
 from detectors.findings import Unit
@@ -109,16 +108,9 @@ def _offload(clock: JumpingClock) -> type[Offload]:
 
 def _child(clock: JumpingClock) -> type[Child]:
     class Standing(Child):
-        async def run(
-            self,
-            job: str,
-            spec: Mapping[str, object],
-            *,
-            deadline_seconds: float,
-            listener: Callable[[float, str], None] = lambda _share, _text: None,
-        ) -> Mapping[str, object]:
+        async def run(self, job: str, spec: Mapping[str, object], **more: Any) -> Mapping[str, object]:  # noqa: ANN401 - an older program's has fewer
             with clock.standing():
-                return await super().run(job, spec, deadline_seconds=deadline_seconds, listener=listener)
+                return await super().run(job, spec, **more)
 
     return Standing
 
@@ -135,8 +127,8 @@ class _StandingSink:
             await self._sink.send(notification)
 
 
-def _seldom(watch: type[RiskWatch]) -> Callable[..., RiskWatch]:
-    knows = "every_seconds" in signature(watch).parameters  # an older program's does not
+def _seldom(watch: Any) -> Any:  # noqa: ANN401 - an older program's knows no pause, or is not there
+    knows = watch is not None and "every_seconds" in signature(watch).parameters
     return partial(watch, every_seconds=_RISK_SECONDS) if knows else watch
 
 
@@ -251,19 +243,21 @@ def run_daemon(
         (app, "Offload", _offload(clock)),
         (app, "Child", _child(clock)),
         (app, "build_collectors", collectors),
-        (app, "RiskWatch", _seldom(RiskWatch)),
+        (app, "RiskWatch", _seldom(getattr(app, "RiskWatch", None))),
         (app, "PressureTriggers", lambda *_: None),  # pressure of this machine is none of that host
         (scheduler, "datetime", _datetime(clock)),
         (apscheduler_base, "datetime", _datetime(clock)),
     ]
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
+    before = [(owner, name, getattr(owner, name, None)) for owner, name, _ in replaced]
     for owner, name, value in replaced:
         setattr(owner, name, value)
     try:
         loaded = load(config)
         prepared = prepare(loaded)
         object.__setattr__(prepared, "sinks", tuple(_StandingSink(one, clock) for one in prepared.sinks))
-        daemon = Watched(loaded, prepared, clock=clock, interval_seconds=interval_seconds)
+        elsewhere = rows / "host"  # what this machine's kernel tells is not of that host
+        paths = HostPaths() if real_collectors else HostPaths(elsewhere / "proc", elsewhere / "sys", elsewhere)
+        daemon = Watched(loaded, prepared, clock=clock, paths=paths, interval_seconds=interval_seconds)
         with asyncio.Runner(loop_factory=lambda: _Loop(clock)) as runner:
             runner.run(daemon.run())
         clock.passed_ns = began_ns + round(ticks * interval_seconds * 1e9)

@@ -44,6 +44,7 @@ from daemon.dashboard.charts import ChartLibrary, installed_library
 from daemon.dashboard.cost import OwnCost
 from daemon.dashboard.month import last_month
 from daemon.dashboard.routes import DashboardRoutes
+from daemon.degraded import Degraded, memory_left
 from daemon.drift.answers import DriftAnswer, drift_answer
 from daemon.drift.check import DriftCheck
 from daemon.drift.routes import drift_route
@@ -226,10 +227,14 @@ class App:
             config.metrics.signals,
             most_resources=config.metrics.resources,
             resets=lambda: self._history.resets,
+            degraded=lambda: self._degraded.modes,
         )
         self._cost = OwnCost(self._loaded.state_directory, self._metrics.tick_seconds)
         self._watch = AnomalyWatch(config.anomaly, self._interval)
-        self._child = Child()
+        self._degraded = Degraded(
+            partial(memory_left, self._paths.proc, self._paths.sys), self._offload, self._interval
+        )
+        self._child = Child(self._degraded.refuse_child)
         self._learning = Learning(
             config=config,
             interval_seconds=self._interval,
@@ -417,6 +422,7 @@ class App:
             now_ms=lambda: self._clock.now().time_ms,
             offload=self._offload,
             stopping=self._events.stop,
+            sheds=self._degraded.sheds,
             more=(
                 self._events.operation(),
                 *SignalRoutes(
@@ -609,6 +615,7 @@ class App:
                     group.create_task(self._forecasts.run(), name="forecasts"),
                     group.create_task(self._failures.run(), name="failures"),
                     group.create_task(self._by_hand.run(), name="by hand"),
+                    group.create_task(self._degraded.run(), name="degraded"),
                     *self._alerts.start(group, self._is_ready),
                 ]
                 await self._scheduler.start()
@@ -681,6 +688,7 @@ class App:
     def _publish(self, snapshot: Snapshot) -> None:
         first = self._snapshot is None
         self._snapshot = snapshot
+        self._degraded.note_stored(stored=snapshot.stored)
         self._metrics.publish(snapshot, self._pipeline.counts, self._alerts.beats)
         self._events.publish(snapshot)
         self._learning.after_tick()
@@ -700,7 +708,9 @@ class App:
         firing = sum(1 for alert in snapshot.alerts if alert.fired_ms is not None)
         shown = snapshot.anomaly.shown
         score = "no score yet" if shown is None else f"score {shown:.2f}"
-        return f"{snapshot.samples} samples, {score}, {firing} alerts firing; {snapshot.anomaly.learning or 'learned'}"
+        short = "".join(f", short of {mode}" for mode in self._degraded.modes)
+        learning = snapshot.anomaly.learning or "learned"
+        return f"{snapshot.samples} samples, {score}, {firing} alerts firing{short}; {learning}"
 
     def _is_ready(self) -> bool:
         snapshot = self._snapshot
@@ -775,6 +785,7 @@ class App:
             risk=risk_in_brief(snapshot.risk) if snapshot else None,
             job=self._job(),
             verdicts=self._alerts.desk.verdicts_in_brief(),
+            degraded=[str(mode) for mode in self._degraded.modes],
             state_directory=str(self._loaded.state_directory),
             config_files=[str(file) for file in self._loaded.files],
         )

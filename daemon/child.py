@@ -21,9 +21,13 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 
 class Child:
-    """The one child process. `progress` is (job, share, text) while it works, else None."""
+    """The one child process. `progress` is (job, share, text) while it works, else None.
 
-    def __init__(self) -> None:
+    `refuse` raises WorkerError where none is to be started now.
+    """
+
+    def __init__(self, refuse: Callable[[], None] = lambda: None) -> None:
+        self._refuse = refuse
         self._turn = asyncio.Lock()
         self.progress: tuple[str, float, str] | None = None
 
@@ -40,6 +44,7 @@ class Child:
         Raises WorkerError when it fails or overruns; cancelling kills it.
         """
         async with self._turn:
+            self._refuse()
             try:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,

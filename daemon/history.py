@@ -76,6 +76,8 @@ FLAGS_LEFT_OUT = FLAGS_UNUSUAL | FLAG_INCIDENT
 _BEFORE_ALL = -(2**62)
 _SPARE_BYTES = 256 * 1024 * 1024  # left to others when the file is copied
 _COPY_SECONDS = 14 * 86_400.0
+_MOST_KNOWN = 256  # schemas that are kept in memory: where mounts come and go, each sample may bring a new one
+_MOST_SCHEMAS = 1000  # in the file, before it is looked which of them nothing needs any more
 
 TIERS_SECONDS = (300, 3600, 86_400)
 STATISTICS = ("mean", "min", "max", "p95", "last", "count")
@@ -340,9 +342,15 @@ class History:
     def _number_schema(self, database: sqlite3.Connection, key: bytes) -> int:
         database.execute("INSERT OR IGNORE INTO schemas (signal_ids) VALUES (?)", (key,))
         number = int(database.execute("SELECT id FROM schemas WHERE signal_ids = ?", (key,)).fetchone()[0])
+        self._know(number, key)
         self._schemas[key] = number
-        self._schema_ids[number] = np.frombuffer(key, "<i8")
         return number
+
+    def _know(self, number: int, key: bytes) -> None:
+        if len(self._schema_ids) >= _MOST_KNOWN:
+            self._schemas.clear()
+            self._schema_ids.clear()
+        self._schema_ids[number] = np.frombuffer(key, "<i8")
 
     def _number_boot(self, database: sqlite3.Connection, boot_id: str) -> int:
         database.execute("INSERT OR IGNORE INTO boots (boot_id) VALUES (?)", (boot_id,))
@@ -397,10 +405,12 @@ class History:
             return self._schema_of(number)
 
     def _schema_of(self, schema: int) -> NDArray[np.int64]:
-        if schema not in self._schema_ids:  # written by another connection since
+        ids = self._schema_ids.get(schema)
+        if ids is None:  # written by another connection since, or long ago
             row = self._database.execute("SELECT signal_ids FROM schemas WHERE id = ?", (schema,)).fetchone()
-            self._schema_ids[schema] = np.frombuffer(row[0], "<i8")
-        return self._schema_ids[schema]
+            self._know(schema, row[0])
+            ids = np.frombuffer(row[0], "<i8")
+        return ids
 
     def scores(self, model: int, count: int) -> NDArray[np.float64]:
         """Return the newest `count` raw scores that `model` gave, oldest first; none of own work, none expected."""
@@ -554,6 +564,11 @@ class History:
                     "(SELECT seq FROM rollups WHERE tier = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
                     (tier, tier, keep[tier]),
                 ).rowcount
+            if database.execute("SELECT count(*) FROM schemas").fetchone()[0] > _MOST_SCHEMAS:
+                gone += database.execute(
+                    "DELETE FROM schemas WHERE id NOT IN (SELECT schema FROM samples UNION SELECT schema FROM rollups)"
+                ).rowcount
+                self._forget()
         return gone
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ that is gone leaves no series behind; only true counters and histograms accumula
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -17,6 +17,7 @@ from alerting.occurrence import State
 from alerting.outbox import SinkCounts
 from alerting.policy import Severity
 from daemon.capacity.series import capacity_families, capacity_performance
+from daemon.degraded import Mode
 from daemon.drift.series import drift_families
 from daemon.models.series import model_families
 from daemon.risk.series import risk_families
@@ -49,6 +50,7 @@ class Metrics:
         *,
         most_resources: int = 5,
         resets: Callable[[], int] = lambda: 0,
+        degraded: Callable[[], Collection[Mode]] = lambda: (),
     ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self.samples = Counter("presaged_samples", "Samples taken.", registry=self._registry)
@@ -105,7 +107,9 @@ class Metrics:
         )
         for kind in FailureKind:  # a kind that has not come yet is 0, or the first of it would be no increase
             self.failure_events.labels(kind.value)
-        self._snapshots = _SnapshotCollector(version, backend, most_signals, most_resources, resets)
+        self._snapshots = _SnapshotCollector(
+            version, backend, most_signals, most_resources, resets=resets, degraded=degraded
+        )
         self._registry.register(self._snapshots)
         ProcessCollector(registry=self._registry)
 
@@ -129,8 +133,11 @@ class _SnapshotCollector(Collector):
         backend: Callable[[], str],
         most_signals: int,
         most_resources: int,
+        *,
         resets: Callable[[], int],
+        degraded: Callable[[], Collection[Mode]],
     ) -> None:
+        self._degraded = degraded
         self._version = version
         self._backend = backend
         self._resets = resets
@@ -143,6 +150,13 @@ class _SnapshotCollector(Collector):
         build.add_metric((), {"version": self._version, "backend": self._backend()})
         yield build
         yield _counter("presaged_database_resets", "Times that a corrupt history was set aside.", self._resets())
+        degraded = GaugeMetricFamily(
+            "presaged_degraded", "1 while there is no room for it, and something is done without.", labels=("mode",)
+        )
+        modes = self._degraded()
+        for mode in Mode:
+            degraded.add_metric((mode.value,), float(mode in modes))
+        yield degraded
         if self.current is None:
             return
         snapshot, sinks, heartbeats = self.current

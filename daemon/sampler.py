@@ -18,6 +18,7 @@ from daemon.snapshot import CollectorState
 from detectors.findings import Finding, Strength
 
 STOPPED_ROUNDS = 3  # one failure may be chance
+_MOST_MOUNTS = 2000  # of which it is remembered that they were writable
 _EXPECTED = (CollectorError, DeadlineExceeded, OSError, ValueError, OverflowError)
 
 
@@ -47,15 +48,19 @@ class Writability:
     """Tells of file systems that were writable and are not: one that is mounted read-only on purpose is no fault."""
 
     def __init__(self) -> None:
-        self._was_writable: set[str] = set()
+        self._was_writable: dict[str, None] = {}  # in the order in which they were seen so last
 
     def expect(self, writable: Iterable[str]) -> None:
         """Take up which were writable before."""
-        self._was_writable.update(writable)
+        for mount in writable:
+            self._was_writable.pop(mount, None)
+            self._was_writable[mount] = None
+        while len(self._was_writable) > _MOST_MOUNTS:  # mounts of yesterday's containers
+            del self._was_writable[next(iter(self._was_writable))]
 
     def observe(self, mounts: Mapping[str, bool]) -> list[Finding]:
         """Take in whether each mount is read-only now."""
-        self._was_writable.update(mount for mount, read_only in mounts.items() if not read_only)
+        self.expect(mount for mount, read_only in mounts.items() if not read_only)
         return [
             Finding(
                 "FilesystemReadOnly",

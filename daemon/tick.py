@@ -236,6 +236,7 @@ class Tick:
             risk=risk,
             drift=DriftState() if self._drift is None else self._drift.state,
             models=ModelsState() if self._models is None else self._models.state,
+            stored=stored,
         )
         self._publish(snapshot)
         return snapshot

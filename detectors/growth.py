@@ -232,8 +232,9 @@ class GrowthWatch:
             if (before := self._row.get(name)) is not None:
                 state[:, row] = self._state[:, before]
         self._names, self._row, self._state = names, {name: row for row, name in enumerate(names)}, state
-        while len(self._past) > _FORGET:
-            self._past.pop(next(iter(self._past)))
+        for known in (self._past, self._full):
+            while len(known) > _FORGET:
+                known.pop(next(iter(known)))
 
     def run(self, name: str) -> Run | None:
         """Return the run that a resource is in, or None: nothing grows, too short, or too noisy to have a rate."""

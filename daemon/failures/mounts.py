@@ -52,6 +52,7 @@ class FilesystemFailures:
         self._read_only = read_only
         spaces = _by_mount(values)
         self._had_room &= spaces.keys()
+        self._full &= spaces.keys()
         for mount, space in spaces.items():
             lacking = _none_left(space)
             if lacking and mount in self._had_room and mount not in self._full | read_only:

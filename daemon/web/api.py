@@ -124,7 +124,11 @@ class RiskInBrief(Answer):
 
 
 class StatusAnswer(Answer):
-    """`GET /api/v1/status`. `verdicts` says in words what operators' verdicts change now."""
+    """`GET /api/v1/status`.
+
+    `verdicts` says in words what operators' verdicts change now; `degraded`: what there is no room for, "disk" or
+    "memory".
+    """
 
     version: str
     backend: str
@@ -144,6 +148,7 @@ class StatusAnswer(Answer):
     capacity: list[CapacityAnswer] = []
     risk: RiskInBrief | None = None
     verdicts: list[str] = []
+    degraded: list[str] = []
     state_directory: str
     config_files: list[str]
 

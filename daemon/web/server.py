@@ -38,6 +38,7 @@ from daemon.web.sessions import Sessions
 _log = structlog.get_logger()
 
 _STOP_SECONDS = 1.0
+_RETRY_SECONDS = "60"
 _IDLE_SECONDS = 30.0  # without a whole request: a browser connects again, and who sends a letter a second holds nothing
 _WAITING = 128  # connections that nobody has taken yet
 _MAX_LINE = 128 * 1024  # a chart of twenty signals whose names are escaped; what is longer aiohttp itself refuses
@@ -91,7 +92,7 @@ class Server:
     """Serves on one bound socket from `start` to `stop`.
 
     `more`: operations of parts that bring their own; `pages`: what people see, which is no part of the API. `stopping`
-    ends answers that would go on for ever.
+    ends answers that would go on for ever; `sheds` tells which paths there is no memory for now.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Server:
         more: Sequence[Operation] = (),
         pages: Sequence[web.RouteDef] = (),
         stopping: Callable[[], None] = lambda: None,
+        sheds: Callable[[str], bool] = lambda _path: False,
         token: str,
         allowed_hosts: Collection[str],
     ) -> None:
@@ -133,7 +135,7 @@ class Server:
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await access.guard(request, handler)
+            return await access.guard(request, _later if sheds(request.path) else handler)
 
         app = web.Application(middlewares=[self._plain_errors, guard], client_max_size=MAX_BODY)
         app[OFFLOAD] = offload
@@ -233,6 +235,12 @@ class Server:
         if self._ready():
             return web.Response(text="ready\n")
         return web.Response(status=503, text="not ready: no sample is stored yet, or the last one is too old\n")
+
+
+async def _later(request: web.Request) -> web.Response:
+    """Refuse what takes memory while memory is short."""
+    said = "memory is short: sampling and alerting go on, and this is answered when there is room again"
+    return refusal(request, 503, said, headers={"Retry-After": _RETRY_SECONDS})
 
 
 async def _sign(_request: web.Request, response: web.StreamResponse) -> None:

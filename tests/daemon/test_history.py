@@ -58,6 +58,26 @@ def fill(history, count, *, start=1, time_ms=T0, step_ms=30_000, signals=3, seed
     return values
 
 
+def test_what_comes_and_goes_leaves_no_schemas_behind(history, monkeypatch):
+    """A host on which every sample has another set of signals: in memory some are kept, in the file the needed ones."""
+    monkeypatch.setattr("daemon.history._MOST_KNOWN", 20)
+    monkeypatch.setattr("daemon.history._MOST_SCHEMAS", 100)
+    for seq in range(1, 301):
+        history.append(sample(seq, T0 + seq * 30_000, [seq, 1.0], ids=[1, 1000 + seq]))
+        assert max(len(history._schemas), len(history._schema_ids)) <= 20
+    assert history.read("SELECT count(*) FROM schemas") == [(300,)]
+    history.roll_up()
+    history.prune({0: 10, **dict.fromkeys(TIERS_SECONDS, 2)})
+    ((left,),) = history.read("SELECT count(*) FROM samples")
+    ((schemas,),) = history.read("SELECT count(*) FROM schemas")
+    assert left <= 20
+    assert schemas <= left + 6
+    history.append(sample(301, T0 + 301 * 30_000, [301, 1.0], ids=[1, 1300]))  # its schema is known, or known again
+    rows = history.last_rows(3)
+    np.testing.assert_array_equal(rows.values[:, 0], [299, 300, 301])
+    assert history.last_rows(50).signal_ids[0] == 1
+
+
 floats = st.floats(width=32, allow_nan=True, allow_infinity=False)
 
 

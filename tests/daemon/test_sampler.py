@@ -6,7 +6,7 @@ import pytest
 from daemon.collectors.base import HostPaths
 from daemon.collectors.filesystem import FilesystemCollector
 from daemon.errors import CollectorError, NotAvailable
-from daemon.sampler import Sampler
+from daemon.sampler import Sampler, Writability
 
 
 @pytest.fixture
@@ -176,3 +176,15 @@ def test_what_an_earlier_run_knew_keeps_its_alerts(sampler_of, fake_collector):
     rounds = [sampler.collect(number).findings for number in range(4)]
     assert [len(findings) for findings in rounds] == [0, 0, 1, 1]
     assert rounds[-1][0].alertname == "StoppedCollecting"
+
+
+def test_of_the_mounts_of_a_year_the_newest_are_remembered():
+    writability = Writability()
+    writability.expect(["/"])
+    for number in range(5000):
+        assert writability.observe({"/": False, f"/run/containers/{number}": False}) == []
+    assert len(writability._was_writable) <= 2000
+    (found,) = writability.observe({"/": True, "/run/containers/3": True})
+    assert found.resource == "/"
+    (found,) = writability.observe({"/run/containers/4999": True})
+    assert found.resource == "/run/containers/4999"

@@ -68,6 +68,7 @@ class Running:
         self.failing = None
         self.scrapes = 0
         self.forecasts_of = []
+        self.shed = ()
         self.now_ms = 1_000_000
 
     def forecasts(self, resource):
@@ -114,6 +115,7 @@ async def serve():
                 scraped=running.scrape,
                 now_ms=lambda: running.now_ms,
                 offload=Offload(),
+                sheds=lambda path: path in running.shed,
                 token=TOKEN,
                 allowed_hosts=allowed_hosts,
             )
@@ -417,6 +419,19 @@ async def test_our_own_pages_may_write(serve):
     running = await serve()
     headers = {**RIGHT, "Origin": f"http://127.0.0.1:{running.port}"}
     assert (await running.get("/api/v1/changes", method="POST", headers=headers, data=b'{"text": "x"}'))[0] == 201
+
+
+async def test_while_memory_is_short_some_is_answered_later(serve):
+    running = await serve()
+    running.shed = {"/api/v1/forecasts"}
+    status, headers, text = await running.get("/api/v1/forecasts")
+    assert (status, headers["Retry-After"]) == (503, "60")
+    assert text.startswith("memory is short")
+    assert (await running.get("/api/v1/status"))[0] == 200
+    running.shed = {"/api/v1/changes"}  # who may not ask is told that, as ever
+    assert (await running.get("/api/v1/changes", method="POST", data=b'{"text": "x"}'))[0] == 401
+    running.shed = ()
+    assert (await running.get("/api/v1/forecasts"))[0] == 200
 
 
 async def test_it_stops_while_a_client_stays(serve):

@@ -1,0 +1,136 @@
+"""What the daemon does without while there is no room for it, and that it says so.
+
+Enters: how much memory is left on the host and to its own cgroup, and whether the last sample could be stored. Leaves:
+which modes hold. Short of memory, the page, charts and lists of models go first, and no child is started; sampling,
+alerting, delivery, /metrics and what tells of alerts go on. On a full disk history goes first: scores come from the
+window in memory, and what is to be delivered waits there (`daemon.tick`, `alerting.pipeline`).
+"""
+
+import asyncio
+import gc
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from math import inf
+from pathlib import Path
+
+import structlog
+
+from daemon.errors import PresagedError, WorkerError
+from daemon.offload import Offload
+from detectors.kernels import release_memory
+
+_log = structlog.get_logger()
+
+_SHORT_BYTES = 32 * 1024 * 1024  # a chart of a month takes a third of it, a page a tenth
+_ENOUGH_BYTES = 2 * _SHORT_BYTES
+_READ_SECONDS = 5.0
+_OWN_CGROUP = Path("/proc/self/cgroup")  # the daemon's own, wherever the host's tree is
+
+
+class Mode(StrEnum):
+    """What there is no room for."""
+
+    DISK = "disk"
+    MEMORY = "memory"
+
+
+class Degraded:
+    """Which modes hold. `memory_left` reads how many bytes are left, and blocks."""
+
+    def __init__(self, memory_left: Callable[[], float], offload: Offload, interval_seconds: float) -> None:
+        self._memory_left = memory_left
+        self._offload = offload
+        self._interval = interval_seconds
+        self._modes: set[Mode] = set()
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """Return what holds now."""
+        return tuple(sorted(self._modes))
+
+    def refuse_child(self) -> None:
+        """Raise WorkerError where no child is to be started."""
+        if Mode.MEMORY in self._modes:
+            raise WorkerError("not started: memory is short")
+
+    def sheds(self, path: str) -> bool:
+        """Tell whether a request for `path` is not to be answered now."""
+        return Mode.MEMORY in self._modes and (path == "/" or path.startswith(_SHED))
+
+    def note_stored(self, *, stored: bool) -> None:
+        """Take in whether the last sample is on the disk."""
+        self._set(Mode.DISK, holds=not stored, effect="sampling goes on, history has a gap; alerts wait in memory")
+
+    async def run(self) -> None:
+        """Look at the memory at every interval, until cancelled."""
+        while True:
+            try:
+                left = await self._offload.run(self._memory_left, deadline_seconds=_READ_SECONDS, what="memory left")
+                self.note_memory(left)
+                if Mode.MEMORY in self._modes:
+                    await self._offload.run(_shrink, deadline_seconds=_READ_SECONDS, what="memory")
+            except (PresagedError, OSError) as error:  # not known: what held goes on
+                _log.debug("memory_left_not_known", reason=str(error))
+            await asyncio.sleep(self._interval)
+
+    def note_memory(self, left: float) -> None:
+        """Take in how many bytes are left."""
+        short = left < (_ENOUGH_BYTES if Mode.MEMORY in self._modes else _SHORT_BYTES)
+        self._set(Mode.MEMORY, holds=short, effect="no page, no charts, no training; sampling and alerts go on")
+
+    def _set(self, mode: Mode, *, holds: bool, effect: str) -> None:
+        if holds and mode not in self._modes:
+            self._modes.add(mode)
+            _log.warning("degraded", mode=str(mode), effect=effect)
+        elif not holds and mode in self._modes:
+            self._modes.discard(mode)
+            _log.info("not_degraded_any_more", mode=str(mode))
+
+
+# Pages and answers that take memory; what tells of alerts and of the daemon itself stays.
+_SHED = (
+    "/dashboard/",
+    *(f"/api/v1/{name}" for name in ("series", "events", "signals", "neural", "openapi.json", "month")),
+)
+
+
+def _shrink() -> None:
+    gc.collect()
+    release_memory()
+
+
+def memory_left(proc: Path, sys: Path) -> float:
+    """Return how many bytes may still be taken: of the host, of this process's cgroup, and of those above it.
+
+    Infinite where neither is told. A cgroup's cache that is given back at once counts as left.
+    """
+    available = _field(_text(proc / "meminfo"), "MemAvailable:")
+    left = inf if available is None else available * 1024.0
+    for line in _text(_OWN_CGROUP).splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if not controllers:  # version 2
+            folder = sys / "fs" / "cgroup"
+            for name in ("", *(part for part in path.split("/") if part not in ("", ".."))):
+                folder /= name
+                left = min(left, _left_to(folder))
+    return left
+
+
+def _left_to(folder: Path) -> float:
+    limit, used = _text(folder / "memory.max"), _text(folder / "memory.current")
+    if not (limit.isdecimal() and used.isdecimal()):
+        return inf
+    return int(limit) - int(used) + float(_field(_text(folder / "memory.stat"), "inactive_file") or 0)
+
+
+def _field(table: str, name: str) -> int | None:
+    found = re.search(rf"^{re.escape(name)}\s+(\d+)", table, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
