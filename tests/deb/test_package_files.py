@@ -32,6 +32,7 @@ def test_the_environment_runs_the_distributions_python_alone(tmp_path):
     tree._environment(prefix)
     assert (prefix / "bin/python3").readlink() == Path(f"/usr/bin/{tree.PYTHON}")
     assert (prefix / "bin/presage").read_text().startswith("#!/opt/presaged/bin/python3 -I\n")
+    assert (prefix / "bin/presaged").read_text().startswith("#!/opt/presaged/bin/python3 -IOO\n")
     assert (tmp_path / "usr/bin/presaged").readlink() == Path("/opt/presaged/bin/presaged")
     assert str(tmp_path) not in (prefix / "pyvenv.cfg").read_text()
 
