@@ -31,6 +31,7 @@ class Node:
     def __init__(self, top):
         self.paths = HostPaths(proc=top / "proc", sys=top / "sys", root=top / "root")
         self.slices = self.paths.sys / "fs/cgroup/kubepods.slice"
+        self.space = os.statvfs("/")  # once: this machine's own goes up and down
         self.alive, self.ticks, self.number = {}, 0, 0
         self._write(self.paths.sys / "fs/cgroup", **{"cgroup.controllers": "cpu io memory\n"})
         self._group(self.slices, 0)
@@ -121,7 +122,7 @@ class Node:
         """Return what a mount answers: its device as the table tells, and some space."""
         number = re.search(r"/(?:csi|pods)/(\d+)/", os.fsdecode(path))
         device = (9, int(number[1]) % 200 + 10) if number else (8, 2 if path.endswith(b"lib") else 1)
-        return Space(device, os.statvfs("/"))
+        return Space(device, self.space)
 
     def collectors(self):
         """Return the sources that see what comes and goes."""
@@ -138,6 +139,7 @@ async def hour(host, node, churns):
     for _ in range(TICKS_AN_HOUR):
         node.go_on(churns)
         snapshot = await host.take()
+        host.published.clear()
     lines = host.metrics.render().decode().splitlines()
     return {
         "pods so far": node.number - STEADY,
