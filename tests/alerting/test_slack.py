@@ -154,6 +154,12 @@ def test_nothing_of_it_becomes_a_mention(page, note):
     assert "link_names" not in body
 
 
+def test_a_number_that_no_float_holds_is_no_number(page, note):
+    told = json.loads(note((What.BEGAN, page)).payload)
+    told["contributors"][0]["value"] = 10**400
+    checked(Notification("x", json.dumps(told)))
+
+
 # Delivery
 
 

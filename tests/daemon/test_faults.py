@@ -26,6 +26,7 @@ from lived import lived
 
 FAST = str(Path(__file__).with_name("fast_daemon.py"))
 SECONDS = 1.5  # of a fault, times the scale
+LEARNING = '[anomaly]\nnetwork_after_samples = 200\nlearning_days = 0\n[compute]\nbackend = "numpy"\n'
 YEAR, HOUR = 365 * 86_400, 3600
 
 
@@ -193,8 +194,7 @@ def test_a_disk_that_fails_under_the_models_costs_a_training_and_no_champion(fai
     """One of three errors, all of them with a scale."""
     values = 0.5 + 0.02 * np.random.default_rng(1).normal(size=(300, 20)).astype(np.float32)
     lived(tmp_path / "state", values)
-    text = '[anomaly]\nnetwork_after_samples = 200\nlearning_days = 0\n[compute]\nbackend = "numpy"\n'
-    daemon, faults = failing(below="/state/models/", text=text)
+    daemon, faults = failing(below="/state/models/", text=LEARNING)
     serves = daemon.wait(lambda said: said["anomaly"] and said["anomaly"]["model"], 60)["anomaly"]["model"]
     outcomes = []
     for number in random.Random(seed).sample((errno.ENOSPC, errno.EROFS, errno.EIO), min(scale, 3)):
@@ -212,10 +212,12 @@ def test_a_disk_that_fails_under_the_models_costs_a_training_and_no_champion(fai
 
 
 @pytest.mark.timeout(900)  # the child that compiles leaves the processor to all others
-def test_a_disk_that_fails_under_the_cache_costs_speed_and_nothing_else(failing, scale, seed):
+def test_a_disk_that_fails_under_the_cache_costs_speed_and_nothing_else(failing, tmp_path, scale, seed):
     """The library of the charts, one error; with a scale the kernels too, which takes a compilation."""
-    text = f'[compute]\nbackend = "{"jit" if scale > 1 else "numpy"}"\n'
-    daemon, faults = failing(below="/state/cache/", text=text)
+    if scale > 1:
+        lived(tmp_path / "state", 0.5 + 0.02 * np.random.default_rng(1).normal(size=(300, 20)).astype(np.float32))
+    backend = "jit" if scale > 1 else "numpy"
+    daemon, faults = failing(below="/state/cache/", text=LEARNING.replace("numpy", backend))
     number = random.Random(seed).choice((errno.ENOSPC, errno.EROFS, errno.EIO))
     faults.set(writing=number)
     library = re.search(r"/dashboard/charts-\w+\.js", daemon.get("/"))[0]
