@@ -21,6 +21,8 @@ INTERVAL = 600.0
 SETTINGS = '[anomaly]\nlearning_days = 1\nnotify = "always"\nnetwork_after_samples = 96\n'
 START_MS = 1_767_222_000_000
 
+pytestmark = pytest.mark.xdist_group("upgrade")  # both hold what they find against the same days
+
 
 def write_golden(folder, tree):
     case = make_case(folder / "rows", days=2, interval=INTERVAL, seed=1, crowding=1.0, more=SETTINGS)
