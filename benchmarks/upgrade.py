@@ -100,9 +100,11 @@ class Case:
         return Lived(tuple(told), model.astype(np.int64), score, threshold)
 
 
-def make_case(folder: Path, *, days: int, interval: float, seed: int = SEED, more: str = "") -> Case:
+def make_case(
+    folder: Path, *, days: int, interval: float, seed: int = SEED, crowding: float = CROWDING, more: str = ""
+) -> Case:
     """Record a host's days into `folder`."""
-    world, _ = events.play(seed, days + 1, interval, CROWDING)
+    world, _ = events.play(seed, days + 1, interval, crowding)
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(world, folder)
     return Case(folder, int(world.time_ms[0]), interval, round(days * 86_400 / interval), more)
@@ -132,6 +134,22 @@ def unlike(ours: Lived, other: Lived, begins: float = 1.0, ends: float = 2.0) ->
     return found + [f"only without: {one}" for one in left]
 
 
+def unmatched(ours: Lived, other: Lived, since: int) -> int:
+    """Return how many alerts of either run that go on beyond `since` have none alike at that time in the other."""
+
+    def at(one: Told) -> tuple[float, float]:
+        return one.fired or 0.0, float("inf") if one.ended is None else one.ended
+
+    def alike(one: Told, two: Told) -> bool:
+        named = (one.alertname, one.resource) == (two.alertname, two.resource)
+        return named and at(one)[0] <= at(two)[1] and at(two)[0] <= at(one)[1]
+
+    mine, theirs = ([one for one in lived.told if at(one)[1] > since] for lived in (ours, other))
+    return sum(
+        not any(alike(one, two) for two in others) for some, others in ((mine, theirs), (theirs, mine)) for one in some
+    )
+
+
 def figures(case: str, stopped: Lived, whole: Lived, stop: int, log: str) -> list[Row]:
     """Return the rows of one comparison."""
     after = slice(stop, None)
@@ -143,6 +161,7 @@ def figures(case: str, stopped: Lived, whole: Lived, stop: int, log: str) -> lis
     return [
         Row(case, "alerts", "", len(stopped.told), "without a stop", len(whole.told)),
         Row(case, "alerts that differ", "", len(differ)),
+        Row(case, "alerts after the stop with none alike", "", unmatched(stopped, whole, stop)),
         Row(case, "alerts after the stop", "", sum(1 for one in stopped.told if (one.fired or 0) >= stop)),
         Row(case, "samples under another model", "", int((stopped.model[after] != whole.model[after]).sum())),
         Row(case, "samples without a score", "", int(np.isnan(stopped.score[after]).sum())),

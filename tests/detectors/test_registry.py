@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from detectors import model_file, registry, roles
 from detectors.anomaly import LiveScorer
+from detectors.features import FEATURES, HOURS, INPUTS, SPAN, surprise
 from detectors.registry import Manifest, ModelError, Registry, State, load, read_manifest, save
 
 
@@ -483,3 +484,19 @@ def live(models, model, number):
             number += 1
     finally:
         os._exit(1)
+
+
+def test_other_features_are_another_format(trained):
+    """A model computes what it has learned only with the features that it was trained on.
+
+    Who changes what this pins raises FORMAT, and pins it anew: hosts then go on with what the window teaches, and the
+    next model scores in shadow first (daemon/models/superseded).
+    """
+    rows = np.random.default_rng(7).normal(size=(80, len(trained.signal_ids))).astype(np.float32)
+    rows[40:, 0] += 3.0
+    found = surprise(trained.context, rows, np.arange(80) % HOURS)
+    assert (FEATURES, SPAN, INPUTS, HOURS) == (
+        ("shift", "slope", "difference", "volatility", "season", "factors", "autoregression", "range"), 15, 256, 168,
+    )  # fmt: skip
+    pinned = {3: (1.48385, 1.13688, 2.23512, 2.01484, 0.0, 2.30127, 2.01762, 0.90319)}  # the mean of each
+    np.testing.assert_allclose(found.mean(axis=(0, 1)), pinned[registry.FORMAT], rtol=2e-3)
