@@ -224,7 +224,7 @@ class Http(Section):
 class Metrics(Section):
     """What /metrics holds."""
 
-    signals: int = Field(90, ge=0, le=10_000, description="Most signals exported as series; the rest stay inside.")
+    signals: int = Field(88, ge=0, le=10_000, description="Most signals exported as series; the rest stay inside.")
     resources: int = Field(
         5,
         ge=0,

@@ -120,7 +120,7 @@ export async function draw(place, make) {
     new ResizeObserver(() => {
       if (Math.abs(place.clientWidth - width) < 2) return;
       width = place.clientWidth;
-      requestAnimationFrame(() => plotly.Plots.resize(place));
+      requestAnimationFrame(() => place.checkVisibility() && plotly.Plots.resize(place)); // hidden, it would complain
     }).observe(place);
   }
   watched.set(place, make);
