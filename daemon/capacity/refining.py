@@ -5,34 +5,28 @@ restart too, and when that was last tried. Nothing is learned in this process. W
 on serving.
 """
 
-import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-import structlog
+from typing import Any
 
 from daemon.capacity.resources import Resource
 from daemon.child import Child
 from daemon.clock import Clock
 from daemon.config import Learning
-from daemon.errors import PresagedError, WorkerError
+from daemon.errors import PresagedError
 from daemon.metrics import Metrics
 from daemon.models.refined import RefinedModels
+from daemon.models.refiner import Refiner, Say, unheard
 from daemon.models.triggers import Standing, Trigger, due, on_battery
 from daemon.offload import Offload
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
 from detectors.capacity import CapacityForecaster, load_forecaster
 from detectors.forecasts import Floats
-from detectors.model_file import ModelError
-
-_log = structlog.get_logger()
 
 _META = "capacity.refinement"
-_SECONDS = 1800.0
 _NOT_YET = "no forecast was made yet"
 _STORE_SECONDS = 10.0
 
@@ -86,24 +80,22 @@ class CapacityRefining:
         sys: Path,
         effort: Effort | None = None,
     ) -> None:
+        self._refiner = Refiner(
+            "capacity", "refine_capacity", meta=_META, models=models, state=state, child=child, offload=offload,
+            metrics=metrics, own_work=own_work,
+        )  # fmt: skip
         self._history = history
-        self._state = state
-        self._models = models
         self._registry = registry
-        self._child = child
         self._offload = offload
-        self._metrics = metrics
         self._clock = clock
         self._settings = settings
         self._known = known
         self._performance = performance
         self._age = age
         self._adopt = adopt
-        self._own_work = own_work
         self._sys = sys
         self._effort = effort or Effort()
         self._kept: _Kept | None = None
-        self._until_ms: int | None = None  # until when the one on duty knows this host, 0 = it is the shipped one
 
     @property
     def last(self) -> str:
@@ -112,15 +104,11 @@ class CapacityRefining:
 
     def load(self) -> CapacityForecaster:
         """Return the newest refined forecaster that is whole, else the shipped one; blocks."""
-        found, self._until_ms, refused = self._models.newest()
-        for reason in refused:
-            self._metrics.model_failures.inc()
-            _log.error("refined_model_refused", reason=reason, effect="the one before serves, or the shipped one")
-        return load_forecaster() if found is None else found
+        return self._refiner.newest() or load_forecaster()
 
     async def refine_due(self) -> str:
         """Refine where something calls for it, and return a few words; an hourly job. Raises PresagedError."""
-        if self._until_ms is None:
+        if self._refiner.until_ms is None:
             return _NOT_YET
         now_ms = self._clock.now().time_ms
         kept = await self._offload.run(self._read, deadline_seconds=_STORE_SECONDS, what="state.db")
@@ -141,41 +129,36 @@ class CapacityRefining:
             on_battery=on_battery(self._sys),
         )
         trigger, words = due(standing, self._settings())
-        return words if trigger is None else (await self._try(trigger, kept))[1]
+        return words if trigger is None else (await self._try(trigger, kept, unheard))[1]
 
-    async def refine_by_hand(self, say: Callable[[float, str], None]) -> tuple[bool, str]:
+    async def refine_by_hand(self, say: Say) -> tuple[bool, str]:
         """Refine at a person's word; return whether a refined network serves now, and words. Raises PresagedError."""
         kept = await self._offload.run(self._read, deadline_seconds=_STORE_SECONDS, what="state.db")
-        outcome, words = await self._try(Trigger.HAND, kept or _Kept(0), say)
-        return outcome == "promoted", words
+        return await self._try(Trigger.HAND, kept or _Kept(0), say)
 
-    async def _try(
-        self, trigger: Trigger, kept: _Kept, say: Callable[[float, str], None] = lambda _share, _text: None
-    ) -> tuple[str, str]:
+    async def _try(self, trigger: Trigger, kept: _Kept, say: Say) -> tuple[bool, str]:
         now_ms = self._clock.now().time_ms
-        if self._until_ms is None:
-            return "", _NOT_YET
+        if self._refiner.until_ms is None:
+            return False, _NOT_YET
         try:
-            with self._own_work():
-                outcome, words = await self._refine(now_ms, say)
+            refined = await self._refiner.refine(self._spec(), now_ms, trigger, say)
         except PresagedError as error:
-            self._metrics.failures.labels("capacity_refinement").inc()
-            self._metrics.retrains.labels("capacity", trigger, "failed").inc()
             await self._keep(replace(kept, tried_ms=now_ms, text=f"failed: {error}"))
             raise
-        self._metrics.retrains.labels("capacity", trigger, outcome).inc()
+        if refined.found is None:
+            words = f"refused: {refined.refused}"
+        else:
+            self._adopt(refined.found)
+            words = _said(refined.told)
         # what is new on duty has a performance of its own; what stays may have got used to a worse one
-        await self._keep(_Kept(now_ms, words, None if outcome == "promoted" else kept.baseline))
-        return outcome, words
+        await self._keep(_Kept(now_ms, words, kept.baseline if refined.found is None else None))
+        return refined.found is not None, words
 
-    async def _refine(self, now_ms: int, say: Callable[[float, str], None]) -> tuple[str, str]:
-        """Return "promoted" or "refused", and what is told of it."""
+    def _spec(self) -> Mapping[str, Any]:
         resources, capacity = self._known()
         names = {name for one in resources for name in one.signals}
-        spec = {
+        return {
             "history": str(self._history),
-            "incoming": str(self._models.incoming),
-            "served": str(self._models.folder(self._until_ms)) if self._until_ms else "",
             "resources": [(one.name, one.kind.value, one.unit.value, list(one.signals)) for one in resources],
             "capacity": capacity.tolist(),
             "signals": {
@@ -186,45 +169,21 @@ class CapacityRefining:
             "memory_bytes": self._settings().memory_bytes,
             **asdict(self._effort),
         }
-        began = time.monotonic()
-        result = await self._child.run("refine_capacity", spec, deadline_seconds=_SECONDS, listener=say)
-        refused = result.get("refused")
-        if not isinstance(refused, str):
-            raise WorkerError(f"the job refine_capacity said something that is not understood: {result}")
-        seconds = round(time.monotonic() - began, 1)
-        if refused:
-            _log.info("capacity_refinement_refused", reason=refused, seconds=seconds)
-            return "refused", f"refused: {refused}"
-        try:
-            found = await self._offload.run(
-                lambda: self._models.accept(now_ms), deadline_seconds=_STORE_SECONDS, what="models"
-            )
-        except (ModelError, OSError) as error:
-            self._metrics.model_failures.inc()
-            raise WorkerError(f"the refined capacity network was refused: {error}") from error
-        self._until_ms = now_ms
-        self._adopt(found)
-        _log.info("refined_capacity_model_on_duty", seconds=seconds, **result)
-        if result.get("again"):
-            return "promoted", "the shipped network serves again: the refined one had come to do worse"
-        gain = f"error {result['before']:.3f} to {result['after']:.3f}"
-        return "promoted", f"refined by {result['moments']} moments of this host: {gain}"
 
     def _read(self) -> _Kept | None:
         if self._kept is None:
-            try:
-                text = self._state.meta(_META)
-                self._kept = _Kept(**json.loads(text)) if text else None
-            except (ValueError, TypeError) as error:
-                _log.warning("last_refinement_not_read", reason=str(error))
+            match self._refiner.remembered():
+                case {"tried_ms": int(tried_ms), "text": str(text), "baseline": float() | None as baseline}:
+                    self._kept = _Kept(tried_ms, text, baseline)
         return self._kept
 
     async def _keep(self, kept: _Kept) -> None:
         self._kept = replace(kept, text=" ".join(kept.text.split()))
-        text = json.dumps(asdict(self._kept))
-        try:
-            await self._offload.run(
-                lambda: self._state.set_meta(_META, text), deadline_seconds=_STORE_SECONDS, what="state.db"
-            )
-        except PresagedError as error:  # it is told until the next start
-            _log.warning("last_refinement_not_stored", reason=str(error))
+        await self._refiner.remember(asdict(self._kept))
+
+
+def _said(told: Mapping[str, Any]) -> str:
+    """Return in words what was taken in."""
+    if told.get("again"):
+        return "the shipped network serves again: the refined one had come to do worse"
+    return f"refined by {told['moments']} moments of this host: error {told['before']:.3f} to {told['after']:.3f}"

@@ -223,7 +223,7 @@ SOME = {"days": 2.0, "failed_days": [0.2 * number for number in range(1, 8)]}
         ("os.kill(os.getpid(), 9)", "code -9"),
         ("print(json.dumps({'error': 'MemoryError: too much'}))", "MemoryError: too much"),
         ("print(json.dumps({'result': {}}))", "not understood"),
-        ("print(json.dumps({'result': {'refused': ''}}))", "the refined network was refused"),
+        ("print(json.dumps({'result': {'refused': ''}}))", "the refined failure network was refused"),
     ],
     ids=["killed", "failing", "nothing", "nothing written"],
 )
