@@ -197,3 +197,22 @@ def test_each_profile_runs_and_sees_what_is_promised(installed, capsys):
     assert found["standard"]["unseen"] == set()
     assert found["minimal"]["unseen"] == {"journal"}
     assert not found["standard"]["signals"] ^ found["localhost"]["signals"]
+
+
+def test_memory_once_it_has_learned(installed, capsys):
+    """What is resident is its own (RssAnon), and pages of programs and libraries: RssFile, here on a tmpfs RssShmem."""
+    installed.do("rm", "-rf", f"/etc/systemd/system/{UNIT}.d")
+    installed.write("/etc/presaged/config.toml", f"{FAST}[anomaly]\nnetwork_after_samples = 150\n")
+    installed.do("systemctl", "daemon-reload")
+    installed.do("systemctl", "restart", UNIT)
+    wait_for(lambda: status(installed).get("anomaly", {}).get("model"), 400, "a network of its own")
+    learned = status(installed)["seq"]
+    wait_for(lambda: status(installed)["seq"] > learned + 60, 120, "a minute more")
+    process = installed.do("cat", f"/proc/{installed.show(UNIT, 'MainPID')}/status").stdout
+    memory = {
+        name: int(kilobytes) / 1024
+        for name, kilobytes in re.findall(r"(VmRSS|RssAnon|RssFile|RssShmem):\s+(\d+)", process)
+    }
+    with capsys.disabled():
+        print(f"\n{json.dumps({name: round(value, 1) for name, value in memory.items()})}")
+    assert memory["VmRSS"] <= 80
