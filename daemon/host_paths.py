@@ -39,7 +39,7 @@ def find_host(root: Path | None = None, proc: Path | None = None) -> HostPaths:
     problems = []
     if not (root / "etc").is_dir():
         problems.append(f"--root-fs: {root} is not the root of a host: it has no etc")
-    if not (proc / "stat").exists() or not (proc / "1").is_dir():
+    if not (proc / "stat").exists():  # the first process may be hidden (hidepid, ProtectProc=invisible)
         problems.append(f"--proc: {proc} is not the /proc of a host: mount it, or the host's root with all below it")
     if not (root / "sys" / "class").is_dir():
         problems.append(f"--root-fs: {root}/sys is empty: mount the host's root with all that is mounted below it")

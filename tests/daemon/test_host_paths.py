@@ -38,6 +38,11 @@ def test_a_root_brings_its_proc_and_its_sys(root, monkeypatch):
     assert find_host().is_elsewhere
 
 
+def test_the_first_process_may_be_hidden(root):
+    (root / "proc" / "1").rmdir()
+    assert find_host(root).proc == root / "proc"
+
+
 def test_its_proc_may_be_elsewhere_and_what_is_given_wins(root, tmp_path, monkeypatch):
     other = tmp_path / "other"
     (root / "proc").rename(other)

@@ -24,6 +24,10 @@ learning_days = 0
 """
 SETTLES_SECONDS, QUIET_SECONDS = 20, 90
 MOST_NEW = 1
+PUT_BACK = """
+cd /var/lib/private/presaged
+for copy in *.before-v*; do rm -f ${copy%.before*}-*; mv $copy ${copy%.before*}; done
+"""
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.soak]
 
@@ -55,14 +59,14 @@ def figures(host):
     text = asked(host, "/metrics")
     models = re.findall(r'presaged_model_info\{network="anomaly",role="([^"]*)",version="([^"]*)"\}', text)
     threshold = re.search(r"^presaged_anomaly_raw_threshold (\S+)", text, re.MULTILINE)
-    occurrences = json.loads(host.do("presage", "alerts", "--all", "--json", check=False).stdout or "[]")
+    occurrences = json.loads(host.do("presage", "alerts", "--all", "--json").stdout)
     first, count = stored(host)
     return {
         "model": [name for role, name in models if role == "champion"],
         "threshold": float(threshold[1]) if threshold else None,
         "first": first,
         "rows": count,
-        "alerts": len(occurrences),
+        "alerts": len(occurrences["alerts"] if isinstance(occurrences, dict) else occurrences),
         "trainings": sum(float(one) for one in re.findall(r"^presaged_retrains_total\{.*\} (\S+)", text, re.MULTILINE)),
         "version": status(host)["version"],
         "seq": status(host)["seq"],
@@ -99,3 +103,18 @@ def test_with_its_state_it_goes_on_as_if_nothing_had_been(clean, older, package,
     assert after["alerts"] <= before["alerts"] + MOST_NEW  # unpacking 300 MB is unusual on a host that does nothing
     assert "model_refused" not in log
     assert "learned_from_window" not in log.partition(f'"version": "{after["version"]}"')[2]
+
+    install(clean, older)  # over a change of the tables: it refuses in one line, once
+    wait_for(lambda: clean.show(UNIT, "ActiveState") == "failed", 20, "the older one refuses")
+    assert (clean.show(UNIT, "ExecMainStatus"), clean.show(UNIT, "NRestarts")) == ("2", "0")
+    said = clean.do("journalctl", "-u", UNIT, "-o", "cat", "--no-pager").stdout
+    assert "history.db: written by a newer presaged" in said
+    clean.do("sh", "-c", PUT_BACK)
+    clean.do("systemctl", "restart", UNIT)
+    sampled(clean, before["seq"])
+    back = figures(clean)
+    with capsys.disabled():
+        print(f"with the copies of before: {back}")
+    for what in ("version", "model", "threshold", "first"):
+        assert back[what] == before[what], what
+    assert back["rows"] >= before["rows"]
