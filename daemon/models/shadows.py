@@ -6,7 +6,7 @@ so far. They raise no alarm and decide nothing.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -145,7 +145,8 @@ class Shadows:
 
 
 def _warmed(model: AnomalyModel, threshold: float, window: RingWindow) -> _Shadow:
-    scorer = LiveScorer(model)
+    # what its threshold came from is in its file, and grows with the history: it is read again when it serves
+    scorer = LiveScorer(replace(model, quiet_scores=np.zeros(0, np.float32)))
     rows = window.recent(model.signal_ids, WINDOW + SCORE_SPAN)
     scorer.warm(rows, np.array(window.recent_hours(SCORE_SPAN)))
     return _Shadow(scorer, threshold)
