@@ -94,6 +94,8 @@ class Scheduler:
         self._metrics.jobs_skipped.labels(event.job_id).inc()
 
     def _broke(self, event: JobExecutionEvent) -> None:
+        if isinstance(event.exception, asyncio.CancelledError):  # the daemon stops
+            return
         self._metrics.job_failures.labels(event.job_id).inc()
         _log.error("job_broke", job=event.job_id, reason=repr(event.exception), trace=event.traceback)
 
