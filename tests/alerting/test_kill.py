@@ -178,4 +178,5 @@ async def test_killed_between_commit_and_note(tmp_path, seed, mode):
             assert set(before) <= set(after)  # at least once: delivered again only when the note was lost
             result = judge.judge(world.path)
             assert (result["lost"], result["disordered"]) == (0, 0)
-            assert result["duplicates"] == len(before)
+            # What the killed one had sent to the other sink may be read only now, and comes twice as well.
+            assert len(before) <= result["duplicates"] <= (len(SINKS) if mode == "taken" else 0)
