@@ -150,8 +150,9 @@ def test_a_life_on_a_clean_debian(clean, package, newer, capsys):
         print(f"\n{json.dumps(figures)}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def installed(clean, package):
+    """The host with the package, which is gone again after the test: the other begins without."""
     install(clean, package)
     clean.write("/etc/presaged/config.toml", FAST)
     yield clean
