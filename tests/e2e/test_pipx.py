@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from debian import clean_debian
-from real import wait_for
+from real import free_port, wait_for
 from test_package import DIST
 
 CHROOT = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c")
@@ -21,7 +21,7 @@ mount -t proc proc "$0/proc" && mount --rbind /sys "$0/sys" && user=$1 && shift
 exec chroot --userspec="$user" "$0" "$@"
 """
 GIVEN = ("resolv.conf", "hosts", "pip.conf", "xdg/pip", "ssl/certs/ca-certificates.crt", "apt/apt.conf.d")
-CONFIG = '[storage]\ndirectory = "presaged"\n[http]\nlisten = "127.0.0.1:19861"\n'
+CONFIG = '[storage]\ndirectory = "presaged"\n[http]\nlisten = "127.0.0.1:{port}"\n'
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.soak]
 
@@ -103,7 +103,7 @@ def test_from_nothing_to_a_status(clean, capsys):
     assert "storage.directory: /var/lib/presaged: no permission" in refused.stderr
     assert "Traceback" not in refused.stderr
 
-    (clean.root / "home/ann/presaged.toml").write_text(CONFIG)
+    (clean.root / "home/ann/presaged.toml").write_text(CONFIG.format(port=free_port()))
     with (clean.root / "home/ann/log").open("wb") as log:
         daemon = subprocess.Popen(clean.command("exec presaged --config presaged.toml"), stderr=log)
     try:
