@@ -36,6 +36,9 @@ def find_host(root: Path | None = None, proc: Path | None = None) -> HostPaths:
     """
     root = root or Path(os.environ.get(ROOT_VARIABLE) or "/")
     proc = proc or Path(os.environ.get(PROC_VARIABLE) or root / "proc")
+    found = HostPaths(proc, root / "sys", root)
+    if found == HostPaths():  # what of our own is hidden, each source says itself
+        return found
     problems = []
     if not (root / "etc").is_dir():
         problems.append(f"--root-fs: {root} is not the root of a host: it has no etc")
@@ -45,7 +48,7 @@ def find_host(root: Path | None = None, proc: Path | None = None) -> HostPaths:
         problems.append(f"--root-fs: {root}/sys is empty: mount the host's root with all that is mounted below it")
     if problems:
         raise ConfigError(problems)
-    return HostPaths(proc, root / "sys", root)
+    return found
 
 
 def keep_time_of(paths: HostPaths) -> None:
