@@ -67,7 +67,7 @@ try:
         while Path(f"/proc/{pid}").exists() and "VmRSS" in Path(f"/proc/{pid}/status").read_text():
             taken.write(bytes(1 << 20))
 finally:
-    file.unlink()
+    file.unlink(missing_ok=True)
 """
 
 # As many samples as a first training asks for, of a host that this one is not.
@@ -191,6 +191,13 @@ def kills(container):
     return sum(one["times"] for one in failures if one["kind"] == "oom_kill")
 
 
+def take_all(container, pid):
+    """Take memory of the cgroup of `pid` until that is gone; while it dies, who takes may be killed too."""
+    container.do(sys.executable, "-c", TAKE_ALL, pid, check=False)
+    container.do("rm", "-f", "/dev/shm/taken")
+    wait_for(lambda: not container.do("ps", "-o", "stat=", "-p", pid, check=False).stdout.strip("Z\n "), 10, "its end")
+
+
 def child_of(container, pid):
     return container.do("pgrep", "-P", pid, "-f", "daemon.worker", check=False).stdout.strip()
 
@@ -200,7 +207,7 @@ def test_killed_for_want_of_memory_it_comes_back_with_its_state_and_knows_it(lit
     unit.do("systemctl", "restart", UNIT)
     wait_for(lambda: (s := status_of(unit)) and s["samples"] >= 3, 15, "three samples")
     known, seq, before = kills(unit), status_of(unit)["seq"], unit.show(UNIT, "MainPID")
-    unit.do(sys.executable, "-c", TAKE_ALL, before)
+    take_all(unit, before)
     wait_for(lambda: restarted(unit, before), 20, "a restart")
     status = wait_for(lambda: (s := status_of(unit)) and s["samples"] >= 1 and s, 15, "a sample")
     assert status["seq"] > seq
@@ -219,7 +226,7 @@ def test_the_child_is_killed_for_want_of_memory_alone(little_memory):
     child = wait_for(lambda: child_of(unit, before), 20, "a child")
     wait_for(lambda: unit.do("cat", f"/proc/{child}/oom_score_adj").stdout == "800\n", 10, "that it goes first")
     unit.do("kill", "-STOP", child)  # or it may have ended
-    unit.do(sys.executable, "-c", TAKE_ALL, child)
+    take_all(unit, child)
     log = wait_for(lambda: '"event": "training_failed"' in (log := log_of(unit)) and log, 10, "its word of it")
     assert "want of memory" in log
     failed = 'presaged_retrains_total{network="anomaly",outcome="failed",trigger="first"} 1.0'
