@@ -15,7 +15,6 @@ _FOLDERS = (
     "usr/lib/systemd/system", "lib/systemd/system", "run/systemd/generator.late",
 )  # fmt: skip
 _MOST_BYTES = 65_536
-_MOST_BYTES = 65_536
 _MOST_FILES = 50
 
 

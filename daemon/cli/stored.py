@@ -19,13 +19,11 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli.configuration import ConfigOption
 from daemon.cli.owner import give_to_owner, no_folder
-from daemon.cli.status import CONFIG_HELP
 from daemon.cli.terminal import say
 from daemon.config import Loaded, load
 from daemon.errors import StateError
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help=CONFIG_HELP)]
 
 _DATABASES = ("history.db", "state.db")
 _NOT_EXPORTED = frozenset(("token", "links.key", "machine", "lock", "state.reserve", "cache"))

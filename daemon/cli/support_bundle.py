@@ -27,9 +27,8 @@ import typer
 
 from alerting.redact import mask, redacted
 from daemon import __version__
-from daemon.cli.configuration import render_effective
+from daemon.cli.configuration import ConfigOption, render_effective
 from daemon.cli.doctor import examine
-from daemon.cli.status import CONFIG_HELP
 from daemon.cli.terminal import say
 from daemon.cli.wire import fetch
 from daemon.config import Loaded, load
@@ -59,7 +58,7 @@ def make(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it (default: here).")
     ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help=CONFIG_HELP)] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Gather what a stranger needs to help, without secrets, in one file.
 
