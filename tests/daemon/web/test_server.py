@@ -7,6 +7,7 @@ import stat
 
 import aiohttp
 import pytest
+from office import STATUS
 from problem import KIND, sentence
 from structlog.testing import capture_logs
 
@@ -15,7 +16,7 @@ from daemon.errors import ConfigError, NotFound, StateError
 from daemon.metrics import Metrics
 from daemon.offload import Offload
 from daemon.web import access as module
-from daemon.web.api import ChangeAnswer, ChangesAnswer, HostAnswer, StatusAnswer
+from daemon.web.api import ChangeAnswer, ChangesAnswer, StatusAnswer
 from daemon.web.forecast_answers import ForecastsAnswer
 from daemon.web.host_routes import HostRoutes
 from daemon.web.server import Server, bind, ensure_token
@@ -23,25 +24,6 @@ from daemon.web.server import Server, bind, ensure_token
 TOKEN = "the-token"
 RIGHT = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
 CHANGE = ChangeAnswer(at="2026-03-01T06:00:00.000Z", kind="mark", text="deploy 42")
-STATUS = StatusAnswer(
-    version="1.2.3",
-    backend="numpy",
-    host=HostAnswer(name="h", kind="node", virtualization="none", cpus=2.0, memory_bytes=1),
-    started_at="2026-03-01T06:00:00.000Z",
-    interval_seconds=1.0,
-    samples=3,
-    seq=3,
-    last_sample_at=None,
-    signals=1,
-    signals_missing=0,
-    anomaly=None,
-    collectors=[],
-    alerts=[],
-    sinks=[],
-    job=None,
-    state_directory="/x",
-    config_files=[],
-)
 
 
 def own_address():
