@@ -16,6 +16,7 @@ from daemon.clock import Instant
 from daemon.collectors.package_log import PackageLogs
 from daemon.drift.outputs import scores_drifted
 from daemon.history import History, StoredSample
+from daemon.state import StateDatabase
 from daemon.web.series import DERIVED, Buckets, Wanted, read_series
 from daemon.web.series_answers import HistoryAnswer
 from daemon.web.signal_routes import history_json
@@ -57,6 +58,20 @@ def history(tmp_path_factory):
 
 
 END_MS = T0 + SAMPLES * 30_000
+
+
+def pages(connection):
+    """The bytes of a database that may be kept in memory."""
+    ((kib,),) = connection.execute("PRAGMA cache_size")
+    return -1024 * kib
+
+
+def test_of_the_databases_little_is_kept_in_memory(history, tmp_path):
+    reading, state = History(history.path, read_only=True), StateDatabase(tmp_path / "state.db")
+    connections = (history._database, reading._database, state._connection)
+    assert [pages(one) for one in connections] == [512 * 1024] * 3
+    reading.close()
+    state.close()
 
 
 @pytest.mark.parametrize(
