@@ -118,7 +118,7 @@ _log = structlog.get_logger()
 _LAST_TICK_SECONDS = 2.0
 _LAST_WRITE_SECONDS = 1.0
 _STALE_INTERVALS = 3
-_PRECEDENTS = 500
+_PRECEDENTS, _AT_ONCE = 500, 50  # all at once they are megabytes
 _USUAL = "units.usual"
 _HABITS = "jobs.habits"
 _GROWTH = "capacity.growth"
@@ -493,7 +493,8 @@ class App:
         self._verdicts.restore()
         self._changes.restore(self._paths.proc)
         self._drift.restore()
-        self._precedents.learn(reversed(self._state.recent_occurrences(_PRECEDENTS)))
+        for skip in range(_PRECEDENTS - _AT_ONCE, -1, -_AT_ONCE):
+            self._precedents.learn(reversed(self._state.recent_occurrences(_AT_ONCE, skip)))
         for key, restore in (
             (_USUAL, self._culprits.restore),
             (_HABITS, self._routines.restore),
