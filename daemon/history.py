@@ -81,6 +81,7 @@ _COPY_SECONDS = 14 * 86_400.0
 _MOST_KNOWN = 256  # schemas that are kept in memory: where mounts come and go, each sample may bring a new one
 _MOST_SCHEMAS = 1000  # in the file, before it is looked which of them nothing needs any more
 
+_AT_ONCE = 50_000  # values that are sorted together
 _CACHE = "PRAGMA cache_size = -512"  # KiB; SQLite's own 2 MB fill over days, and nothing is faster for it
 
 TIERS_SECONDS = (300, 3600, 86_400)
@@ -652,19 +653,21 @@ def decode(data: bytes, signals: int) -> Float32:
 
 def _statistics(values: Float32) -> Float32:
     """Return mean, min, max, p95, last, count (6, S) of `values` (T, S) without the missing ones; NaN where all are."""
-    ordered = np.sort(values.astype(np.float64), axis=0)  # NaN last
-    count = np.isfinite(values).sum(axis=0)
-    columns = np.flatnonzero(count)
-    ordered, seen = ordered[:, columns], count[columns]
     out = np.full((len(STATISTICS), values.shape[1]), np.nan, np.float32)
-    out[0, columns] = np.nansum(ordered, axis=0) / seen
-    each = np.arange(len(columns))
-    out[1, columns], out[2, columns] = ordered[0], ordered[seen - 1, each]
-    place = 0.95 * (seen - 1)
-    below = place.astype(np.int64)
-    above = np.minimum(below + 1, seen - 1)
-    out[3, columns] = ordered[below, each] + (place - below) * (ordered[above, each] - ordered[below, each])
-    last = len(values) - 1 - np.argmax(np.isfinite(values[::-1, columns]), axis=0)
-    out[4, columns] = values[last, columns]
-    out[5] = count
+    out[5] = np.isfinite(values).sum(axis=0)
+    measured = np.flatnonzero(out[5])
+    few = max(1, _AT_ONCE // max(len(values), 1))  # all together would take five times what the values do
+    for first in range(0, len(measured), few):
+        columns = measured[first : first + few]
+        part = values[:, columns]
+        there = np.isfinite(part)
+        ordered, seen = np.sort(part.astype(np.float64), axis=0), there.sum(axis=0)  # NaN last
+        out[0, columns] = np.nansum(ordered, axis=0) / seen
+        each = np.arange(len(columns))
+        out[1, columns], out[2, columns] = ordered[0], ordered[seen - 1, each]
+        place = 0.95 * (seen - 1)
+        below = place.astype(np.int64)
+        above = np.minimum(below + 1, seen - 1)
+        out[3, columns] = ordered[below, each] + (place - below) * (ordered[above, each] - ordered[below, each])
+        out[4, columns] = part[len(values) - 1 - np.argmax(there[::-1], axis=0), each]
     return out
