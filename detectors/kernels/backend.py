@@ -45,11 +45,11 @@ class Counts:
     """A window of values among a sorted reference: `below` and `upto` (features, width + 1), `sizes` (features,).
 
     They count the window's values by how many of the reference are below them, by how many are not above
-    them, and altogether.
+    them, and altogether; in 32 bits, for a watch of drift keeps them as long as it runs.
     """
 
-    below: Int64
-    upto: Int64
+    below: NDArray[np.int32]
+    upto: NDArray[np.int32]
     sizes: Int64
 
 
