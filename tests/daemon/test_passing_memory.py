@@ -20,7 +20,7 @@ from daemon.state import StateDatabase
 from daemon.web.series import DERIVED, Buckets, Wanted, read_series
 from daemon.web.series_answers import HistoryAnswer
 from daemon.web.signal_routes import history_json
-from detectors.kernels import NUMPY, memory
+from detectors.kernels import NUMPY, KsWindow, memory
 
 T0 = 1_772_323_200_000  # midnight UTC
 SAMPLES = 20_160  # a week at 30 s, a month at two minutes
@@ -173,3 +173,16 @@ def test_a_long_package_log_passes_line_by_line(tmp_path):
     took = passing(lambda: list(PackageLogs(tmp_path).new()))
     print(f"{took:.2f} MB")
     assert took < 1
+
+
+def test_a_watch_of_drift_keeps_little():
+    """It is there from the fourth day on, as long as the daemon runs: two counters a value of the reference."""
+    ordered = NUMPY.sorted(np.random.default_rng(5).normal(size=(100, 1440)).astype(np.float32))
+    tracemalloc.start()
+    window = KsWindow(NUMPY, ordered)
+    window.add(np.zeros((2880, 100), np.float32))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.isfinite(window.statistic()).all()
+    print(f"{held / MB:.2f} MB")
+    assert held / MB < 1.3
