@@ -561,7 +561,9 @@ class App:
     async def _roll_up(self) -> str:
         def work() -> tuple[int, bool]:
             self._learning.note_imported()
-            return self._history.roll_up(), self._forecasts.note_imported()
+            done = self._history.roll_up(), self._forecasts.note_imported()
+            trim_heap()  # what this and all that was done since the last time have freed
+            return done
 
         await self._verdicts.follow(self._clock.now().time_ms)
         rows, imported = await self._offload.run(work, deadline_seconds=100.0, what="history.db")
@@ -571,7 +573,7 @@ class App:
         return f"{rows} rows"
 
     async def _keep_house(self) -> str:
-        """Delete what is past its time, note which signals were seen, give the reserve and free memory back."""
+        """Delete what is past its time, note which signals were seen, give the reserve back."""
         retention = self._loaded.config.storage.retention
         keep = {
             0: int(retention.raw_days * 86_400 / self._interval),
@@ -592,7 +594,6 @@ class App:
             self._state.restore_reserve()
             if snapshot is not None:
                 self._registry.touch(snapshot.time_ms, snapshot.values)
-            trim_heap()  # what the jobs of the hour have freed
             return gone
 
         return f"{await self._offload.run(work, deadline_seconds=200.0, what='housekeeping')} rows deleted"

@@ -185,4 +185,4 @@ def test_a_watch_of_drift_keeps_little():
     tracemalloc.stop()
     assert np.isfinite(window.statistic()).all()
     print(f"{held / MB:.2f} MB")
-    assert held / MB < 1.3
+    assert held / MB < 0.7
