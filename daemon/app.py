@@ -44,7 +44,7 @@ from daemon.dashboard.charts import ChartLibrary, installed_library
 from daemon.dashboard.cost import OwnCost
 from daemon.dashboard.month import last_month
 from daemon.dashboard.routes import DashboardRoutes
-from daemon.degraded import Degraded, memory_left
+from daemon.degraded import Degraded, MemoryLeft
 from daemon.drift.answers import DriftAnswer, drift_answer
 from daemon.drift.check import DriftCheck
 from daemon.drift.routes import drift_route
@@ -231,9 +231,7 @@ class App:
         )
         self._cost = OwnCost(self._loaded.state_directory, self._metrics.tick_seconds)
         self._watch = AnomalyWatch(config.anomaly, self._interval)
-        self._degraded = Degraded(
-            partial(memory_left, self._paths.proc, self._paths.sys), self._offload, self._interval
-        )
+        self._degraded = Degraded(MemoryLeft(self._paths.proc, self._paths.sys), self._offload, self._interval)
         self._child = Child(self._degraded.refuse_child)
         self._learning = Learning(
             config=config,

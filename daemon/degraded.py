@@ -8,6 +8,7 @@ window in memory, and what is to be delivered waits there (`daemon.tick`, `alert
 
 import asyncio
 import gc
+import os
 import re
 from collections.abc import Callable
 from enum import StrEnum
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import structlog
 
-from daemon.errors import PresagedError, WorkerError
+from daemon.collectors.base import ProcFile
+from daemon.errors import CollectorError, NotAvailable, PresagedError, WorkerError
 from daemon.offload import Offload
 from detectors.kernels import release_memory
 
@@ -100,37 +102,71 @@ def _shrink() -> None:
     release_memory()
 
 
-def memory_left(proc: Path, sys: Path) -> float:
-    """Return how many bytes may still be taken: of the host, of this process's cgroup, and of those above it.
+class MemoryLeft:
+    """Tells how many bytes may still be taken. Its files stay open: it is asked at every interval."""
 
-    Infinite where neither is told. A cgroup's cache that is given back at once counts as left.
-    """
-    available = _field(_text(proc / "meminfo"), "MemAvailable:")
-    left = inf if available is None else available * 1024.0
-    for line in _text(_OWN_CGROUP).splitlines():
-        controllers, _, path = line.partition(":")[2].partition(":")
-        if not controllers:  # version 2
-            folder = sys / "fs" / "cgroup"
-            for name in ("", *(part for part in path.split("/") if part not in ("", ".."))):
-                folder /= name
-                left = min(left, _left_to(folder))
-    return left
+    def __init__(self, proc: Path, sys: Path) -> None:
+        self._meminfo = ProcFile(proc / "meminfo")
+        self._own = ProcFile(_OWN_CGROUP)
+        self._top = sys / "fs" / "cgroup"
+        self._place = b""
+        self._groups: list[_Group] = []
+
+    def __call__(self) -> float:
+        """Return what is left of the host, of this process's cgroup, and of those above it; blocks.
+
+        Infinite where neither is told. A cgroup's cache that is given back at once counts as left.
+        """
+        available = _field(_content(self._meminfo), b"MemAvailable:")
+        place = _content(self._own)
+        if place != self._place:
+            self._follow(place)
+        left = inf if available is None else available * 1024.0
+        return min(left, *(group.left() for group in self._groups)) if self._groups else left
+
+    def _follow(self, place: bytes) -> None:
+        for group in self._groups:
+            group.close()
+        self._place, self._groups = place, []
+        for line in os.fsdecode(place).splitlines():
+            controllers, _, path = line.partition(":")[2].partition(":")
+            if not controllers:  # version 2
+                folder = self._top
+                for name in ("", *(part for part in path.split("/") if part not in ("", ".."))):
+                    folder /= name
+                    self._groups.append(_Group(folder))
 
 
-def _left_to(folder: Path) -> float:
-    limit, used = _text(folder / "memory.max"), _text(folder / "memory.current")
-    if not (limit.isdecimal() and used.isdecimal()):
-        return inf
-    return int(limit) - int(used) + float(_field(_text(folder / "memory.stat"), "inactive_file") or 0)
+class _Group:
+    """A control group of version 2, and what it has of a limit."""
+
+    def __init__(self, folder: Path) -> None:
+        self._limit, self._used, self._stat = (
+            ProcFile(folder / name) for name in ("memory.max", "memory.current", "memory.stat")
+        )
+
+    def left(self) -> float:
+        """Return how many bytes may still be taken, infinite without a limit."""
+        limit = _content(self._limit).strip()
+        if not limit.isdigit():
+            return inf
+        used = _content(self._used).strip()
+        if not used.isdigit():
+            return inf
+        return int(limit) - int(used) + float(_field(_content(self._stat), b"inactive_file") or 0)
+
+    def close(self) -> None:
+        for file in (self._limit, self._used, self._stat):
+            file.close()
 
 
-def _field(table: str, name: str) -> int | None:
-    found = re.search(rf"^{re.escape(name)}\s+(\d+)", table, re.MULTILINE)
+def _field(table: bytes, name: bytes) -> int | None:
+    found = re.search(rb"^" + re.escape(name) + rb"\s+(\d+)", table, re.MULTILINE)
     return int(found[1]) if found else None
 
 
-def _text(path: Path) -> str:
+def _content(file: ProcFile) -> bytes:
     try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
+        return file.read()
+    except (NotAvailable, CollectorError):
+        return b""

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from daemon.child import Child
-from daemon.degraded import Degraded, Mode, memory_left
+from daemon.degraded import Degraded, MemoryLeft, Mode
 from daemon.errors import DeadlineExceeded, WorkerError
 from daemon.metrics import Metrics
 from daemon.offload import Offload
@@ -130,7 +130,7 @@ def test_what_is_left_is_the_least_of_host_and_cgroups(host):
     top = host / "sys" / "fs" / "cgroup"
 
     def left():
-        return memory_left(host / "proc", host / "sys") / MIB
+        return MemoryLeft(host / "proc", host / "sys")() / MIB
 
     assert left() == 2000
     cgroup(top / "system.slice" / "presaged.service", 450 * MIB, 100 * MIB, 50 * MIB)
@@ -147,4 +147,4 @@ def test_what_is_left_is_the_least_of_host_and_cgroups(host):
 def test_what_is_not_understood_limits_nothing(host, monkeypatch, text):
     (host / "cgroup").write_text(text)
     (host / "proc" / "meminfo").unlink()
-    assert memory_left(host / "proc", host / "sys") == float("inf")
+    assert MemoryLeft(host / "proc", host / "sys")() == float("inf")
