@@ -174,7 +174,7 @@ class ChangesAnswer(Answer):
 class MarkRequest(BaseModel):
     """`POST /api/v1/changes`: what an operator has just changed, in one line."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     text: str = Field(min_length=1, max_length=MAX_CHANGE_TEXT)
 
