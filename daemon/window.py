@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 Ids = Sequence[int] | NDArray[np.int64]
 
-_COLUMNS_STEP = 64
+_COLUMNS_STEP = 16
 
 
 class RingWindow:
