@@ -125,20 +125,22 @@ def test_a_disk_that_hangs_is_named_and_costs_nothing_else_not_even_a_stop(watch
     assert "Traceback" not in watching.log.read_text()
 
 
-def test_what_a_disk_never_gives_back_is_a_process_and_no_lock(watching, disk, daemons):
-    """The kernel keeps a thread until its call is answered, and with it the process; the next one need not wait."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_what_a_disk_never_gives_back_is_a_process_and_nothing_that_the_next_one_needs(watching, disk, daemons, number):
+    """The kernel keeps a thread until its call is answered, and with it the process; lock and listener are free."""
     hang(watching, disk, by=signal.SIGUSR1)
     began = time.monotonic()
     last = watching.status()["seq"]
-    watching.send(signal.SIGTERM)
-    watching.wait_for_event("stopped", STOP_SECONDS)
+    watching.send(number)
+    if number is signal.SIGTERM:
+        watching.wait_for_event("stopped", STOP_SECONDS)
     seconds = time.monotonic() - began
     watching.send(signal.SIGKILL)
     time.sleep(0.3)
     stays = watching.process.poll() is None
     after = daemons(program=watching.program, directory=watching.directory).start()
     after.wait(lambda status: status["seq"] > last + 1 and told(status, disk))
-    print(f"stopped after {seconds:.2f} s; {'its process stays, even killed' if stays else 'and is gone'}")
+    print(f"{number.name}: ended after {seconds:.2f} s; {'its process stays' if stays else 'and is gone'}")
     disk.send_signal(signal.SIGUSR2)
     watching.process.wait(STOP_SECONDS)
     after.wait(lambda status: not told(status, disk))
