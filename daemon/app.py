@@ -688,7 +688,7 @@ class App:
     def _publish(self, snapshot: Snapshot) -> None:
         first = self._snapshot is None
         self._snapshot = snapshot
-        self._degraded.note_stored(stored=snapshot.stored)
+        self._degraded.note_stored(snapshot.not_stored)
         self._metrics.publish(snapshot, self._pipeline.counts, self._alerts.beats)
         self._events.publish(snapshot)
         self._learning.after_tick()
@@ -785,7 +785,7 @@ class App:
             risk=risk_in_brief(snapshot.risk) if snapshot else None,
             job=self._job(),
             verdicts=self._alerts.desk.verdicts_in_brief(),
-            degraded=[str(mode) for mode in self._degraded.modes],
+            degraded=self._degraded.reasons,
             state_directory=str(self._loaded.state_directory),
             config_files=[str(file) for file in self._loaded.files],
         )

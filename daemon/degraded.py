@@ -1,16 +1,16 @@
 """What the daemon does without while there is no room for it, and that it says so.
 
 Enters: how much memory is left on the host and to its own cgroup, and whether the last sample could be stored. Leaves:
-which modes hold. Short of memory, the page, charts and lists of models go first, and no child is started; sampling,
-alerting, delivery, /metrics and what tells of alerts go on. On a full disk history goes first: scores come from the
-window in memory, and what is to be delivered waits there (`daemon.tick`, `alerting.pipeline`).
+which modes hold, and why. Short of memory, the page, charts and lists of models go first, and no child is started;
+sampling, alerting, delivery, /metrics and what tells of alerts go on. On a full disk history goes first: scores come
+from the window in memory, and what is to be delivered waits there (`daemon.tick`, `alerting.pipeline`).
 """
 
 import asyncio
 import gc
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from math import inf
 from pathlib import Path
@@ -37,6 +37,12 @@ class Mode(StrEnum):
     MEMORY = "memory"
 
 
+_WITHOUT = {
+    Mode.DISK: "sampling goes on, history has a gap; alerts wait in memory",
+    Mode.MEMORY: "no page, no charts, no training; sampling and alerts go on",
+}
+
+
 class Degraded:
     """Which modes hold. `memory_left` reads how many bytes are left, and blocks."""
 
@@ -44,12 +50,17 @@ class Degraded:
         self._memory_left = memory_left
         self._offload = offload
         self._interval = interval_seconds
-        self._modes: set[Mode] = set()
+        self._modes: dict[Mode, str] = {}
 
     @property
     def modes(self) -> tuple[Mode, ...]:
         """Return what holds now."""
         return tuple(sorted(self._modes))
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Return why each mode holds, and what is done without, in words."""
+        return {mode.value: f"{self._modes[mode]}: {_WITHOUT[mode]}" for mode in self.modes}
 
     def refuse_child(self) -> None:
         """Raise WorkerError where no child is to be started."""
@@ -60,9 +71,9 @@ class Degraded:
         """Tell whether a request for `path` is not to be answered now."""
         return Mode.MEMORY in self._modes and (path == "/" or path.startswith(_SHED))
 
-    def note_stored(self, *, stored: bool) -> None:
-        """Take in whether the last sample is on the disk."""
-        self._set(Mode.DISK, holds=not stored, effect="sampling goes on, history has a gap; alerts wait in memory")
+    def note_stored(self, problem: str) -> None:
+        """Take in why the last sample is not on the disk, "" where it is."""
+        self._set(Mode.DISK, problem, holds=bool(problem))
 
     async def run(self) -> None:
         """Look at the memory at every interval, until cancelled."""
@@ -79,14 +90,16 @@ class Degraded:
     def note_memory(self, left: float) -> None:
         """Take in how many bytes are left."""
         short = left < (_ENOUGH_BYTES if Mode.MEMORY in self._modes else _SHORT_BYTES)
-        self._set(Mode.MEMORY, holds=short, effect="no page, no charts, no training; sampling and alerts go on")
+        self._set(Mode.MEMORY, f"{max(left, 0.0) / 2**20:.0f} MiB are left", holds=short)
 
-    def _set(self, mode: Mode, *, holds: bool, effect: str) -> None:
-        if holds and mode not in self._modes:
-            self._modes.add(mode)
-            _log.warning("degraded", mode=str(mode), effect=effect)
-        elif not holds and mode in self._modes:
-            self._modes.discard(mode)
+    def _set(self, mode: Mode, reason: str, *, holds: bool) -> None:
+        before = mode in self._modes
+        if holds:
+            self._modes[mode] = reason
+            if not before:
+                _log.warning("degraded", mode=str(mode), reason=reason, effect=_WITHOUT[mode])
+        elif before:
+            del self._modes[mode]
             _log.info("not_degraded_any_more", mode=str(mode))
 
 
