@@ -212,11 +212,14 @@ class Offload:
         it returns) and Overloaded when no slot came free in time.
         """
         loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(deadline_seconds):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise Overloaded(f"{what}: every thread for blocking work is stuck") from None
+        if self._slots.locked():
+            try:
+                async with asyncio.timeout(deadline_seconds):
+                    await self._slots.acquire()
+            except TimeoutError:
+                raise Overloaded(f"{what}: every thread for blocking work is stuck") from None
+        else:
+            await self._slots.acquire()  # at once
         thread = self._idle.pop() if self._idle else _Thread(self._next_name())
         answer: asyncio.Future[T] = loop.create_future()
         # An error that comes in the same turn as the deadline has no reader left: that is no news for the loop.
