@@ -44,7 +44,7 @@ from daemon.dashboard.charts import ChartLibrary, installed_library
 from daemon.dashboard.cost import OwnCost
 from daemon.dashboard.month import last_month
 from daemon.dashboard.routes import DashboardRoutes
-from daemon.degraded import Degraded, memory_left
+from daemon.degraded import Degraded, MemoryLeft
 from daemon.drift.answers import DriftAnswer, drift_answer
 from daemon.drift.check import DriftCheck
 from daemon.drift.routes import drift_route
@@ -110,7 +110,7 @@ from daemon.web.server import Server, ensure_token
 from daemon.web.signal_routes import SignalRoutes
 from detectors import capacity, failure
 from detectors.factors import COUNT
-from detectors.kernels import trim_heap
+from detectors.kernels import release_memory, trim_heap
 from detectors.registry import Registry
 
 _log = structlog.get_logger()
@@ -232,9 +232,7 @@ class App:
         )
         self._cost = OwnCost(self._loaded.state_directory, self._metrics.tick_seconds)
         self._watch = AnomalyWatch(config.anomaly, self._interval)
-        self._degraded = Degraded(
-            partial(memory_left, self._paths.proc, self._paths.sys), self._offload, self._interval
-        )
+        self._degraded = Degraded(MemoryLeft(self._paths.proc, self._paths.sys), self._offload, self._interval)
         self._child = Child(self._degraded.refuse_child)
         self._learning = Learning(
             config=config,
@@ -573,7 +571,7 @@ class App:
         return f"{rows} rows"
 
     async def _keep_house(self) -> str:
-        """Delete what is past its time, note which signals were seen, give the reserve back."""
+        """Delete what is past its time, note which signals were seen, give the reserve and memory back."""
         retention = self._loaded.config.storage.retention
         keep = {
             0: int(retention.raw_days * 86_400 / self._interval),
@@ -594,6 +592,7 @@ class App:
             self._state.restore_reserve()
             if snapshot is not None:
                 self._registry.touch(snapshot.time_ms, snapshot.values)
+            release_memory()  # what hourly work alone has touched
             return gone
 
         return f"{await self._offload.run(work, deadline_seconds=200.0, what='housekeeping')} rows deleted"
@@ -692,7 +691,7 @@ class App:
     def _publish(self, snapshot: Snapshot) -> None:
         first = self._snapshot is None
         self._snapshot = snapshot
-        self._degraded.note_stored(stored=snapshot.stored)
+        self._degraded.note_stored(snapshot.not_stored)
         self._metrics.publish(snapshot, self._pipeline.counts, self._alerts.beats)
         self._events.publish(snapshot)
         self._learning.after_tick()
@@ -789,7 +788,7 @@ class App:
             risk=risk_in_brief(snapshot.risk) if snapshot else None,
             job=self._job(),
             verdicts=self._alerts.desk.verdicts_in_brief(),
-            degraded=[str(mode) for mode in self._degraded.modes],
+            degraded=self._degraded.reasons,
             state_directory=str(self._loaded.state_directory),
             config_files=[str(file) for file in self._loaded.files],
         )

@@ -6,7 +6,6 @@ Discovery: `--config`, $PRESAGED_CONFIG, /etc/presaged/config.toml, defaults; be
 default and comment. Secrets are never in it, only the names of files that hold them.
 """
 
-import difflib
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from daemon.config_alerting import Alerting, Privacy
 from daemon.config_collectors import Application, check_applications
 from daemon.config_removed import replace_removed
 from daemon.config_section import Days, Seconds, Section
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, did_you_mean
 
 _MOST_BYTES_PER_SECOND = 1e13
 
@@ -83,9 +82,8 @@ class Collectors(Section):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in COLLECTOR_NAMES:
-                near = difflib.get_close_matches(name, COLLECTOR_NAMES, 1)
-                hint = f'; did you mean "{near[0]}"?' if near else ""
-                raise ValueError(f"there is no collector {toml_value(name)}{hint}")
+                hint = did_you_mean(name, COLLECTOR_NAMES)
+                raise ValueError("; ".join(filter(None, (f"there is no collector {toml_value(name)}", hint))))
         return names
 
 
@@ -389,8 +387,8 @@ def _explain(item: Mapping[str, Any], tables: list[tuple[Path, dict[str, Any]]])
     where = _place(item["loc"], tables)
     match item["type"]:
         case "extra_forbidden":
-            near = difflib.get_close_matches(path[-1], list(_fields(path[:-1])), 1, 0.5)
-            remedy = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(_fields(path[:-1]))}"
+            here = list(_fields(path[:-1]))
+            remedy = did_you_mean(path[-1], here, f"known here: {', '.join(here)}", likeness=0.5)
             return f"{where}: {key}: unknown key; {remedy}"
         case "missing":
             return f"{where}: {key}: is missing and has no default"

@@ -4,7 +4,6 @@ Enters: TOML values. Leaves: frozen models, or ValueError with what would be rig
 the names of files that hold them.
 """
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Literal
@@ -13,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator, model_validator
 
 from daemon.config_section import Seconds, Section
+from daemon.errors import did_you_mean
 
 _CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 SINK_TYPES = ("webhook", "slack", "alertmanager", "pagerduty", "apprise", "journal", "stdout")
@@ -190,9 +190,8 @@ class Alerting(Section):
         ):
             for name in named:
                 if name not in types:
-                    near = difflib.get_close_matches(name, types, 1)
-                    hint = f'; did you mean "{near[0]}"?' if near else ""
-                    raise ValueError(f'{word}: there is no sink "{name}"{hint}')
+                    hint = did_you_mean(name, types)
+                    raise ValueError("; ".join(filter(None, (f'{word}: there is no sink "{name}"', hint))))
         receivers = [name for name, kind in types.items() if kind == "alertmanager"]
         if self.authority == "alertmanager" and not receivers:
             raise ValueError('authority "alertmanager" needs a sink of type alertmanager')

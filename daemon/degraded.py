@@ -1,22 +1,24 @@
 """What the daemon does without while there is no room for it, and that it says so.
 
 Enters: how much memory is left on the host and to its own cgroup, and whether the last sample could be stored. Leaves:
-which modes hold. Short of memory, the page, charts and lists of models go first, and no child is started; sampling,
-alerting, delivery, /metrics and what tells of alerts go on. On a full disk history goes first: scores come from the
-window in memory, and what is to be delivered waits there (`daemon.tick`, `alerting.pipeline`).
+which modes hold, and why. Short of memory, the page, charts and lists of models go first, and no child is started;
+sampling, alerting, delivery, /metrics and what tells of alerts go on. On a full disk history goes first: scores come
+from the window in memory, and what is to be delivered waits there (`daemon.tick`, `alerting.pipeline`).
 """
 
 import asyncio
 import gc
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from math import inf
 from pathlib import Path
 
 import structlog
 
-from daemon.errors import PresagedError, WorkerError
+from daemon.collectors.base import ProcFile
+from daemon.errors import CollectorError, NotAvailable, PresagedError, WorkerError
 from daemon.offload import Offload
 from detectors.kernels import release_memory
 
@@ -35,6 +37,12 @@ class Mode(StrEnum):
     MEMORY = "memory"
 
 
+_WITHOUT = {
+    Mode.DISK: "sampling goes on, history has a gap; alerts wait in memory",
+    Mode.MEMORY: "no page, no charts, no training; sampling and alerts go on",
+}
+
+
 class Degraded:
     """Which modes hold. `memory_left` reads how many bytes are left, and blocks."""
 
@@ -42,12 +50,17 @@ class Degraded:
         self._memory_left = memory_left
         self._offload = offload
         self._interval = interval_seconds
-        self._modes: set[Mode] = set()
+        self._modes: dict[Mode, str] = {}
 
     @property
     def modes(self) -> tuple[Mode, ...]:
         """Return what holds now."""
         return tuple(sorted(self._modes))
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Return why each mode holds, and what is done without, in words."""
+        return {mode.value: f"{self._modes[mode]}: {_WITHOUT[mode]}" for mode in self.modes}
 
     def refuse_child(self) -> None:
         """Raise WorkerError where no child is to be started."""
@@ -58,9 +71,9 @@ class Degraded:
         """Tell whether a request for `path` is not to be answered now."""
         return Mode.MEMORY in self._modes and (path == "/" or path.startswith(_SHED))
 
-    def note_stored(self, *, stored: bool) -> None:
-        """Take in whether the last sample is on the disk."""
-        self._set(Mode.DISK, holds=not stored, effect="sampling goes on, history has a gap; alerts wait in memory")
+    def note_stored(self, problem: str) -> None:
+        """Take in why the last sample is not on the disk, "" where it is."""
+        self._set(Mode.DISK, problem, holds=bool(problem))
 
     async def run(self) -> None:
         """Look at the memory at every interval, until cancelled."""
@@ -77,14 +90,16 @@ class Degraded:
     def note_memory(self, left: float) -> None:
         """Take in how many bytes are left."""
         short = left < (_ENOUGH_BYTES if Mode.MEMORY in self._modes else _SHORT_BYTES)
-        self._set(Mode.MEMORY, holds=short, effect="no page, no charts, no training; sampling and alerts go on")
+        self._set(Mode.MEMORY, f"{max(left, 0.0) / 2**20:.0f} MiB are left", holds=short)
 
-    def _set(self, mode: Mode, *, holds: bool, effect: str) -> None:
-        if holds and mode not in self._modes:
-            self._modes.add(mode)
-            _log.warning("degraded", mode=str(mode), effect=effect)
-        elif not holds and mode in self._modes:
-            self._modes.discard(mode)
+    def _set(self, mode: Mode, reason: str, *, holds: bool) -> None:
+        before = mode in self._modes
+        if holds:
+            self._modes[mode] = reason
+            if not before:
+                _log.warning("degraded", mode=str(mode), reason=reason, effect=_WITHOUT[mode])
+        elif before:
+            del self._modes[mode]
             _log.info("not_degraded_any_more", mode=str(mode))
 
 
@@ -100,37 +115,71 @@ def _shrink() -> None:
     release_memory()
 
 
-def memory_left(proc: Path, sys: Path) -> float:
-    """Return how many bytes may still be taken: of the host, of this process's cgroup, and of those above it.
+class MemoryLeft:
+    """Tells how many bytes may still be taken. Its files stay open: it is asked at every interval."""
 
-    Infinite where neither is told. A cgroup's cache that is given back at once counts as left.
-    """
-    available = _field(_text(proc / "meminfo"), "MemAvailable:")
-    left = inf if available is None else available * 1024.0
-    for line in _text(_OWN_CGROUP).splitlines():
-        controllers, _, path = line.partition(":")[2].partition(":")
-        if not controllers:  # version 2
-            folder = sys / "fs" / "cgroup"
-            for name in ("", *(part for part in path.split("/") if part not in ("", ".."))):
-                folder /= name
-                left = min(left, _left_to(folder))
-    return left
+    def __init__(self, proc: Path, sys: Path) -> None:
+        self._meminfo = ProcFile(proc / "meminfo")
+        self._own = ProcFile(_OWN_CGROUP)
+        self._top = sys / "fs" / "cgroup"
+        self._place = b""
+        self._groups: list[_Group] = []
+
+    def __call__(self) -> float:
+        """Return what is left of the host, of this process's cgroup, and of those above it; blocks.
+
+        Infinite where neither is told. A cgroup's cache that is given back at once counts as left.
+        """
+        available = _field(_content(self._meminfo), b"MemAvailable:")
+        place = _content(self._own)
+        if place != self._place:
+            self._follow(place)
+        left = inf if available is None else available * 1024.0
+        return min(left, *(group.left() for group in self._groups)) if self._groups else left
+
+    def _follow(self, place: bytes) -> None:
+        for group in self._groups:
+            group.close()
+        self._place, self._groups = place, []
+        for line in os.fsdecode(place).splitlines():
+            controllers, _, path = line.partition(":")[2].partition(":")
+            if not controllers:  # version 2
+                folder = self._top
+                for name in ("", *(part for part in path.split("/") if part not in ("", ".."))):
+                    folder /= name
+                    self._groups.append(_Group(folder))
 
 
-def _left_to(folder: Path) -> float:
-    limit, used = _text(folder / "memory.max"), _text(folder / "memory.current")
-    if not (limit.isdecimal() and used.isdecimal()):
-        return inf
-    return int(limit) - int(used) + float(_field(_text(folder / "memory.stat"), "inactive_file") or 0)
+class _Group:
+    """A control group of version 2, and what it has of a limit."""
+
+    def __init__(self, folder: Path) -> None:
+        self._limit, self._used, self._stat = (
+            ProcFile(folder / name) for name in ("memory.max", "memory.current", "memory.stat")
+        )
+
+    def left(self) -> float:
+        """Return how many bytes may still be taken, infinite without a limit."""
+        limit = _content(self._limit).strip()
+        if not limit.isdigit():
+            return inf
+        used = _content(self._used).strip()
+        if not used.isdigit():
+            return inf
+        return int(limit) - int(used) + float(_field(_content(self._stat), b"inactive_file") or 0)
+
+    def close(self) -> None:
+        for file in (self._limit, self._used, self._stat):
+            file.close()
 
 
-def _field(table: str, name: str) -> int | None:
-    found = re.search(rf"^{re.escape(name)}\s+(\d+)", table, re.MULTILINE)
+def _field(table: bytes, name: bytes) -> int | None:
+    found = re.search(rb"^" + re.escape(name) + rb"\s+(\d+)", table, re.MULTILINE)
     return int(found[1]) if found else None
 
 
-def _text(path: Path) -> str:
+def _content(file: ProcFile) -> bytes:
     try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
+        return file.read()
+    except (NotAvailable, CollectorError):
+        return b""

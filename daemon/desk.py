@@ -6,7 +6,6 @@ the test of a sink, never waits for a sample, and an order that is given twice i
 """
 
 import asyncio
-import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -27,7 +26,7 @@ from alerting.sinks.base import Notification
 from alerting.ulid import UlidSource
 from alerting.verdict import Recurrence, Verdict, VerdictKind
 from daemon.clock import Clock
-from daemon.errors import Conflict, DeskError, NotFound, StateError
+from daemon.errors import Conflict, DeskError, NotFound, StateError, did_you_mean
 from daemon.offload import Offload
 from daemon.state import StateDatabase
 from daemon.verdicts.counting import Verdicts
@@ -362,8 +361,7 @@ def _check_names(wanted: SilenceRequest) -> None:
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
-    near = difflib.get_close_matches(name, names, 1)
-    return f'did you mean "{near[0]}"?' if near else f"there are {', '.join(names)}"
+    return did_you_mean(name, names, f"there are {', '.join(names)}")
 
 
 def _named(one: Occurrence) -> str:

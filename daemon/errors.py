@@ -16,6 +16,16 @@ PresagedError
     └── NotRunning           nothing listens where the daemon would
 """
 
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, likeness: float = 0.6) -> str:
+    """Return the question for the one of the `known` that `name` is most like; `otherwise` where it is like none."""
+    from difflib import get_close_matches  # noqa: PLC0415 - a daemon in which nobody errs needs it never
+
+    near = get_close_matches(name, list(known), 1, likeness)
+    return f'did you mean "{near[0]}"?' if near else otherwise
+
 
 class PresagedError(Exception):
     """Root of the tree: its text is one readable sentence for an operator."""

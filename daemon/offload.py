@@ -6,7 +6,11 @@ a fresh one, and nothing ever waits for the lost one.
 """
 
 import asyncio
+import ctypes
+import os
 import queue
+import resource
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +21,9 @@ from typing import TypeVar
 from daemon.errors import DeadlineExceeded, Overloaded
 
 T = TypeVar("T")
+
+_CLONE_FILES = 0x400
+_FIRST_FILE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +60,13 @@ class Lane:
     """Runs calls one after another in a daemon thread and replaces the thread that gets stuck.
 
     `stuck` holds the keys whose call never came back; a key in it is refused at once, so that a
-    retry cannot leak a second thread and descriptor for the same dead mount.
+    retry cannot leak a second thread and descriptor for the same dead mount. Where calls may be stuck
+    for good in the kernel and need no descriptor, `holds_files` is False.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, holds_files: bool = True) -> None:
         self._name = name
+        self._holds_files = holds_files
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._stuck: set[str] = set()
@@ -75,6 +84,8 @@ class Lane:
             return frozenset(self._stuck)
 
     def _serve(self, inbox: "queue.SimpleQueue[_Batch | None]") -> None:
+        if not self._holds_files:
+            _let_go_of_files()
         while (batch := inbox.get()) is not None:
             for call in batch.calls:
                 with batch.changed:
@@ -151,6 +162,18 @@ class Lane:
         self._inbox.put(None)
 
 
+def _let_go_of_files() -> None:
+    """Leave this thread without the process's descriptors.
+
+    A thread that waits for a disk in the kernel outlives even SIGKILL, and with it all that it has open would: the lock
+    of the state folder and the listener, which the next presaged needs. No signal comes here either: its handler writes
+    to a descriptor.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    if ctypes.CDLL(None).unshare(_CLONE_FILES) == 0:  # else they are still all threads'
+        os.closerange(_FIRST_FILE, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
 def _attempt(call: Call, started: float) -> Outcome:
     try:
         value = call.run()
@@ -189,11 +212,14 @@ class Offload:
         it returns) and Overloaded when no slot came free in time.
         """
         loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(deadline_seconds):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise Overloaded(f"{what}: every thread for blocking work is stuck") from None
+        if self._slots.locked():
+            try:
+                async with asyncio.timeout(deadline_seconds):
+                    await self._slots.acquire()
+            except TimeoutError:
+                raise Overloaded(f"{what}: every thread for blocking work is stuck") from None
+        else:
+            await self._slots.acquire()  # at once
         thread = self._idle.pop() if self._idle else _Thread(self._next_name())
         answer: asyncio.Future[T] = loop.create_future()
         # An error that comes in the same turn as the deadline has no reader left: that is no news for the loop.

@@ -49,7 +49,7 @@ class Snapshot:
     """One tick's result. `values` pairs every known signal with its last value, NaN = missing.
 
     `muted` says why an alert that fires is not told now, by its id. `noticed`: what was changed on the host since.
-    `stored`: whether it is in history.
+    `not_stored`: why it is not in history, "" where it is.
     """
 
     seq: int
@@ -67,4 +67,4 @@ class Snapshot:
     risk: RiskState = field(default_factory=RiskState)
     drift: DriftState = field(default_factory=DriftState)
     models: ModelsState = field(default_factory=ModelsState)
-    stored: bool = True
+    not_stored: str = ""

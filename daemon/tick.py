@@ -193,7 +193,7 @@ class Tick:
             )
         if self._models is not None:
             self._models.observe(verdict, passage, now.monotonic_ns)
-        stored = await self._store(now, passage, verdict, values)
+        not_stored = await self._store(now, passage, verdict, values)
         risk = RiskState()
         if self._risk is not None:
             risk, risky = await self._risk.observe(
@@ -216,7 +216,7 @@ class Tick:
             findings, now, learned=self._watch.learned, changing=self._evidence.in_grace(now)
         )
         self._evidence.settle(transitions)
-        if stored:
+        if not not_stored:
             self._beat(now.monotonic_ns)
         self.samples += 1
         self._metrics.samples.inc()
@@ -236,7 +236,7 @@ class Tick:
             risk=risk,
             drift=DriftState() if self._drift is None else self._drift.state,
             models=ModelsState() if self._models is None else self._models.state,
-            stored=stored,
+            not_stored=not_stored,
         )
         self._publish(snapshot)
         return snapshot
@@ -276,8 +276,8 @@ class Tick:
         else:
             self._watch.window.forget(gone)
 
-    async def _store(self, now: Instant, passage: Passage, verdict: Verdict, values: NDArray[np.float32]) -> bool:
-        """Commit the sample, and tell whether it is. A disk that refuses costs history, not the watch."""
+    async def _store(self, now: Instant, passage: Passage, verdict: Verdict, values: NDArray[np.float32]) -> str:
+        """Commit the sample; return why it is not, "" where it is. A disk that refuses costs history, not the watch."""
         flags = (
             FLAG_GAP * passage.gap
             | FLAG_DOUBTFUL * passage.doubtful
@@ -297,21 +297,21 @@ class Tick:
             self._registry.ids,
             values,
         )
-        stored = True
+        problem = ""
         try:
             await self._offload.run(
                 lambda: self._history.append(sample), deadline_seconds=_STORE_SECONDS, what="history.db"
             )
         except (sqlite3.OperationalError, DeadlineExceeded, Overloaded, OSError) as error:
             self._metrics.store_failures.inc()
-            _log.error("sample_not_stored", seq=sample.seq, reason=str(error))
-            stored = False
+            problem = str(error) or type(error).__name__
+            _log.error("sample_not_stored", seq=sample.seq, reason=problem)
         except sqlite3.DatabaseError as error:
-            stored = await self._begin_history_anew(sample, str(error))
+            problem = await self._begin_history_anew(sample, str(error))
         self.seq += 1
-        return stored
+        return problem
 
-    async def _begin_history_anew(self, sample: StoredSample, reason: str) -> bool:
+    async def _begin_history_anew(self, sample: StoredSample, reason: str) -> str:
         def work() -> None:
             self._history.set_aside(reason)
             self._history.append(sample)
@@ -321,5 +321,5 @@ class Tick:
         except (sqlite3.Error, PresagedError, OSError) as error:  # tried again with the next sample
             self._metrics.store_failures.inc()
             _log.error("sample_not_stored", seq=sample.seq, reason=str(error))
-            return False
-        return True
+            return str(error) or type(error).__name__
+        return ""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 Ids = Sequence[int] | NDArray[np.int64]
 
-_COLUMNS_STEP = 64
+_COLUMNS_STEP = 16
 
 
 class RingWindow:
@@ -79,8 +79,9 @@ class RingWindow:
         if ids is not self._asked:  # the model asks for the same ones every tick
             self._asked, self._asked_columns = ids, self._columns_of(ids)
         columns = self._asked_columns
-        at = (self._next - rows + np.arange(rows)) % self.capacity
-        out = self._values[at[:, None], columns]
+        start = self._next - rows  # two slices cost a fifth of as many places
+        parts = [self._values[start:], self._values[: self._next]] if start < 0 else [self._values[start : self._next]]
+        out = np.concatenate([part.take(columns, axis=1) for part in parts])
         out[:, columns < 0] = np.nan
         out[: max(0, rows - self.filled)] = np.nan
         return out

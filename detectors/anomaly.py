@@ -8,11 +8,11 @@ trained, runs beside it. The same rows give the same score one by one and in a b
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import continual, learner
 from detectors.features import (
     FEATURES,
     INPUTS,
@@ -28,12 +28,19 @@ from detectors.features import (
     surprise,
     surprise_by_chunk,
 )
-from detectors.kernels import NUMPY, Backend
+from detectors.kernels import NUMPY, Activation, Backend
 from detectors.network import Network
+from detectors.parameters import Architecture
+
+if TYPE_CHECKING:  # what learns networks stays out of a process that only scores
+    from detectors.continual import Learn, Learned
+    from detectors.learner import Progress
 
 Float32 = NDArray[np.float32]
 Hours = NDArray[np.int64]
 
+# 31 signals x 8 surprise features in order of surprise, plus 8 pooled means, to one logit
+ARCHITECTURE = Architecture((INPUTS, 128, 64, 32, 1), Activation.RELU, Activation.SIGMOID, non_negative=True)
 MINIMUM_ROWS = 4 * SPAN  # two halves that each have rows left once the first 15 have been looked back on
 _SCALES = (1, 3, 15)  # samples: smoothing alone loses short spikes, none alone loses faint long faults
 SCORE_SCALES = len(_SCALES)
@@ -77,7 +84,7 @@ class AnomalyModel:
     scales: tuple[Scale, ...]
     quiet_scores: Float32
     tails: Float32
-    learned: continual.Learned | None = None
+    learned: "Learned | None" = None
 
     @property
     def least_threshold(self) -> float:
@@ -113,10 +120,10 @@ def fit_model(
     *,
     with_network: bool,
     seed: int = 0,
-    progress: learner.Progress = lambda _share, _text: None,
+    progress: "Progress" = lambda _share, _text: None,
     backend: Backend = NUMPY,
     without: Collection[str] = (),
-    learn: continual.Learn = continual.learn,
+    learn: "Learn | None" = None,
     stamps: Hours | None = None,
 ) -> AnomalyModel:
     """Learn from `values` (T, S), T >= 60, a NaN row at each gap, `hours` (T,) and scale floors (S,).
@@ -146,6 +153,9 @@ def fit_model(
     inputs = _quiet_inputs(halves, context.noise)
     learned = None
     if with_network:
+        from detectors import continual, learner  # noqa: PLC0415 - half a megabyte, for the child
+
+        learn = learn or continual.learn
         rows = np.flatnonzero(present)
         rows = rows[:: max(1, -(-len(rows) // learner.ROWS))]
         when = np.arange(len(values)) if stamps is None else stamps

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
+from detectors.anomaly import ARCHITECTURE
 from detectors.kernels import NUMPY, Activation, Backend
 from detectors.losses import Loss, LossName
 from detectors.network import Network
@@ -52,14 +53,11 @@ def _classifier(*sizes: int, output: Activation, hidden: Activation = Activation
 _BINARY = Loss(LossName.BCE)
 _SOFTMAX, _SIGMOID = Activation.SOFTMAX, Activation.SIGMOID
 
-# 31 signals x 8 surprise features in order of surprise, plus 8 pooled means, to one logit
-ANOMALY = (256, 128, 64, 32, 1)
-
 CATALOGUE: Mapping[str, Entry] = MappingProxyType(
     {
         # the daemon's own: nothing in their training that a back end's kernel cannot do
         "anomaly": Entry(
-            Architecture(ANOMALY, Activation.RELU, _SIGMOID, non_negative=True),
+            ARCHITECTURE,
             Settings(loss=_BINARY, optimizer=Adam(), schedule=Cosine(), epochs=6, batch=256),
         ),
         "capacity": Entry(

@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 
 from detectors import learner
-from detectors.architectures import ANOMALY, CATALOGUE
+from detectors.anomaly import ARCHITECTURE
+from detectors.architectures import CATALOGUE
 from detectors.checkpoint import Checkpoints
 from detectors.consolidation import Elastic, consolidated, importance
 from detectors.kernels import NUMPY, Backend
@@ -87,13 +88,15 @@ def learn(
     The memory of `known` takes the new rows in. With `checkpoints`, what was cut off goes on. Raises TrainingError.
     """
     rng = np.random.default_rng([seed, 11])
-    memory = Memory(ANOMALY[0], 0) if known is None else known.memory
+    memory = Memory(ARCHITECTURE.sizes[0], 0) if known is None else known.memory
     replayed, regimes = memory.rows()[0], [regime.inputs for regime in memory.regimes]
     fresh = normals[stamps > memory.until]
     found = memory.keep(normals, np.zeros((len(normals), 0), np.float32), stamps, rng)
     figures: Figures = {"regimes_known": len(found.known), "regimes_new": found.new, "replay_rows": len(replayed)}
     if known is None:
-        network = learner.train(normals, signals, ANOMALY, seed, progress, backend=backend, checkpoints=checkpoints)
+        network = learner.train(
+            normals, signals, ARCHITECTURE.sizes, seed, progress, backend=backend, checkpoints=checkpoints
+        )
         figures |= {"relearned": 1, "continued": 0}
         return _learned(network, None, memory, normals, signals, seed=seed, figures=figures)
     before = Network(CATALOGUE["anomaly"].architecture, known.elastic.anchor, backend=backend)
@@ -107,7 +110,14 @@ def learn(
         return Learned(before, Knowledge(memory, known.elastic), kept)
     ways: dict[str, Callable[[learner.Progress], Network]] = {
         "anew": lambda told: learner.train(
-            normals, signals, ANOMALY, seed, told, backend=backend, replayed=replayed, checkpoints=checkpoints
+            normals,
+            signals,
+            ARCHITECTURE.sizes,
+            seed,
+            told,
+            backend=backend,
+            replayed=replayed,
+            checkpoints=checkpoints,
         ),
         "on": lambda told: learner.train_on(
             known.elastic, normals, signals, seed, told, backend=backend, replayed=replayed, checkpoints=checkpoints
@@ -211,6 +221,11 @@ def load(folder: Path) -> Knowledge:
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise ModelError(f"{folder / _ELASTIC}: {type(error).__name__}: {error}") from error
     count = CATALOGUE["anomaly"].architecture.count
-    if anchor.shape != (count,) or not np.isfinite(anchor).all() or memory.width != ANOMALY[0] or memory.outputs:
+    if (
+        anchor.shape != (count,)
+        or not np.isfinite(anchor).all()
+        or memory.width != ARCHITECTURE.sizes[0]
+        or memory.outputs
+    ):
         raise ModelError(f"{folder}: what this model knows does not fit its network")
     return Knowledge(memory, elastic)

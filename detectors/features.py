@@ -220,7 +220,8 @@ def _level_statistics(values: Float32, floor: Float64) -> Float64:
     if rows <= 0:
         return out
     table = values.astype(np.float64)
-    windows = sliding_window_view(table[1:], SPAN, axis=0)  # (rows, S, 15)
+    # (rows, S, 15); of one row, as at each tick, it need not be worked out
+    windows = table[1:].T[None] if rows == 1 else sliding_window_view(table[1:], SPAN, axis=0)
     names = FEATURES.index
     out[:, :, names("shift")] = table[SPAN:]
     out[:, :, names("slope")] = windows @ _SLOPE

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.anomaly import SCORE_SCALES, AnomalyModel, Scale
-from detectors.architectures import CATALOGUE
+from detectors.anomaly import ARCHITECTURE, SCORE_SCALES, AnomalyModel, Scale
 from detectors.checkpoint import UNFINISHED
 from detectors.features import FEATURES, HOURS, Context
 from detectors.model_file import ARRAYS, ModelError, network_of, read_arrays, read_record, sync, write
@@ -124,7 +123,7 @@ def load(folder: Path) -> tuple[AnomalyModel, Manifest]:
         model = AnomalyModel(
             signal_ids=tuple(int(signal) for signal in arrays["signal_ids"]),
             context=context,
-            network=None if parameters is None else network_of(CATALOGUE["anomaly"].architecture, parameters),
+            network=None if parameters is None else network_of(ARCHITECTURE, parameters),
             scales=tuple(Scale(low, high, tuple(row)) for (low, high), row in zip(quiet, means, strict=True)),
             quiet_scores=arrays["quiet_scores"],
             tails=arrays["tails"],

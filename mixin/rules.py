@@ -13,6 +13,7 @@ import yaml
 
 from alerting.policy import DRILL, RULES, PolicySettings, Rule, Severity, Timing, timing_of
 from daemon.config import Config
+from daemon.dashboard.answers import COSTLY_BYTES, COSTLY_CPU_RATIO
 from mixin.board import TAG
 
 Tree = dict[str, object]
@@ -87,6 +88,29 @@ OWN = (
         for_seconds=900,
         summary="{{ $value }} notifications wait and nothing moves",
         description="Notifications have waited for a quarter of an hour, and no delivery was even tried.",
+    ),
+    Own(
+        alertname="PresagedDegraded",
+        severity=Severity.TICKET,
+        expr="presaged_degraded == 1",
+        for_seconds=900,
+        summary="presaged is short of {{ $labels.mode }}",
+        description="For a quarter of an hour it has done without something: `presage status` says what, and why.",
+    ),
+    Own(
+        alertname="PresagedCostly",
+        severity=Severity.TICKET,
+        # Over an hour: a start, a training that is read in, a page that is drawn are none of it.
+        expr=(
+            f"(rate(process_cpu_seconds_total[1h]) > {COSTLY_CPU_RATIO:g}"
+            f" or process_resident_memory_bytes > {COSTLY_BYTES}) and on (job, instance) presaged_build_info"
+        ),
+        for_seconds=3600,
+        summary="presaged takes more than a watcher should",
+        description=(
+            f"For an hour it has taken more than {COSTLY_CPU_RATIO * 100:.0f} % of a processor"
+            f" or {COSTLY_BYTES / 1e6:.0f} MB of memory."
+        ),
     ),
 )
 

@@ -17,6 +17,7 @@ LEFT: Steps = ((None, RED), (4 * 3600, ORANGE), (7 * 86_400, YELLOW), (30 * 86_4
 LONGEST_SECONDS = 315_360_000  # ten years: a forecast of longer, or of never, is not in sight
 NOT_IN_SIGHT = word_from(LONGEST_SECONDS - 1, "not in sight", GREEN)
 UP = words(v0=("DOWN", RED), v1=("up", GREEN))
+ROOM = words(v0=("enough", GREEN), v1=("short", ORANGE))
 READ = words(v0=("failed", RED), v1=("read", GREEN))
 TOLD = words(v0=("told", RED), v1=("kept", GREY))
 FIRES = words(v0=("quiet", GREEN), v1=("fires", RED))

@@ -1,10 +1,9 @@
 """The state of all resources as the HTTP interface tells it: shares of the capacity, and times on the wall clock."""
 
-import difflib
 from math import isfinite
 
 from daemon.capacity.state import HI80, HI95, LO80, LO95, MEAN, Accuracy, CapacityState, Made, ResourceState
-from daemon.errors import NotFound
+from daemon.errors import NotFound, did_you_mean
 from daemon.web.forecast_answers import AccuracyAnswer, ExhaustionAnswer, ForecastAnswer, ForecastsAnswer, HorizonAnswer
 from detectors.exhaustion import WITHIN
 from detectors.findings import Unit
@@ -31,8 +30,7 @@ def forecasts_answer(state: CapacityState, resource: str | None) -> ForecastsAns
 def _not_there(resource: str, names: list[str]) -> str:
     if not names:
         return "no resource is known yet: the first sample is not taken, or no source tells of one"
-    near = difflib.get_close_matches(resource, names, 1, 0.5)
-    hint = f'did you mean "{near[0]}"?' if near else f"there is {', '.join(sorted(names))}"
+    hint = did_you_mean(resource, names, f"there is {', '.join(sorted(names))}", likeness=0.5)
     return f'there is no resource "{resource}"; {hint}'
 
 

@@ -15,6 +15,7 @@ from daemon.cli.wire import ask, part
 from daemon.config import Loaded
 
 if TYPE_CHECKING:
+    from daemon.dashboard.answers import SelfAnswer
     from daemon.drift.answers import DriftAnswer
     from daemon.failures.answers import FailureAnswer, FailuresAnswer
     from daemon.models.answers import ModelAnswer, ModelMetricsAnswer, ModelsAnswer, TrainingAnswer
@@ -42,6 +43,13 @@ def fetch_status(loaded: Loaded, *, seconds: float | None = None) -> "tuple[Stat
     from daemon.web.api import StatusAnswer
 
     return ask(loaded, "/api/v1/status", StatusAnswer, seconds=seconds)
+
+
+def fetch_cost(loaded: Loaded) -> "SelfAnswer":
+    """Return what the daemon itself takes. Raises DaemonError."""
+    from daemon.dashboard.answers import SelfAnswer
+
+    return ask(loaded, "/api/v1/self", SelfAnswer)[0]
 
 
 def fetch_changes(loaded: Loaded, limit: int) -> "tuple[ChangesAnswer, bytes]":

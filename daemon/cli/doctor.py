@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -27,15 +28,17 @@ from typing import Annotated, Literal
 import typer
 from rich.text import Text
 
-from daemon.cli.client import fetch_failures, fetch_status
+from daemon.cli.client import fetch_cost, fetch_failures, fetch_status
 from daemon.cli.configuration import verdict
 from daemon.cli.grants import missing_grants, read_sandbox
 from daemon.cli.status import CONFIG_HELP
 from daemon.cli.terminal import console, print_json, print_rows, printable
 from daemon.config import Loaded, load
+from daemon.dashboard.answers import COSTLY_BYTES, COSTLY_CPU_RATIO, SelfAnswer
 from daemon.errors import CollectorError, ConfigError, DaemonError, NotRunning
 from daemon.host import describe_host
 from daemon.host_paths import PROC_VARIABLE, ROOT_VARIABLE, HostPaths, find_host
+from daemon.web.api import StatusAnswer
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -47,6 +50,11 @@ _MOST_NAMES = 5
 _LITTLE_BYTES, _TOO_LITTLE_BYTES = 1_000_000_000, 50_000_000
 _DATABASE_SECONDS = 10.0
 _PROBE_SECONDS = 60.0
+_JUDGED_AFTER = timedelta(hours=1)
+_ROOM = {
+    "disk": "make room in the state folder, or see why it cannot be written",
+    "memory": "give the unit (`MemoryMax=`), its container or the host more memory",
+}
 _STA_UNSYNC = 0x0040
 _SYNCHRONIZED = Path("run/systemd/timesync/synchronized")
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "ceph", "afs", "lustre", "fuse.", "glusterfs", "ocfs2", "gfs2")
@@ -310,16 +318,32 @@ def _probe(folder: Path) -> tuple[str, str]:
     return str(found["name"]), str(found["error"])
 
 
-def check_listener(loaded: Loaded) -> list[Result]:
-    """Whether our daemon answers, or its port is free for it."""
-    listen = loaded.config.http.listen
+def check_listener(loaded: Loaded) -> Iterator[Result]:
+    """Whether our daemon answers, has room and takes little, or its port is free for it."""
+    name, listen = "daemon", loaded.config.http.listen
     try:
         status, _ = fetch_status(loaded)
+        yield Result(name, "ok", f"presaged {status.version} answers on {listen}, {status.samples:,} samples")
+        for mode, why in status.degraded.items():
+            yield Result(name, "warning", f"short of {mode}: {why}", _ROOM.get(mode, "see its log"))
+        yield from _cost(fetch_cost(loaded), status)
     except NotRunning:
-        return [Result("daemon", "warning", f"does not run; {listen} is free", "`systemctl start presaged`")]
+        yield Result(name, "warning", f"does not run; {listen} is free", "`systemctl start presaged`")
     except DaemonError as error:
-        return [Result("daemon", "problem", str(error), "choose another port, or stop what listens there")]
-    return [Result("daemon", "ok", f"presaged {status.version} answers on {listen}, {status.samples:,} samples")]
+        yield Result(name, "problem", str(error), "choose another port, or stop what listens there")
+
+
+def _cost(cost: SelfAnswer, status: StatusAnswer) -> Iterator[Result]:
+    """Yield what presaged takes too much of; the first hour says little of its share of a processor."""
+    up = datetime.now(UTC) - datetime.fromisoformat(status.started_at)
+    if up >= _JUDGED_AFTER and (cost.cpu_ratio or 0.0) > COSTLY_CPU_RATIO:
+        remedy = (
+            "a longer [sampling] interval_seconds; a collector less: `presage status --json` has the seconds of each"
+        )
+        yield Result("daemon", "warning", f"takes {(cost.cpu_ratio or 0.0) * 100:.0f} % of a processor", remedy)
+    if (cost.resident_bytes or 0) > COSTLY_BYTES:
+        remedy = "`systemctl restart presaged` loses nothing; if it comes again, report it: `presage support-bundle`"
+        yield Result("daemon", "warning", f"takes {(cost.resident_bytes or 0) / 1e6:.0f} MB of memory", remedy)
 
 
 def check_applications(loaded: Loaded) -> Iterator[Result]:

@@ -79,8 +79,8 @@ def rows(status: StatusAnswer, now: datetime, *, plain: bool) -> Iterator[Row]:
     for number, said in enumerate(status.verdicts):
         yield "" if number else "verdicts", Text(printable(said), "cyan")
     yield from _collectors(status)
-    if status.degraded:
-        yield "short of", Text(printable(", ".join(status.degraded)), "bold red")
+    for number, (mode, why) in enumerate(status.degraded.items()):
+        yield "" if number else "short of", Text(printable(f"{mode}: {why}"), "bold red")
     for sink in status.sinks:
         yield "sink", Text(f"{sink.name}: {counts(sink)}", "yellow" if sink.dead or sink.dropped else "")
     if not status.sinks:

@@ -5,7 +5,6 @@ the tables; or an empty folder. Neither needs the daemon; to purge, it must not 
 """
 
 import fcntl
-import os
 import shutil
 import sqlite3
 import sys
@@ -19,6 +18,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli.archive import private_archive
 from daemon.cli.configuration import ConfigOption
 from daemon.cli.owner import give_to_owner, no_folder
 from daemon.cli.terminal import say
@@ -52,15 +52,10 @@ def export(
     loaded = load(config)
     file = output or Path(f"presaged-data-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.tar.gz")
     folder = _folder(loaded)
-    partial = file.with_name(f".{file.name}.partial")
     try:
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as archive:
+        with private_archive(file) as archive:
             _export(folder, archive, file.parent)
-        partial.replace(file)
     except (OSError, sqlite3.Error) as error:
-        partial.unlink(missing_ok=True)
         raise StateError(f"{getattr(error, 'filename', None) or folder}: {_words(error)}") from error
     say(f"{file}: {file.stat().st_size / 1e6:.1f} MB, both databases, models; readable by you alone")
 

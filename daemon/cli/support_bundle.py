@@ -27,6 +27,7 @@ import typer
 
 from alerting.redact import mask, redacted
 from daemon import __version__
+from daemon.cli.archive import private_archive
 from daemon.cli.configuration import ConfigOption, render_effective
 from daemon.cli.doctor import examine
 from daemon.cli.terminal import say
@@ -192,15 +193,10 @@ def _readme(members: Members) -> str:
 
 
 def _write(file: Path, members: Members) -> None:
-    """Write it whole or not at all, for its maker alone. Raises OSError."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     folder = file.name.removesuffix(".gz").removesuffix(".tar")
-    with os.fdopen(descriptor, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as archive:
+    with private_archive(file) as archive:
         for name, text in members.items():
             content = text.encode("utf-8", "replace")
             member = tarfile.TarInfo(f"{folder}/{name}")
             member.size, member.mtime, member.mode = len(content), int(time.time()), 0o600
             archive.addfile(member, io.BytesIO(content))
-    partial.replace(file)

@@ -150,6 +150,8 @@ def _score(facts: Facts, view: View, columns: int, now: datetime) -> Iterator[Te
         yield Text(
             f"the last sample is {span(late)} old, and one is due every {status.interval_seconds:g} s", _CRITICAL
         )
+    for mode, why in status.degraded.items():
+        yield ellipsis(Text(printable(f"short of {mode}: {why}"), _CRITICAL), columns)
     if anomaly is not None and anomaly.learning:
         words.append(anomaly.learning)
     words += [f"{one.name}: {one.problem}" for one in status.collectors if one.problem and not one.absent]

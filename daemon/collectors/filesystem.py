@@ -75,7 +75,7 @@ class FilesystemCollector:
         self._deadline_seconds = deadline_seconds_per_mount
         self._budget_seconds = budget_seconds
         self._ask = ask
-        self._lane = Lane("mounts")
+        self._lane = Lane("mounts", holds_files=False)
         self._mountinfo = b""
         self._watched: dict[str, _Watched] = {}
         self.denied_mounts = 0

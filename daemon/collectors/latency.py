@@ -36,7 +36,8 @@ ROUTE_UP_AND_GATEWAY = 0x3
 
 def resolve(host: str, port: int) -> Address:
     """Return the first address of a name; blocks as long as the resolver does."""
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    name = host.encode() if host.isascii() else host  # as text it would bring the tables of international names
+    family, _, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
     return family, (str(address[0]), port)
 
 

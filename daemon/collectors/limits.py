@@ -11,6 +11,7 @@ since Linux 6.2.
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from time import thread_time
 
@@ -27,9 +28,10 @@ PASSING_ROUNDS = 120  # the same of a pod or a container: a hundred an hour woul
 BUDGET_SECONDS = 0.003  # of processor time
 
 _MOST_NEAR = 64  # processes that are looked at in every round
+_LEAST_OTHERS = 16
 _FEW_FILES = 64  # nobody is near a limit with less
 _READ_AGAIN = 20  # looks: a limit is seldom changed, and a process seldom moved
-_SELDOM = 4  # rounds in which a group that is far from its limit is looked at once
+_SELDOM = 4  # rounds in which what is far from its limit is looked at once
 _CHECKED_EVERY = 4  # processes: asking for the thread's time costs a tenth of one
 _NO_LIMIT = 2**60  # version 1 has no word for it
 _BUFFER = 4096
@@ -102,7 +104,8 @@ class LimitsCollector:
                 del self._known[pid]
             near = sorted((pid for pid, one in self._known.items() if one.used >= LEAST_USED), key=self._emptiness)
             fresh = sorted(living - self._known.keys(), reverse=True)
-            self._look(root, list(dict.fromkeys((*near[:_MOST_NEAR], *fresh, *self._known))), began + self._budget)
+            others = islice(self._known, max(_LEAST_OTHERS, len(self._known) // _SELDOM))
+            self._look(root, list(dict.fromkeys((*near[:_MOST_NEAR], *fresh, *others))), began + self._budget)
         finally:
             os.close(root)
         return [*self._memory.measure(self._groups.used(self._known.values())), *self._files.measure(self._open())]

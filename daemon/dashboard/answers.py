@@ -2,6 +2,9 @@
 
 from daemon.web.api import Answer
 
+# More than this for an hour is told: with a sample a second a usual host takes a third of it at most.
+COSTLY_CPU_RATIO, COSTLY_BYTES = 0.05, 300_000_000
+
 
 class SinkMonthAnswer(Answer):
     """What one sink took."""

@@ -53,7 +53,7 @@ class FailuresAnswer(Answer):
 class FailureMark(BaseModel):
     """`POST /api/v1/failures`: what failed by an operator's word, in one line, and when; now where nothing is said."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     what: str = Field(min_length=1, max_length=MAX_WHAT)
     at: AwareDatetime | None = None

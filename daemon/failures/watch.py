@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from math import nan
 
 import structlog
 
@@ -36,6 +37,7 @@ _log = structlog.get_logger()
 _JOURNAL, _KERNEL, _KILLS, _MOUNTS, _UNITS, _SMART, _BOOT, _SINCE = (
     f"failures.{name}" for name in ("journal", "kernel", "kills", "mounts", "units", "smart", "boot", "since")
 )
+_KILL_RATE = "memory.oom_kills_per_second"
 _LOOK_SECONDS = 2.0
 _SMART_EVERY_MS = 600_000  # smartd itself looks every half hour
 _ASK_EVERY_SECONDS = 60.0
@@ -209,12 +211,15 @@ class FailureWatch:
             seen = await self._seen.get()
             now = seen.now
             is_smart_due = not 0 <= now.time_ms - self._smart_ms < _SMART_EVERY_MS
+            count: int | None = None
+            disks: dict[str, DiskState] = {}
             try:
-                count, disks = await self._offload.run(
-                    partial(self._look, is_smart_due),
-                    deadline_seconds=_LOOK_SECONDS,
-                    what="counters of failures",
-                )
+                if is_smart_due or _may_have_killed(seen.values):
+                    count, disks = await self._offload.run(
+                        partial(self._look, is_smart_due),
+                        deadline_seconds=_LOOK_SECONDS,
+                        what="counters of failures",
+                    )
             except PresagedError as error:  # looked at again with the next tick: counters lose nothing
                 _log.warning("failures_not_looked_at", reason=str(error))
                 continue
@@ -236,3 +241,8 @@ class FailureWatch:
 
     def _look(self, is_smart_due: bool) -> tuple[int | None, dict[str, DiskState]]:
         return self._kills.read(), self._smart.read() if is_smart_due else {}
+
+
+def _may_have_killed(values: Sequence[tuple[SignalSpec, float]]) -> bool:
+    """Tell whether the kernel's counter of kills is to be read: it is, unless the sample says that none was added."""
+    return next((value for spec, value in values if spec.name == _KILL_RATE), nan) != 0

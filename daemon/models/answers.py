@@ -22,7 +22,7 @@ _NETWORK = "anomaly"
 class Answer(BaseModel):
     """What all answers have in common."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class ModelAnswer(Answer):

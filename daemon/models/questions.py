@@ -24,7 +24,7 @@ Columns = dict[str, Column]
 class Question(BaseModel):
     """What all questions have in common."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)  # or true is a number
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)  # or true is a number
 
 
 class _Anomaly(Question):

@@ -37,7 +37,7 @@ BASE = "/api/v1/neural"
 class TrainRequest(BaseModel):
     """`POST /api/v1/neural/train`: which network, else that of anomaly."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     network: Literal["anomaly", "capacity", "failure"] = "anomaly"
 

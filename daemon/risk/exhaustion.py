@@ -118,6 +118,8 @@ class UnitLimits:
         seconds = 0.0 if self._last_ns is None else (now.boottime_ns - self._last_ns) / 1e9
         self._last_ns = now.boottime_ns
         self._used = [float(values[row]) for row, _, _ in self._rows]
+        if not self._rows:  # most hosts have no such unit
+            return
         names = [spec.name for _, spec, _ in self._rows]
         self._growth.follow(names, np.array(self._used), np.ones(len(names)), seconds, NOTABLE_MEMORY)
 

@@ -5,7 +5,8 @@ findings. The networks decide alone over a ticket at most, and over none where a
 system that is read-only, tells of the same already. How the two kinds of networks make one risk says
 `detectors.failure_history.joined`.
 
-It is computed beside the event loop, at every tick and every three seconds at most; in between the last one stands.
+It is computed beside the event loop: at every tick, and every three seconds at most, while anything stirs; every
+90 seconds on a host where nothing does. In between the last one stands.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -45,7 +46,10 @@ READ_ONLY = "FilesystemReadOnly"
 _HOUR, _STILL_HOUR = 0.5, 0.35
 _DAY, _STILL_DAY = 0.7, 0.5
 _DECIDED_ELSEWHERE = 0.5  # of what raises the risk
-_EVERY_SECONDS = 3.0  # 5 ms of work
+_EVERY_SECONDS = 3.0  # 3 ms of work
+_QUIET_SECONDS = 90.0
+_STIRS_SCORE, _STIRS_HOUR = 0.3, 0.1  # anomaly as shown, and risk: from there on each sample may matter
+_MOVED = 0.01  # of the chance that a resource is full within a day
 _CALL_SECONDS = 5.0
 _NUMERICS = (ArithmeticError, ValueError, IndexError)
 _A_DAY = list(WITHIN).index("24h")
@@ -94,6 +98,7 @@ class RiskWatch:
         self._forecaster: FailureForecaster | None = None
         self._state = RiskState()
         self._computed_ns: int | None = None
+        self._computed_of: tuple[int, float] = (0, 0.0)
         self._problem = ""
         self._grade = Grade()
 
@@ -144,17 +149,37 @@ class RiskWatch:
 
         `findings`: what else holds; `alerts`: what pends or fires.
         """
-        full = [one.outlook.probability[_A_DAY] for one in capacity.resources if one.resource.is_exhaustible]
-        self._samples.push(values, now, nan if anomaly is None else anomaly, max(full, default=nan))
-        early = self._every - self._interval / 2
-        if self._computed_ns is None or now.boottime_ns - self._computed_ns >= early * 1e9:
-            self._computed_ns = now.boottime_ns
+        full = max(
+            (one.outlook.probability[_A_DAY] for one in capacity.resources if one.resource.is_exhaustible), default=nan
+        )
+        self._samples.push(values, now, nan if anomaly is None else anomaly, full)
+        of = (len(self._events()), full)
+        stirs = bool(findings or alerts) or (anomaly or 0.0) >= _STIRS_SCORE or self._has_moved(*of)
+        if self._is_due(now, stirs=stirs):
+            self._computed_ns, self._computed_of = now.boottime_ns, of
             await self._compute(now)
         self._limits.follow(values, now)
         of_units = [*self._limits.approaching(), *of_loops(self._loops(now.time_ms), now.time_ms)]
         state = agreed(replace(self._state, grade=self._grade), of_units)
         told = tuple(self._findings(state, findings, alerts))
         return agreed(state, list(of_file_systems(capacity))), told
+
+    def _has_moved(self, events: int, full: float) -> bool:
+        """Tell whether a failure was recorded since the last time, or what may be full is another, or risk is high."""
+        hour = self._state.hour
+        before_events, before_full = self._computed_of
+        return (
+            events != before_events
+            or abs(full - before_full) >= _MOVED
+            or isnan(full) != isnan(before_full)
+            or (hour is not None and hour.probability >= _STIRS_HOUR)
+        )
+
+    def _is_due(self, now: Instant, *, stirs: bool) -> bool:
+        if self._computed_ns is None:
+            return True
+        every = self._every if stirs or self._state.hour is None else max(self._every, _QUIET_SECONDS)
+        return now.boottime_ns - self._computed_ns >= (every - self._interval / 2) * 1e9
 
     async def _compute(self, now: Instant) -> None:
         events = self._events()

@@ -211,7 +211,7 @@ Pattern = Annotated[str, Field(max_length=MAX_PATTERN), AfterValidator(one_line_
 class AskedBy(BaseModel):
     """A body that says who asks, as they call themselves."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     author: Author
 

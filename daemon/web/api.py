@@ -127,7 +127,7 @@ class StatusAnswer(Answer):
     """`GET /api/v1/status`.
 
     `verdicts` says in words what operators' verdicts change now; `degraded`: what there is no room for, "disk" or
-    "memory".
+    "memory", with why and what is done without.
     """
 
     version: str
@@ -148,7 +148,7 @@ class StatusAnswer(Answer):
     capacity: list[CapacityAnswer] = []
     risk: RiskInBrief | None = None
     verdicts: list[str] = []
-    degraded: list[str] = []
+    degraded: Mapping[str, str] = {}
     state_directory: str
     config_files: list[str]
 
@@ -174,7 +174,7 @@ class ChangesAnswer(Answer):
 class MarkRequest(BaseModel):
     """`POST /api/v1/changes`: what an operator has just changed, in one line."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     text: str = Field(min_length=1, max_length=MAX_CHANGE_TEXT)
 

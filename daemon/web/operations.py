@@ -125,7 +125,7 @@ Count = Annotated[int, BeforeValidator(_decimal)]
 class Query(BaseModel):
     """What stands behind the question mark; a name that is none is refused, for it is a mistake in writing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class NoQuery(Query):

@@ -53,7 +53,8 @@ def bind(listen: str) -> socket.socket:
     """Return a bound socket for `listen`. Raises ConfigError where the address cannot be had."""
     host, port = split_address(listen)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        name = host.encode() if host.isascii() else host  # as text it would bring the tables of international names
+        family, kind, protocol, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
     except (OSError, ValueError) as error:  # ValueError: no name at all, too long or with a NUL
         reason = error.strerror if isinstance(error, OSError) else "this is not an address"

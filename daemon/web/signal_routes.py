@@ -5,7 +5,6 @@ history.db, which are read, shaped and compressed in a thread.
 """
 
 import asyncio
-import difflib
 import math
 import re
 import sqlite3
@@ -20,7 +19,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 
 from alerting.occurrence import finite
 from alerting.render import rfc3339
-from daemon.errors import NotFound, StateError
+from daemon.errors import NotFound, StateError, did_you_mean
 from daemon.offload import Offload
 from daemon.snapshot import Snapshot
 from daemon.state import StoredSignal
@@ -242,8 +241,7 @@ def _numbers(names: list[str], known: list[StoredSignal]) -> dict[str, StoredSig
     by_name = {one.spec.name: one for one in known}
     for name in names:
         if name not in by_name:
-            near = difflib.get_close_matches(name, by_name, 1)
-            hint = f'did you mean "{near[0]}"?' if near else "see /api/v1/signals"
+            hint = did_you_mean(name, by_name, "see /api/v1/signals")
             raise NotFound(f'there is no signal "{name[:100]}"; {hint}')
     return {name: by_name[name] for name in names}
 

@@ -166,6 +166,13 @@ def _sources(board: Board) -> None:
             ],
             unit="short",
         ),
+        states(
+            "Room",
+            "What there is enough room for; where it is short, something is done without, and sampling goes on.",
+            Query(f"presaged_degraded{{{ONE}}}", "{{mode}}"),
+            mapped=[scales.ROOM],
+            nothing="not known yet",
+        ),
     )
 
 

@@ -1,8 +1,9 @@
-"""A presaged that ticks five times a second: `fast_daemon.py --config FILE [--collector hang|quiet] [--root DIR]`.
+"""A presaged that ticks five times a second: `fast_daemon.py --config FILE [--collector hang|quiet] [--root DIR] ...`.
 
 The daemon itself as `presaged` runs it, but for the interval; for the tests that kill it. With
 `--collector hang` one more source is there that never answers, with `quiet` nothing but a quiet one; with `--root` the
-host's own files, but for /proc and /sys, are those below DIR.
+host's own files, but for /proc and /sys, are those below DIR; with `--at-once` an alert fires with the first tick that
+finds it and is over with the first that does not.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alerting import alert, policy
 from daemon import app, log, preflight
 from daemon.collectors.base import HostPaths
 from daemon.config import load
@@ -52,7 +54,10 @@ def main():
     parser.add_argument("--interval", type=float, default=0.2)
     parser.add_argument("--collector", choices=("hang", "quiet"))
     parser.add_argument("--root", type=Path, default=Path("/"))
+    parser.add_argument("--at-once", action="store_true")
     given = parser.parse_args()
+    if given.at_once:
+        alert.timing_of = lambda *_: policy.Timing(0.0, 0.0)
     build = app.build_collectors
     if given.collector == "hang":
         app.build_collectors = lambda context: [*build(context), Hanging()]

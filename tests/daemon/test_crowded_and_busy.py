@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -38,7 +39,14 @@ int main(int count, char **words) {
 }
 """
 STRESS_SECONDS = 20
-GROUP_BYTES = 256 * 1024 * 1024
+SPARE_BYTES = 24 * 1024 * 1024  # beyond what the daemon holds
+# Into a cgroup, then another program: so all that it takes from its first page on is the cgroup's.
+INSIDE = """
+import os, sys
+with open(sys.argv[1], "w") as procs:
+    procs.write(str(os.getpid()))
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 @pytest.fixture
@@ -103,9 +111,12 @@ def test_5000_processes_make_no_tick_late_and_a_look_at_them_stays_in_its_budget
     assert "Traceback" not in daemon.log.read_text()
 
 
+_LIMITS = "memory.limit_in_bytes", "memory.max"  # of cgroup v1 and v2
+
+
 @contextlib.contextmanager
 def memory_group():
-    """Make a memory cgroup of our own with a limit; skips where there is none to be had."""
+    """Make a memory cgroup of our own; skips where there is none to be had that can have a limit."""
     old = Path("/sys/fs/cgroup/memory")  # of cgroup v1
     ours = re.search(
         r"^\d+:memory:(.*)$" if old.is_dir() else r"^0::(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE
@@ -117,11 +128,8 @@ def memory_group():
     except OSError as error:
         pytest.skip(f"no memory cgroup to be had: {error.strerror}")
     try:
-        limit = "memory.limit_in_bytes" if old.is_dir() else "memory.max"
-        try:
-            (group / limit).write_text(str(GROUP_BYTES))
-        except OSError as error:
-            pytest.skip(f"no limit of memory to be had: {error.strerror}")
+        if not (group / _LIMITS[0]).exists() and not (group / _LIMITS[1]).exists():
+            pytest.skip("no limit of memory to be had")
         yield group
     finally:
         give_up = time.monotonic() + 10
@@ -132,6 +140,15 @@ def memory_group():
                 group.rmdir()
             assert time.monotonic() < give_up, "the cgroup is still in use"
             time.sleep(0.05)
+
+
+def squeeze(group):
+    """Leave the group little more than the memory that it holds now and cannot give back; return both."""
+    table = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    held = int(table["rss"] if "rss" in table else table["anon"])
+    limit = next(group / name for name in _LIMITS if (group / name).exists())
+    limit.write_text(str(held + SPARE_BYTES))
+    return held, held + SPARE_BYTES
 
 
 def refusals(group):
@@ -146,7 +163,8 @@ def refusals(group):
 def test_without_time_and_memory_to_spare_no_tick_is_later_than_an_interval(daemons, tmp_path, scale):
     """Four who compute for each core, and one who takes all memory of the group that the daemon is in.
 
-    The kernel kills the latter, as stress-ng asks it to, again and again; the pages of our files go before that.
+    The group may have little more than the daemon itself holds. The kernel kills the other, as stress-ng asks it to,
+    again and again; until then every page that the daemon takes has to be found.
     """
     if scale == 1:
         pytest.skip("PRESAGED_TEST_SCALE is 1: it would take the time of all that is tested beside it")
@@ -155,9 +173,11 @@ def test_without_time_and_memory_to_spare_no_tick_is_later_than_an_interval(daem
     with memory_group() as group, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "90000000"}
-        daemon = daemons(text="[sampling]\ninterval_seconds = 1", environment=environment).start()
-        (group / "cgroup.procs").write_text(str(daemon.process.pid))
-        daemon.wait(lambda status: status["seq"] >= 3)
+        inside = ("-c", INSIDE, str(group / "cgroup.procs"))
+        program = (*inside, sys.executable, "-P", "-m", "daemon")
+        daemon = daemons(program=program, text="[sampling]\ninterval_seconds = 1", environment=environment).start()
+        daemon.wait(lambda status: status["seq"] >= 10)
+        held, limit = squeeze(group)
         fed, over = [], threading.Event()
 
         def listen():
@@ -169,15 +189,12 @@ def test_without_time_and_memory_to_spare_no_tick_is_later_than_an_interval(daem
 
         listener = threading.Thread(target=listen)
         listener.start()
-        computing = ("--cpu", str(4 * (os.cpu_count() or 1)), "--timeout", f"{STRESS_SECONDS}s")
-        command = ("stress-ng", "--vm", "1", "--vm-bytes", "280M", "--vm-keep", *computing)
+        long = ("--timeout", f"{STRESS_SECONDS}s")
+        computing = ("stress-ng", "--cpu", str(4 * (os.cpu_count() or 1)), *long)
+        taking = ("stress-ng", "--vm", "1", "--vm-bytes", str(2 * SPARE_BYTES), "--vm-keep", *long)
         began = time.monotonic()
-        stress = subprocess.run(
-            ["sh", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "sh", *command],
-            cwd=tmp_path,
-            capture_output=True,
-            check=False,
-        )
+        with subprocess.Popen(computing, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            stress = subprocess.run([sys.executable, *inside, *taking], cwd=tmp_path, capture_output=True, check=False)
         seconds = time.monotonic() - began
         over.set()
         listener.join()
@@ -189,7 +206,8 @@ def test_without_time_and_memory_to_spare_no_tick_is_later_than_an_interval(daem
     longest = max(later - earlier for earlier, later in itertools.pairwise(times))
     print(
         f"{seconds:.0f} s of stress (code {stress.returncode}): {len(times)} ticks, at most {longest:.2f} s apart, "
-        f"{status['seq']} samples; the limit of memory was hit {refused} times"
+        f"{status['seq']} samples; the daemon held {held / 2**20:.0f} MiB of {limit / 2**20:.0f}, the limit was hit "
+        f"{refused} times"
     )
     assert refused > 100
     assert seconds > STRESS_SECONDS / 2

@@ -1,13 +1,12 @@
 """Short of memory the page goes first, and no child is started; on a full disk history goes first. Both are told."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
 from daemon.child import Child
-from daemon.degraded import Degraded, Mode, memory_left
+from daemon.degraded import Degraded, MemoryLeft, Mode
 from daemon.errors import DeadlineExceeded, WorkerError
 from daemon.metrics import Metrics
 from daemon.offload import Offload
@@ -34,6 +33,19 @@ def test_memory_is_short_until_there_is_twice_as_much(degraded):
             seen.append(Mode.MEMORY in degraded.modes)
     assert seen == [False, False, True, True, True, False, False, True]
     assert [line["event"] for line in lines] == ["degraded", "not_degraded_any_more", "degraded"]
+
+
+def test_why_a_mode_holds_is_told_as_it_is_now(degraded):
+    degraded.note_memory(21 * MIB)
+    degraded.note_stored("database or disk is full")
+    degraded.note_memory(17 * MIB)
+    assert dict(degraded.reasons) == {
+        "disk": "database or disk is full: sampling goes on, history has a gap; alerts wait in memory",
+        "memory": "17 MiB are left: no page, no charts, no training; sampling and alerts go on",
+    }
+    degraded.note_memory(100 * MIB)
+    degraded.note_stored("")
+    assert not degraded.reasons
 
 
 def test_what_takes_memory_is_shed_and_what_tells_of_alerts_is_not(degraded):
@@ -81,17 +93,17 @@ async def test_what_is_not_known_changes_nothing(degraded, until):
 
 def test_metrics_tell_each_mode(degraded):
     metrics = Metrics("1", lambda: "numpy", 10, degraded=lambda: degraded.modes)
-    degraded.note_stored(stored=False)
+    degraded.note_stored("database or disk is full")
     text = metrics.render().decode()
     assert 'presaged_degraded{mode="disk"} 1.0' in text
     assert 'presaged_degraded{mode="memory"} 0.0' in text
-    degraded.note_stored(stored=True)
+    degraded.note_stored("")
     assert 'presaged_degraded{mode="disk"} 0.0' in metrics.render().decode()
 
 
 async def test_a_sample_that_is_not_stored_says_so(hosts, quiet_collector, monkeypatch):
     host = await hosts(quiet_collector(4))
-    assert (await host.take()).stored
+    assert (await host.take()).not_stored == ""
     whole = host.history.append
 
     def full(_sample):
@@ -99,11 +111,10 @@ async def test_a_sample_that_is_not_stored_says_so(hosts, quiet_collector, monke
 
     monkeypatch.setattr(host.history, "append", full)
     snapshot = await host.take(70)  # enough to learn from the window, which is in memory
-    assert not snapshot.stored
+    assert snapshot.not_stored == "[Errno 28] No space left on device"
     assert snapshot.anomaly.raw is not None
     monkeypatch.setattr(host.history, "append", whole)
-    assert (await host.take()).stored
-    assert replace(snapshot, stored=True) != snapshot
+    assert (await host.take()).not_stored == ""
 
 
 GROUP = "memory.max", "memory.current", "memory.stat"
@@ -130,7 +141,7 @@ def test_what_is_left_is_the_least_of_host_and_cgroups(host):
     top = host / "sys" / "fs" / "cgroup"
 
     def left():
-        return memory_left(host / "proc", host / "sys") / MIB
+        return MemoryLeft(host / "proc", host / "sys")() / MIB
 
     assert left() == 2000
     cgroup(top / "system.slice" / "presaged.service", 450 * MIB, 100 * MIB, 50 * MIB)
@@ -147,4 +158,4 @@ def test_what_is_left_is_the_least_of_host_and_cgroups(host):
 def test_what_is_not_understood_limits_nothing(host, monkeypatch, text):
     (host / "cgroup").write_text(text)
     (host / "proc" / "meminfo").unlink()
-    assert memory_left(host / "proc", host / "sys") == float("inf")
+    assert MemoryLeft(host / "proc", host / "sys")() == float("inf")

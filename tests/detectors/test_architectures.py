@@ -4,7 +4,8 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from detectors.architectures import ANOMALY, CATALOGUE, configure, create_network
+from detectors.anomaly import ARCHITECTURE
+from detectors.architectures import CATALOGUE, configure, create_network
 from detectors.kernels import Activation
 from detectors.losses import Loss, LossName
 from detectors.optimizers import Adam, AdamW, Sgd
@@ -36,7 +37,7 @@ def test_the_catalogue_is_the_one_agreed_upon():
     }
     assert found == SHAPES
     assert [name for name, entry in CATALOGUE.items() if entry.architecture.non_negative] == ["anomaly"]
-    assert CATALOGUE["anomaly"].architecture.sizes == ANOMALY
+    assert CATALOGUE["anomaly"].architecture.sizes == ARCHITECTURE.sizes
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from detectors import learner
-from detectors.architectures import ANOMALY, CATALOGUE
+from detectors.anomaly import ARCHITECTURE
+from detectors.architectures import CATALOGUE
 from detectors.checkpoint import Checkpoints
 from detectors.consolidation import Elastic
 from detectors.features import TOP_SIGNALS
@@ -43,7 +44,7 @@ def train(checkpoints=None, *, until=None, seed=1, normals=None, elastic=None):
 
     normals, more = rows() if normals is None else normals, {"checkpoints": checkpoints, "replayed": rows(7, 30)}
     if elastic is None:
-        network = learner.train(normals, 10, ANOMALY, seed, progress, **more)
+        network = learner.train(normals, 10, ARCHITECTURE.sizes, seed, progress, **more)
     else:
         network = learner.train_on(elastic, normals, 10, seed, progress, **more)
     return network.parameters, len(told)

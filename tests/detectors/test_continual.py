@@ -47,7 +47,7 @@ def test_the_first_training_is_anew_and_leaves_what_the_next_goes_on_from(first)
     assert first.knowledge.elastic.importance.mean() == pytest.approx(1, rel=1e-3)
     assert first.knowledge.elastic.penalty(first.network.parameters + np.float32(0.1)) > 0
     assert len(first.knowledge.memory.rows()[0]) == 400
-    again = learner.train(quiet(), 10, continual.ANOMALY, 1, silent)
+    again = learner.train(quiet(), 10, continual.ARCHITECTURE.sizes, 1, silent)
     np.testing.assert_array_equal(first.network.parameters, again.parameters)
 
 

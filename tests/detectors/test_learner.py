@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detectors import learner
-from detectors.architectures import ANOMALY
+from detectors.anomaly import ARCHITECTURE
 from detectors.features import TOP_SIGNALS
 from detectors.parameters import layers_of
 from detectors.trainer import DivergenceError
@@ -47,7 +47,7 @@ def test_negatives_are_more_surprising_and_stay_sorted():
 def test_training_tells_quiet_from_raised_and_is_monotone():
     told = []
     rows = quiet()
-    network = learner.train(rows, 10, ANOMALY, 1, lambda share, text: told.append((share, text)))
+    network = learner.train(rows, 10, ARCHITECTURE.sizes, 1, lambda share, text: told.append((share, text)))
     bad, _ = learner.negatives(quiet(seed=5), 10, np.random.default_rng(9))
     assert np.median(network.logits(bad)) > np.quantile(network.logits(quiet(seed=5)), 0.95)
     assert all((layer.weights >= 0).all() for layer in network.layers)
@@ -59,7 +59,9 @@ def test_training_tells_quiet_from_raised_and_is_monotone():
 
 
 def test_training_follows_its_seed(few_steps):
-    one, same, other = (learner.train(quiet(300), 10, ANOMALY, seed, silent).parameters for seed in (1, 1, 2))
+    one, same, other = (
+        learner.train(quiet(300), 10, ARCHITECTURE.sizes, seed, silent).parameters for seed in (1, 1, 2)
+    )
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
@@ -78,7 +80,7 @@ def test_a_dead_network_is_started_anew(monkeypatch, few_steps):
 
     monkeypatch.setattr(learner, "_initial", first_is_dead)
     told = []
-    learner.train(quiet(300), 10, ANOMALY, 1, lambda _share, text: told.append(text))
+    learner.train(quiet(300), 10, ARCHITECTURE.sizes, 1, lambda _share, text: told.append(text))
     assert len(starts) == 2
     assert "start 1 gave a dead network: again" in told
 
@@ -95,7 +97,7 @@ def test_a_start_that_diverges_is_started_anew(monkeypatch):
 
     monkeypatch.setattr(learner, "_fit", first_diverges)
     told = []
-    network = learner.train(quiet(300), 10, ANOMALY, 1, lambda _share, text: told.append(text))
+    network = learner.train(quiet(300), 10, ARCHITECTURE.sizes, 1, lambda _share, text: told.append(text))
     assert network is fits[1]
     assert told[0] == "start 1: the training diverged in epoch 2: the loss is nan: again"
 
@@ -107,7 +109,7 @@ def test_when_every_start_is_dead_it_says_so(monkeypatch):
     monkeypatch.setattr(learner, "_initial", dead)
     monkeypatch.setattr(learner, "_fit", lambda *_arguments, **_options: None)
     with pytest.raises(learner.TrainingError, match="3 starts gave no network"):
-        learner.train(quiet(100), 10, ANOMALY, 1, silent)
+        learner.train(quiet(100), 10, ARCHITECTURE.sizes, 1, silent)
 
 
 def test_a_network_that_is_not_finite_is_dead_too(monkeypatch):
@@ -116,4 +118,4 @@ def test_a_network_that_is_not_finite_is_dead_too(monkeypatch):
 
     monkeypatch.setattr(learner, "_fit", spoiled)
     with np.errstate(invalid="ignore"), pytest.raises(learner.TrainingError):
-        learner.train(quiet(100), 10, ANOMALY, 1, silent)
+        learner.train(quiet(100), 10, ARCHITECTURE.sizes, 1, silent)

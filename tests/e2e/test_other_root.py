@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from container import Container, run
 from real import need, wait_for
-from test_systemd import SEEN
+from test_systemd import REPOSITORY, SEEN
 
 from daemon.durable import bind_to_machine
 
@@ -52,7 +52,7 @@ class Pod:
         self.host = host
         host.do("mkdir", "-p", "/host", "/etc/presaged", "/var/lib/presaged", "/var/lib/presaged-pod")
         shown = " ".join(path for path in SEEN if path.startswith("/tmp/"))
-        given = {"CONFIG": CONFIG, "SHOWN": shown, "PYTHON": sys.executable}
+        given = {"CONFIG": CONFIG, "SHOWN": shown, "PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY)}
         environment = [f"--setenv={name}={value}" for name, value in given.items()]
         host.do("systemd-run", "--unit=pod", *environment, "--", *UNSHARE, "sh", "-c", POD)
 

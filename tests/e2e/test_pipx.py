@@ -4,6 +4,7 @@ Takes the wheel that `make wheel` has left in dist/; skipped where there is none
 servers from here (their configuration, the resolver's) is laid into the clean system; it shares this host's network.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ from test_package import DIST
 CHROOT = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c")
 INSIDE = """
 mount -t proc proc "$0/proc" && mount --rbind /sys "$0/sys" && user=$1 && shift
-exec chroot --userspec="$user" "$0" "$@"
+chroot --userspec="$user" "$0" "$@"
+exit $?  # not by exec: who changes the user is no more killed with the one that made it
 """
 GIVEN = ("resolv.conf", "hosts", "pip.conf", "xdg/pip", "ssl/certs/ca-certificates.crt", "apt/apt.conf.d")
 CONFIG = '[storage]\ndirectory = "presaged"\n[http]\nlisten = "127.0.0.1:{port}"\n'
@@ -107,11 +109,19 @@ def test_from_nothing_to_a_status(clean, capsys):
     with (clean.root / "home/ann/log").open("wb") as log:
         daemon = subprocess.Popen(clean.command("exec presaged --config presaged.toml"), stderr=log)
     try:
-        ask = "presage status --config presaged.toml"
-        said = wait_for(lambda: (done := clean.do(ask, check=False)).returncode == 0 and done.stdout, 30, "a status")
+
+        def told():
+            """Return what is said once there is a sample."""
+            done = clean.do("presage status --config presaged.toml", check=False)
+            return "; last " in done.stdout and done.stdout
+
+        said = wait_for(told, 60, "a status with a sample")
+        doctor = clean.do("presage doctor --config presaged.toml --json", check=False)
     finally:
-        daemon.kill()  # and its child with it; unshare passes nothing gentler on
+        daemon.kill()  # and all that it began; unshare passes nothing gentler on
         daemon.wait(timeout=10)
     with capsys.disabled():
         print(f"\npipx install: {seconds:.0f} s\n{said}")
-    assert "backend" not in said or "numpy" not in said
+    found = {one["check"]: one for one in json.loads(doctor.stdout)}
+    assert [name for name, one in found.items() if one["verdict"] == "problem"] == []
+    assert found["compute"]["finding"].startswith("compiled-"), "the kernels that came with the wheel do not serve"

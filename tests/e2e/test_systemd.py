@@ -39,6 +39,7 @@ def drop_in():
     """Run the checkout's program with a short watchdog; where it lies in a closed home, show it that much of it."""
     closed = [path for path in SEEN if path.startswith(("/root", "/home", "/tmp", "/var/tmp"))]
     lines = ["[Service]", "ExecStart=", f"ExecStart={sys.executable} -P -m daemon", "WatchdogSec=5", "RestartSec=0.5"]
+    lines.append(f"Environment=PYTHONPATH={REPOSITORY}")  # that of a worktree, too
     if closed:
         lines += ["ProtectHome=tmpfs", *(f"BindReadOnlyPaths={path}" for path in closed)]
     return "\n".join(lines) + "\n"
@@ -143,6 +144,8 @@ def test_start_status_and_reload(unit):
     assert '"event": "reloaded"' in log
     status = status_of(unit)
     assert not [one for one in status["collectors"] if one["problem"] and not one["absent"]]
+    held = unit.do("sh", "-c", f"for task in /proc/{before}/task/*; do ls $task/fd | wc -l; done").stdout.split()
+    assert min(map(int, held)) <= 3 < max(map(int, held)), "no thread is without files: a hung disk would keep all open"
     assert status["state_directory"] == "/var/lib/presaged"
 
 

@@ -216,6 +216,32 @@ def test_presaged_outbox_stuck(judge):
     )
 
 
+def test_presaged_degraded(judge):
+    name = "PresagedDegraded"
+    disk, memory = (f'presaged_degraded{{{HOST},mode="{mode}"}}' for mode in ("disk", "memory"))
+    fires = own(name, 30, {"mode": "disk"}, "presaged is short of disk")
+    judge(
+        ({disk: "0x10 1x90", memory: "0x100"}, [(15, name, []), (30, name, [fires])]),
+        ({disk: "0x100", memory: "0x10 1x25 0x70"}, [(m, name, []) for m in (15, 20, 30)]),  # over in time
+        ({disk: "0x100", memory: "0x100"}, [(45, name, [])]),
+    )
+
+
+def test_presaged_costly(judge):
+    name, build = "PresagedCostly", {f'presaged_build_info{{{HOST},version="1",backend="jit"}}': "1x400"}
+    cpu, resident = f"process_cpu_seconds_total{{{HOST}}}", f"process_resident_memory_bytes{{{HOST}}}"
+    fires = own(name, 180, {}, "presaged takes more than a watcher should")
+    usual = {cpu: "0+0.1x400", resident: "90000000x400"}
+    judge(
+        (build | usual | {cpu: "0+3x400"}, [(60, name, []), (180, name, [fires])]),  # 10 %
+        (build | usual | {resident: "90000000x20 350000000x380"}, [(60, name, []), (180, name, [fires])]),
+        (build | usual, [(180, name, [])]),
+        (build | usual | {cpu: "0+0.1x100 70+0.1x299"}, [(m, name, []) for m in (60, 90, 120, 180)]),  # a minute of it
+        (build | usual | {resident: "90000000x20 350000000x100 90000000x280"}, [(m, name, []) for m in (60, 69, 90)]),
+        (usual | {cpu: "0+3x400"}, [(180, name, [])]),  # another program's
+    )
+
+
 def test_what_is_recorded(promtool):
     labels = f'{HOST},alertname="A",resource="/",severity='
     series = {
@@ -269,7 +295,8 @@ def test_every_alert_that_may_be_sent_has_a_rule_and_no_record_has():
     names = [rule["alert"] for group in yaml.safe_load(alerts(Places()))["groups"] for rule in group["rules"]]
     assert len(set(names)) == len(names)
     assert set(names) == {rule.alertname for rule in RULES.values() if rule.sent != "never"} | {
-        "PresagedDown", "PresagedStale", "PresagedNotifyFailing", "PresagedOutboxStuck",
+        "PresagedDown", "PresagedStale", "PresagedNotifyFailing", "PresagedOutboxStuck", "PresagedDegraded",
+        "PresagedCostly",
     }  # fmt: skip
 
 

@@ -5,12 +5,13 @@ import { amount, bytes, count, duration, moment, percent, several, when } from "
 
 export function drawCost(cost, status) {
   const troubled = status.collectors.filter((one) => one.problem && !one.absent);
+  const short = Object.entries(status.degraded).map(([mode, problem]) => ({ name: `short of ${mode}`, problem }));
   const absent = status.collectors.filter((one) => one.absent);
   // the seconds of every source change with each sample: told rounded, or the panel would never rest
   const sources = status.collectors.map((one) => [one.name, one.problem, Number(one.seconds.toPrecision(1))]);
   show(
     at("cost-body"),
-    [cost, sources.map(([name, problem]) => [name, problem]), status.version, status.backend, status.config_files],
+    [cost, short, sources.map(([name, problem]) => [name, problem]), status.version, status.backend, status.config_files],
     () => [
       cost
         ? h(
@@ -36,11 +37,11 @@ export function drawCost(cost, status) {
             chip("models", bytes(cost.models_bytes)),
           )
         : h("p", { class: "empty" }, "It could not be read."),
-      troubled.length
+      short.length + troubled.length
         ? h(
             "ul",
             { class: "plain" },
-            troubled.map((one) => h("li", { class: "problem" }, h("strong", {}, one.name), `: ${one.problem}`)),
+            [...short, ...troubled].map((one) => h("li", { class: "problem" }, h("strong", {}, one.name), `: ${one.problem}`)),
           )
         : null,
       h(

@@ -2,13 +2,16 @@ import json
 import os
 import sqlite3
 import subprocess
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from answered import STATUS
 
 from daemon.cli import doctor
 from daemon.config import load
+from daemon.dashboard.answers import SelfAnswer
 from daemon.host_paths import HostPaths
 
 CHECKS = {
@@ -200,6 +203,27 @@ def test_another_server_on_the_port_is_a_problem(loaded, foreign):
 def test_a_free_port_is_no_problem(loaded, port):
     result = only(doctor.check_listener(loaded))
     assert (result.verdict, result.finding) == ("warning", f"does not run; 127.0.0.1:{port} is free")
+
+
+def test_a_daemon_that_is_short_of_room_or_takes_much_is_told(monkeypatch, loaded):
+    since = f"{datetime.now(UTC) - timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}"
+    told = {"started_at": since, "degraded": {"disk": "database or disk is full: history has a gap"}}
+
+    def found(cpu, resident, **more):
+        status = STATUS.model_copy(update={**told, **more})
+        monkeypatch.setattr(doctor, "fetch_status", lambda _: (status, b""))
+        cost = SelfAnswer.model_construct(cpu_ratio=cpu, resident_bytes=resident)
+        monkeypatch.setattr(doctor, "fetch_cost", lambda _: cost)
+        first, *others = doctor.check_listener(loaded)
+        assert (first.verdict, first.remedy) == ("ok", "")
+        assert all(one.verdict == "warning" and one.remedy for one in others)
+        return [one.finding for one in others]
+
+    short = "short of disk: database or disk is full: history has a gap"
+    assert found(0.002, 90_000_000) == [short]
+    assert found(0.2, 400_000_000) == [short, "takes 20 % of a processor", "takes 400 MB of memory"]
+    assert found(None, None, degraded={}) == []
+    assert found(0.2, 90_000_000, degraded={}, started_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}") == []  # a start
 
 
 def test_the_clock(monkeypatch, tmp_path):

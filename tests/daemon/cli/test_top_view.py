@@ -1,9 +1,11 @@
 """What `presage top` draws, of facts of a test's own: everything is there, and nothing is wider than the terminal."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
+from answered import NOW
+from answered import STATUS as ANSWERED
 from rich.cells import cell_len
 
 from daemon.cli.top_blocks import View
@@ -12,21 +14,10 @@ from daemon.cli.top_view import draw, spark
 from daemon.drift.answers import DriftAnswer, SignalDriftAnswer
 from daemon.models.answers import ModelAnswer, ModelsAnswer
 from daemon.risk.answers import ProbabilityAnswer, ReasonAnswer, RiskAnswer
-from daemon.web.api import (
-    AlertAnswer,
-    AnomalyAnswer,
-    ChangeAnswer,
-    CollectorAnswer,
-    ContributionAnswer,
-    HostAnswer,
-    JobAnswer,
-    SinkAnswer,
-    StatusAnswer,
-)
+from daemon.web.api import AlertAnswer, ChangeAnswer
 from daemon.web.forecast_answers import ExhaustionAnswer, ForecastAnswer
 from detectors.findings import Unit
 
-NOW = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
 LONG = "/var/lib/kubernetes/pods/\u65e5\u672c\u8a9e-\u30c7\u30fc\u30bf/" + "volume-" * 12
 SIZES = [(20, 5), (40, 12), (80, 24), (81, 24), (131, 30), (132, 30), (200, 60), (250, 80), (10, 1)]
 
@@ -46,35 +37,13 @@ def alert(number=1, **more):
     return AlertAnswer(**{**given, **more})
 
 
-STATUS = StatusAnswer(
-    version="1.2.3",
-    backend="jit",
-    host=HostAnswer(name="web-1", kind="vm", virtualization="kvm", cpus=2.0, memory_bytes=2**33),
-    started_at="2026-02-26T06:00:00.000Z",
-    interval_seconds=30.0,
-    samples=8640,
-    seq=8640,
-    last_sample_at="2026-03-01T05:59:48.000Z",
-    signals=80,
-    signals_missing=2,
-    anomaly=AnomalyAnswer(
-        score=0.91,
-        score_threshold=0.8,
-        raw_score=5.0,
-        raw_threshold=3.0,
-        network=None,
-        contributions=[ContributionAnswer(signal="cpu.busy", share=0.41)],
-        episodes=3,
-        learning="learning: 3 of 7 days",
-        model="surprise-1",
-        trained_at="2026-02-28T06:00:00.000Z",
-    ),
-    collectors=[CollectorAnswer(name="disk", seconds=0.1, problem="cannot read\x1b[31m it", absent=False)],
-    alerts=[alert(1), alert(2, resource="/srv", severity="warning", acknowledged_by="ann", held="silenced by ann")],
-    sinks=[SinkAnswer(name="team", sent=2, failed=1, dead=0, pending=4)],
-    job=JobAnswer(name="train", share=0.4, text="epoch 3 of 6"),
-    state_directory="/x",
-    config_files=[],
+STATUS = ANSWERED.model_copy(
+    update={
+        "alerts": [
+            alert(1),
+            alert(2, resource="/srv", severity="warning", acknowledged_by="ann", held="silenced by ann"),
+        ]
+    }
 )
 FULL = ExhaustionAnswer(
     text="full in 3.0 h (80 %: 2.0 to 5.0)",
@@ -159,6 +128,11 @@ def test_all_that_matters_is_there(size):
         "q quit",
     ):
         assert part in shown, part
+
+
+def test_what_there_is_no_room_for_is_told():
+    status = STATUS.model_copy(update={"degraded": {"disk": "database or disk is full: history has a gap"}})
+    assert "short of disk: database or disk is full: history has a gap\n" in text_of(replace(FACTS, status=status))
 
 
 def test_on_a_large_terminal_nothing_is_left_out():

@@ -89,6 +89,24 @@ async def test_one_kill_of_the_log_the_counter_and_a_unit_is_one_event(watched):
         assert [one.message for one in watched.heard] == ["Killed process 7 (x) total-vm:1kB"]
 
 
+@pytest.mark.parametrize(("rate", "looked"), [(0.0, 0), (0.1, 1), (float("nan"), 1), (None, 1)])
+async def test_the_counter_of_kills_is_read_unless_the_sample_shows_none(watched, rate, looked):
+    def sample(value):
+        spec = SignalSpec("memory.oom_kills_per_second", Unit.PER_SECOND, Kind.RATE, "memory")
+        return [] if value is None else [(spec, value)]
+
+    async with watched.running() as watch:
+        watched.tick()
+        await watched.until(watch._seen.empty)
+        watched.kills(1)
+        watched.tick(values=sample(rate))
+        await watched.until(watch._seen.empty)
+        await asyncio.sleep(0.01)
+        assert len(watched.events) == looked
+        watched.tick(values=sample(0.1))  # none is lost: the counter tells of it later
+        await watched.until(lambda: len(watched.events) == 1)
+
+
 async def test_a_mount_that_became_full_is_recorded(watched):
     def space(free):
         return [(SignalSpec("filesystem./srv.free_bytes", Unit.BYTES, Kind.GAUGE, "filesystem", "/srv"), free)]

@@ -58,6 +58,30 @@ async def test_it_is_computed_every_three_seconds_at_most(followed, interval, as
     assert len(host.network.asked) == asked
 
 
+async def test_on_a_host_where_nothing_stirs_it_is_computed_every_90_seconds(followed):
+    host = followed(Said(told(0.02, 0.03)))
+    for _ in range(12):
+        await host.take(anomaly=0.1)
+    assert len(host.network.asked) == 4
+
+
+@pytest.mark.parametrize("stirs", ["score", "finding", "alert", "failure", "forecast"])
+async def test_what_stirs_is_looked_at_at_once(followed, stirs):
+    host = followed(Said(told(0.02, 0.03)))
+    for _ in range(2):
+        await host.take(anomaly=0.1, capacity=capacity(var=0.0))
+    assert len(host.network.asked) == 1
+    if stirs == "failure":
+        host.events.append(event(host.clock.time_ms))
+    await host.take(
+        anomaly=0.4 if stirs == "score" else 0.1,
+        findings=[Finding("AnyOther", "host", "", Strength.RAISED, "")] if stirs == "finding" else [],
+        alerts=[alert("Any", "", State.PENDING)] if stirs == "alert" else [],
+        capacity=capacity(var=0.2 if stirs == "forecast" else 0.0),
+    )
+    assert len(host.network.asked) == 2
+
+
 async def test_reasons_are_sentences(followed):
     state, _ = await followed(Said(told(0.4, 0.5, cause()))).take()
     (reason,) = state.reasons
