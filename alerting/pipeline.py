@@ -28,7 +28,7 @@ from alerting.silence import Silence
 from detectors.findings import Finding
 
 _MOST_UNSAVED = 5_000  # alerts, and notifications. A store that fails for longer loses the oldest, counted, pages last.
-_REMEMBERED = 1_000
+_REMEMBERED, _AT_ONCE = 1_000, 100  # all at once they are megabytes
 MOST_SILENCES = 1_000
 _LONG_OVER_MS = 7 * 86_400_000  # of a silence: a clock that is fast when the host starts is set right within days
 _STRIDE = 50  # alerts between two turns of the others in the loop
@@ -53,8 +53,8 @@ class TransitionStore(Protocol):
         """Return the occurrences that fire, or of which somebody is still to be told, the oldest first."""
         ...
 
-    async def recent_occurrences(self, limit: int) -> Sequence[Occurrence]:
-        """Return at most `limit` occurrences, the newest first."""
+    async def recent_occurrences(self, limit: int, skip: int = 0) -> Sequence[Occurrence]:
+        """Return at most `limit` occurrences, the newest first; behind the newest `skip`."""
         ...
 
     async def record_transitions(
@@ -148,8 +148,10 @@ class Pipeline:
         """Take up what an earlier run left open. Raises StoreError: without it promises would be broken."""
         self._time_ms = now.time_ms
         unsettled = await self._store.unsettled_occurrences()
-        past = [one for one in await self._store.recent_occurrences(_REMEMBERED) if one.state is State.RESOLVED]
-        self._book.restore([*reversed(past), *(one for one in unsettled if one.state is State.FIRING)], now)
+        for skip in range(_REMEMBERED - _AT_ONCE, -1, -_AT_ONCE):
+            past = await self._store.recent_occurrences(_AT_ONCE, skip)
+            self._book.restore([one for one in reversed(past) if one.state is State.RESOLVED], now)
+        self._book.restore([one for one in unsettled if one.state is State.FIRING], now)
         self._owed = {one.id: one for one in unsettled if one.owed and one.state is State.RESOLVED}
         self._dispatcher.restore(unsettled)
         self._silences = tuple(await self._store.silences(now.time_ms - _LONG_OVER_MS))

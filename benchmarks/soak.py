@@ -35,6 +35,7 @@ from detectors.kernels import bound_heap, release_memory
 INTERVAL = 30.0
 SEED = 3
 CROWDING = 12.0  # times as much as befalls an ordinary host
+_SUNDAY_MS, _WEEK_MS = 1_772_323_200_000, 604_800_000
 _WARM = 0.1  # of the samples: until then windows and caches fill, and the first network comes
 _METRICS_EVERY, _API_EVERY = 4, 200
 _ASKED = (
@@ -102,6 +103,14 @@ async def ask(port: int, path: str) -> tuple[int, bytes]:
     return status, rest
 
 
+def _coming_sunday_ms() -> int:
+    """Return when the run begins, on a Sunday as the world does, and never before this machine's own present.
+
+    The child dates what it trains by that one: a model that was made after all that is lived has no days to drift from.
+    """
+    return _SUNDAY_MS + -(-(time.time_ns() // 1_000_000 - _SUNDAY_MS) // _WEEK_MS) * _WEEK_MS
+
+
 class Soak:
     """One run; `ticks` samples, and a look at the memory after every `ticks / looks` of them."""
 
@@ -139,7 +148,7 @@ class Soak:
         bound_heap()  # as `daemon.__main__` does
         gc.freeze()
         release_memory()
-        self._clock = JumpingClock(1_772_323_200_000)
+        self._clock = JumpingClock(_coming_sunday_ms())
         try:
             run_daemon(
                 config,

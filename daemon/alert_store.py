@@ -33,9 +33,9 @@ class OffloadedState:
         """Return the occurrences that fire, or of which somebody is still to be told, the oldest first."""
         return await self._ask(self._database.unsettled_occurrences)
 
-    async def recent_occurrences(self, limit: int) -> Sequence[Occurrence]:
-        """Return at most `limit` occurrences, the newest first."""
-        return await self._ask(lambda: self._database.recent_occurrences(limit))
+    async def recent_occurrences(self, limit: int, skip: int = 0) -> Sequence[Occurrence]:
+        """Return at most `limit` occurrences, the newest first; behind the newest `skip`."""
+        return await self._ask(lambda: self._database.recent_occurrences(limit, skip))
 
     async def record_transitions(
         self, occurrences: Sequence[Occurrence], items: Sequence[OutboxItem]

@@ -110,7 +110,7 @@ from daemon.web.server import Server, ensure_token
 from daemon.web.signal_routes import SignalRoutes
 from detectors import capacity, failure
 from detectors.factors import COUNT
-from detectors.kernels import release_memory
+from detectors.kernels import release_memory, trim_heap
 from detectors.registry import Registry
 
 _log = structlog.get_logger()
@@ -118,7 +118,7 @@ _log = structlog.get_logger()
 _LAST_TICK_SECONDS = 2.0
 _LAST_WRITE_SECONDS = 1.0
 _STALE_INTERVALS = 3
-_PRECEDENTS = 500
+_PRECEDENTS, _AT_ONCE = 500, 50  # all at once they are megabytes
 _USUAL = "units.usual"
 _HABITS = "jobs.habits"
 _GROWTH = "capacity.growth"
@@ -491,7 +491,8 @@ class App:
         self._verdicts.restore()
         self._changes.restore(self._paths.proc)
         self._drift.restore()
-        self._precedents.learn(reversed(self._state.recent_occurrences(_PRECEDENTS)))
+        for skip in range(_PRECEDENTS - _AT_ONCE, -1, -_AT_ONCE):
+            self._precedents.learn(reversed(self._state.recent_occurrences(_AT_ONCE, skip)))
         for key, restore in (
             (_USUAL, self._culprits.restore),
             (_HABITS, self._routines.restore),
@@ -558,7 +559,9 @@ class App:
     async def _roll_up(self) -> str:
         def work() -> tuple[int, bool]:
             self._learning.note_imported()
-            return self._history.roll_up(), self._forecasts.note_imported()
+            done = self._history.roll_up(), self._forecasts.note_imported()
+            trim_heap()  # what this and all that was done since the last time have freed
+            return done
 
         await self._verdicts.follow(self._clock.now().time_ms)
         rows, imported = await self._offload.run(work, deadline_seconds=100.0, what="history.db")

@@ -11,9 +11,11 @@ import shutil
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,9 @@ _COPY_SECONDS = 14 * 86_400.0
 _MOST_KNOWN = 256  # schemas that are kept in memory: where mounts come and go, each sample may bring a new one
 _MOST_SCHEMAS = 1000  # in the file, before it is looked which of them nothing needs any more
 
+_AT_ONCE = 50_000  # values that are sorted together
+_CACHE = "PRAGMA cache_size = -512"  # KiB; SQLite's own 2 MB fill over days, and nothing is faster for it
+
 TIERS_SECONDS = (300, 3600, 86_400)
 STATISTICS = ("mean", "min", "max", "p95", "last", "count")
 
@@ -136,6 +141,7 @@ class History:
         self.resets = 0
         if read_only:
             self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+            self._database.execute(_CACHE)
         else:
             self._database = self._open_or_set_aside()
 
@@ -179,6 +185,7 @@ class History:
         database = sqlite3.connect(self.path, timeout=5, isolation_level=None, check_same_thread=False)
         try:
             database.execute("PRAGMA page_size = 16384")
+            database.execute(_CACHE)
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA journal_size_limit = 16777216")
@@ -240,6 +247,15 @@ class History:
         with self._lock:
             return self._database.execute(statement, values).fetchall()
 
+    def table(self, kinds: str, statement: str, *values: str | int) -> NDArray[np.void]:
+        """Return the rows of a statement as an array, its columns as the fields f0, f1, ... of these kinds ("i8,f4").
+
+        For statements that may have many rows: as tuples a month of samples is 15 MB, and of what is freed of so many
+        small pieces some stays with the process.
+        """
+        with self._lock:
+            return np.fromiter(self._database.execute(statement, values), np.dtype(kinds))
+
     def write(self, *work: tuple[str, Sequence[tuple[object, ...]]]) -> None:
         """Do statements, each for all of its rows, all or nothing."""
         with self._transaction() as database:
@@ -258,6 +274,17 @@ class History:
                 if self._database.in_transaction:  # SQLite has ended it itself when the disk is full
                     self._database.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _standing(self) -> Iterator[sqlite3.Connection]:
+        """Read more than once what is there now: what others write meanwhile is not seen."""
+        with self._lock:
+            self._database.execute("BEGIN")
+            try:
+                yield self._database
+            finally:
+                if self._database.in_transaction:
+                    self._database.execute("COMMIT")
 
     def bind_interval(self, interval_seconds: float) -> float | None:
         """Note the sampling interval. Returns the former one where it was another: that history is not comparable."""
@@ -360,44 +387,47 @@ class History:
 
     def last_rows(self, count: int) -> Rows:
         """Return the newest `count` samples of this lineage, oldest first; signals are all that occur in them."""
-        with self._lock:
-            records = self._database.execute(
-                "SELECT seq, time_ms, hour, flags, schema, data FROM samples WHERE seq > ? ORDER BY seq DESC LIMIT ?",
-                (self.lineage_start(), count),
-            ).fetchall()
-        return self._rows(records[::-1])
+        chosen = "seq > ? ORDER BY seq DESC LIMIT ?"
+        return self._gathered(chosen, self.lineage_start(), count, newest_first=True).rows
 
     def following(self, after: int, count: int) -> Rows:
         """Return the first `count` samples beyond the sample `after`, oldest first."""
-        with self._lock:
-            records = self._database.execute(
-                "SELECT seq, time_ms, hour, flags, schema, data FROM samples WHERE seq > ? ORDER BY seq LIMIT ?",
-                (after, count),
-            ).fetchall()
-        return self._rows(records)
+        return self._gathered("seq > ? ORDER BY seq LIMIT ?", after, count).rows
 
     def recorded(self, first_ms: int, end_ms: int) -> Recorded:
         """Return the samples of this lineage with first_ms <= time < end_ms, in their order."""
-        with self._lock:
-            records = self._database.execute(
-                "SELECT seq, time_ms, hour, flags, schema, data, monotonic_ns, boot FROM samples"
-                " WHERE seq > ? AND time_ms >= ? AND time_ms < ? ORDER BY seq",
-                (self.lineage_start(), first_ms, end_ms),
-            ).fetchall()
-        order = np.array([record[6:] for record in records], np.int64).reshape(-1, 2)
-        return Recorded(self._rows([record[:6] for record in records]), order[:, 0], order[:, 1])
+        chosen = "seq > ? AND time_ms >= ? AND time_ms < ? ORDER BY seq"
+        return self._gathered(chosen, self.lineage_start(), first_ms, end_ms)
 
-    def _rows(self, records: Sequence[tuple[int, int, int, int, int, bytes]]) -> Rows:
-        schemas = sorted({record[4] for record in records})
-        ids = sorted({int(i) for schema in schemas for i in self._schema_of(schema)})
-        place = {signal: column for column, signal in enumerate(ids)}
-        columns = {schema: np.array([place[int(i)] for i in self._schema_of(schema)], np.int64) for schema in schemas}
-        values = np.full((len(records), len(ids)), np.nan, np.float32)
-        for row, record in enumerate(records):
-            into = columns[record[4]]
-            values[row, into] = decode(record[5], len(into))
-        numbers = np.array([record[:4] for record in records], np.int64).reshape(-1, 4)
-        return Rows(tuple(ids), values, numbers[:, 0], numbers[:, 1], numbers[:, 2], numbers[:, 3])
+    def _gathered(
+        self, chosen: str, *asked: int, signals: Sequence[int] | None = None, newest_first: bool = False
+    ) -> Recorded:
+        """Return the samples that are `chosen`, with all signals that occur in them, or with `signals`.
+
+        They are read one by one into their place: of all their tuples and BLOBs at once, several times as much as the
+        values are, some would stay with the process.
+        """
+        with self._standing() as database:
+            found = database.execute(f"SELECT schema FROM samples WHERE {chosen}", asked)  # noqa: S608 - our own words
+            counts = Counter(schema for (schema,) in found)
+            schemas = {schema: self._schema_of(schema) for schema in counts}
+            if signals is None:
+                signals = np.unique(np.concatenate([np.zeros(0, np.int64), *schemas.values()])).tolist()
+            columns = {schema: places(signals, ids) for schema, ids in schemas.items()}
+            numbers = np.empty((counts.total(), 6), np.int64)
+            values = np.full((len(numbers), len(signals)), np.nan, np.float32)
+            order = range(len(numbers))
+            records = database.execute(
+                "SELECT schema, data, seq, time_ms, hour, flags, monotonic_ns, boot"  # noqa: S608 - our own words
+                f" FROM samples WHERE {chosen}",
+                asked,
+            )
+            for row, record in zip(reversed(order) if newest_first else order, records, strict=True):
+                numbers[row] = record[2:]
+                there, here = columns[record[0]]
+                values[row, there] = decode(record[1], len(schemas[record[0]]))[here]
+        seq, time_ms, hours, flags, monotonic_ns, boot = numbers.T
+        return Recorded(Rows(tuple(signals), values, seq, time_ms, hours, flags), monotonic_ns, boot)
 
     def schema(self, number: int) -> NDArray[np.int64]:
         """Return the ids (S,) of the signals of a schema, ascending."""
@@ -426,15 +456,15 @@ class History:
     def mark_incidents(self, spans: Sequence[tuple[int, int]]) -> int:
         """Mark the samples with first <= time < end of any of `spans`, and no others; returns how many changed."""
         with self._transaction() as database:
-            rows = np.array(database.execute("SELECT seq, time_ms, flags FROM samples").fetchall(), np.int64)
-            seq, time_ms, flags = rows.reshape(-1, 3).T
+            rows = np.fromiter(database.execute("SELECT seq, time_ms, flags FROM samples"), np.dtype("i8,i8,i8"))
+            seq, time_ms, flags = (rows[field] for field in ("f0", "f1", "f2"))
             inside = np.zeros(len(seq), np.bool_)
             for first, end in spans:
                 inside |= (time_ms >= first) & (time_ms < end)
             other = np.flatnonzero(inside != ((flags & FLAG_INCIDENT) != 0))
             database.executemany(
                 "UPDATE samples SET flags = ? WHERE seq = ?",
-                [(int(flags[row] ^ FLAG_INCIDENT), int(seq[row])) for row in other],
+                ((int(flags[row] ^ FLAG_INCIDENT), int(seq[row])) for row in other),
             )
         return len(other)
 
@@ -456,39 +486,32 @@ class History:
         width = tier * 1000
         written = 0
         while True:
-            with self._lock:
-                row = self._database.execute(
-                    "SELECT ifnull(max(seq), ?) FROM rollups WHERE tier = ? AND seq BETWEEN ? AND ?",
-                    (after, tier, after, before_seq - 1),
-                ).fetchone()
-                records = self._database.execute(
-                    "SELECT seq, time_ms / ? FROM samples WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?",
-                    (width, row[0], before_seq, max(2 * tier, 20_000)),
-                ).fetchall()
-            before = written
-            first = 0
-            for at in range(1, len(records)):
-                if records[at][1] != records[first][1]:  # the last bucket is not over yet
-                    self._write_rollup(tier, records[first][0], records[at - 1][0], records[first][1] * width)
-                    first = at
-                    written += 1
-            if written == before:
+            ((last,),) = self.read(
+                "SELECT ifnull(max(seq), ?) FROM rollups WHERE tier = ? AND seq BETWEEN ? AND ?",
+                after, tier, after, before_seq - 1,
+            )  # fmt: skip
+            found = self.table(
+                "i8,i8",
+                "SELECT seq, time_ms / ? FROM samples WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?",
+                width, last, before_seq, max(2 * tier, 20_000),
+            )  # fmt: skip
+            seq, bucket = found["f0"], found["f1"]
+            ends = np.flatnonzero(np.diff(bucket))  # the last bucket is not over yet
+            if not len(ends):
                 return written
+            for first, end in pairwise([-1, *ends.tolist()]):
+                self._write_rollup(tier, int(seq[first + 1]), int(seq[end]), int(bucket[end]) * width)
+            written += len(ends)
 
     def _write_rollup(self, tier: int, first_seq: int, last_seq: int, time_ms: int) -> None:
-        with self._lock:
-            records = self._database.execute(
-                "SELECT seq, time_ms, hour, flags, schema, data FROM samples WHERE seq BETWEEN ? AND ? ORDER BY seq",
-                (first_seq, last_seq),
-            ).fetchall()
-        rows = self._rows(records)
+        rows = self._gathered("seq BETWEEN ? AND ? ORDER BY seq", first_seq, last_seq).rows
         table = _statistics(rows.values)
         with self._transaction() as database:
             key = np.array(rows.signal_ids, "<i8").tobytes()
             schema = self._schemas.get(key) or self._number_schema(database, key)
             database.execute(
                 "INSERT OR REPLACE INTO rollups VALUES (?, ?, ?, ?, ?, ?)",
-                (tier, last_seq, time_ms, schema, len(records), table.tobytes()),
+                (tier, last_seq, time_ms, schema, len(rows.seq), table.tobytes()),
             )
 
     def rollup_rows(self, tier: int, count: int) -> list[tuple[int, NDArray[np.int64], Float32]]:
@@ -514,37 +537,54 @@ class History:
 
         Their starts (T,), and the statistics (T, 6, K) of `signals` (K,), NaN for one that is not among them.
         """
-        with self._lock:
-            records = self._database.execute(
-                "SELECT time_ms, schema, data FROM rollups WHERE tier = ? AND seq > ? ORDER BY seq DESC LIMIT ?",
-                (tier, _BEFORE_ALL if after is None else after, most),
-            ).fetchall()[::-1]
-            schemas = {record[1]: self._schema_of(record[1]) for record in records}
-        width = len(STATISTICS)
-        out = np.full((len(records), width, len(signals)), np.nan, np.float32)
-        for schema, ids in schemas.items():
-            rows = np.flatnonzero([record[1] == schema for record in records])
-            table = np.frombuffer(b"".join(records[row][2] for row in rows), "<f4").reshape(-1, width, len(ids))
-            there = np.flatnonzero(np.isin(signals, ids))
-            columns = np.searchsorted(ids, np.asarray(signals)[there])
-            out[rows[:, None], :, there] = table[:, :, columns].transpose(0, 2, 1)
-        return np.array([record[0] for record in records], np.int64), out
+        first = _BEFORE_ALL if after is None else after
+        times, _, out = self._rolled("tier = ? AND seq > ? ORDER BY seq DESC LIMIT ?", tier, first, most, of=signals)
+        return times[::-1], out[::-1]
+
+    def rolled_between(
+        self, tier: int, signals: Sequence[int], seqs: tuple[int, int], first_ms: int, end_ms: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], Float32]:
+        """Return the rollups of `tier` from one sample to another with first_ms <= time < end_ms, in their order.
+
+        Their starts (T,), their last samples (T,), and the statistics (T, 6, K) of `signals` (K,), NaN for one that is
+        not among them.
+        """
+        chosen = "tier = ? AND seq BETWEEN ? AND ? AND time_ms >= ? AND time_ms < ? ORDER BY seq"
+        return self._rolled(chosen, tier, *seqs, first_ms, end_ms, of=signals)
+
+    def _rolled(
+        self, chosen: str, *asked: int, of: Sequence[int]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], Float32]:
+        with self._standing() as database:
+            ((count,),) = database.execute(
+                f"SELECT count(*) FROM (SELECT 1 FROM rollups WHERE {chosen})",  # noqa: S608 - our own words
+                asked,
+            )
+            times, last = np.empty(count, np.int64), np.empty(count, np.int64)
+            out = np.full((count, len(STATISTICS), len(of)), np.nan, np.float32)
+            columns: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+            records = database.execute(
+                f"SELECT time_ms, seq, schema, data FROM rollups WHERE {chosen}",  # noqa: S608 - our own words
+                asked,
+            )
+            for row, (time_ms, seq, schema, data) in enumerate(records):
+                times[row], last[row] = time_ms, seq
+                if schema not in columns:
+                    columns[schema] = places(of, self._schema_of(schema))
+                there, here = columns[schema]
+                out[row][:, there] = np.frombuffer(data, "<f4").reshape(len(STATISTICS), -1)[:, here]
+        return times, last, out
 
     def sampled(self, signals: Sequence[int], *, after: int, most: int) -> tuple[NDArray[np.int64], Float32]:
         """Return the newest samples beyond the sample `after`, oldest first: their times (T,) and values (T, K)."""
-        with self._lock:
-            records = self._database.execute(
-                "SELECT seq, time_ms, hour, flags, schema, data FROM samples WHERE seq > ? ORDER BY seq DESC LIMIT ?",
-                (after, most),
-            ).fetchall()
-            for schema in {record[4] for record in records}:
-                self._schema_of(schema)  # known from here on
-        rows = self._rows(records[::-1])
-        place = {number: column for column, number in enumerate(rows.signal_ids)}
-        out = np.full((len(records), len(signals)), np.nan, np.float32)
-        there = [column for column, number in enumerate(signals) if number in place]
-        out[:, there] = rows.values[:, [place[signals[column]] for column in there]]
-        return rows.time_ms, out
+        chosen = "seq > ? ORDER BY seq DESC LIMIT ?"
+        rows = self._gathered(chosen, after, most, signals=signals, newest_first=True).rows
+        return rows.time_ms, rows.values
+
+    def sampled_between(self, signals: Sequence[int], seqs: tuple[int, int], first_ms: int, end_ms: int) -> Rows:
+        """Return `signals` from one sample to another with first_ms <= time < end_ms, in their order."""
+        chosen = "seq BETWEEN ? AND ? AND time_ms >= ? AND time_ms < ? ORDER BY seq"
+        return self._gathered(chosen, *seqs, first_ms, end_ms, signals=signals).rows
 
     def prune(self, keep: dict[int, int]) -> int:
         """Delete the oldest rows beyond `keep[tier]` rows (tier 0 = samples) that are rolled up; returns how many."""
@@ -589,6 +629,13 @@ def left_out(flags: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.asarray(out | ((flags & FLAG_INCIDENT) != 0))
 
 
+def places(signals: Sequence[int], ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which of `signals` are among the ascending `ids`, and where."""
+    asked = np.asarray(signals, np.int64)
+    there = np.flatnonzero(np.isin(asked, ids))
+    return there, np.searchsorted(ids, asked[there])
+
+
 def encode(values: Float32) -> bytes:
     """One BLOB a sample: a bit for each signal that is present, then the present values, little-endian float32."""
     present = np.isfinite(values)
@@ -606,19 +653,21 @@ def decode(data: bytes, signals: int) -> Float32:
 
 def _statistics(values: Float32) -> Float32:
     """Return mean, min, max, p95, last, count (6, S) of `values` (T, S) without the missing ones; NaN where all are."""
-    ordered = np.sort(values.astype(np.float64), axis=0)  # NaN last
-    count = np.isfinite(values).sum(axis=0)
-    columns = np.flatnonzero(count)
-    ordered, seen = ordered[:, columns], count[columns]
     out = np.full((len(STATISTICS), values.shape[1]), np.nan, np.float32)
-    out[0, columns] = np.nansum(ordered, axis=0) / seen
-    each = np.arange(len(columns))
-    out[1, columns], out[2, columns] = ordered[0], ordered[seen - 1, each]
-    place = 0.95 * (seen - 1)
-    below = place.astype(np.int64)
-    above = np.minimum(below + 1, seen - 1)
-    out[3, columns] = ordered[below, each] + (place - below) * (ordered[above, each] - ordered[below, each])
-    last = len(values) - 1 - np.argmax(np.isfinite(values[::-1, columns]), axis=0)
-    out[4, columns] = values[last, columns]
-    out[5] = count
+    out[5] = np.isfinite(values).sum(axis=0)
+    measured = np.flatnonzero(out[5])
+    few = max(1, _AT_ONCE // max(len(values), 1))  # all together would take five times what the values do
+    for first in range(0, len(measured), few):
+        columns = measured[first : first + few]
+        part = values[:, columns]
+        there = np.isfinite(part)
+        ordered, seen = np.sort(part.astype(np.float64), axis=0), there.sum(axis=0)  # NaN last
+        out[0, columns] = np.nansum(ordered, axis=0) / seen
+        each = np.arange(len(columns))
+        out[1, columns], out[2, columns] = ordered[0], ordered[seen - 1, each]
+        place = 0.95 * (seen - 1)
+        below = place.astype(np.int64)
+        above = np.minimum(below + 1, seen - 1)
+        out[3, columns] = ordered[below, each] + (place - below) * (ordered[above, each] - ordered[below, each])
+        out[4, columns] = part[len(values) - 1 - np.argmax(there[::-1], axis=0), each]
     return out

@@ -288,9 +288,11 @@ class StateDatabase(FailureTable, VerdictTable):
 
         self._write(work)
 
-    def recent_occurrences(self, limit: int) -> list[Occurrence]:
-        """Return at most `limit` occurrences, the newest first."""
-        return self._occurrences(self._read("SELECT payload FROM occurrences ORDER BY ordinal DESC LIMIT ?", limit))
+    def recent_occurrences(self, limit: int, skip: int = 0) -> list[Occurrence]:
+        """Return at most `limit` occurrences, the newest first; behind the newest `skip`."""
+        return self._occurrences(
+            self._read("SELECT payload FROM occurrences ORDER BY ordinal DESC LIMIT ? OFFSET ?", limit, skip)
+        )
 
     def fired_since(self, time_ms: int, limit: int) -> list[tuple[str, bool]]:
         """Return the id of each occurrence that fired since then, and whether somebody was told of it."""

@@ -5,10 +5,11 @@ postgresql-16 and 3 more". At most 256 KiB of a log are read at once, and nothin
 but its last hour.
 """
 
+import io
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -110,25 +111,25 @@ class PackageLogs:
                 continue
             lines = self._read(path, place, status.st_size)
             since = self._now() - _BACK_SECONDS if first else 0.0
-            done = [line for line in (_parsed(parse, text) for text in lines) if line is not None]
-            yield from _told(tool, [line for line in done if line[0].timestamp() >= since])
+            done = (line for line in (_parsed(parse, text) for text in lines) if line is not None)
+            yield from _told(tool, (line for line in done if line[0].timestamp() >= since))
 
     @staticmethod
-    def _read(path: Path, place: _Place, size: int) -> Sequence[str]:
+    def _read(path: Path, place: _Place, size: int) -> Iterator[str]:
         """Return the whole lines behind `place`, and move it behind them."""
         start = max(place.offset if 0 <= place.offset <= size else 0, size - _TAIL_BYTES)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # not ours to read
             place.offset = size
-            return ()
+            return iter(())
         try:
             text = os.pread(descriptor, size - start, start)
         finally:
             os.close(descriptor)
         whole = text[: text.rfind(b"\n") + 1]
         place.offset = start + len(whole)
-        return [printable(line) for line in whole.split(b"\n")]
+        return (printable(line.removesuffix(b"\n")) for line in io.BytesIO(whole))
 
 
 def _parsed(parse: Callable[[str], Line | None], text: str) -> Line | None:
@@ -138,7 +139,7 @@ def _parsed(parse: Callable[[str], Line | None], text: str) -> Line | None:
         return None
 
 
-def _told(tool: str, lines: Sequence[Line]) -> Iterator[Noticed]:
+def _told(tool: str, lines: Iterable[Line]) -> Iterator[Noticed]:
     for action, group in groupby(lines, key=lambda line: line[1]):
         burst = list(group)
         names = list(dict.fromkeys(name for _, _, name in burst))

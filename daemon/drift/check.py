@@ -12,6 +12,7 @@ import numpy as np
 import structlog
 
 from daemon.drift.days import (
+    AT_ONCE,
     DAY_MS,
     HOUR_MS,
     Float32,
@@ -36,7 +37,6 @@ from detectors.model_file import ModelError
 
 _log = structlog.get_logger()
 
-_AT_ONCE = 1000  # samples that are read
 _AS_MANY = 0.5  # of the signals that are judged otherwise, for a way of before to be recognised by
 
 
@@ -190,7 +190,7 @@ class _Thinned:
     def follow(self, ids: Int64, until_ms: int | None = None) -> Iterator[tuple[Int64, Float32]]:
         """Yield hours (k,) and values (k, S) of those that follow: of all, or until one that is not older."""
         while True:
-            rows = self._history.following(self._after, _AT_ONCE)
+            rows = self._history.following(self._after, AT_ONCE)
             older = np.ones(len(rows.seq), np.bool_) if until_ms is None else rows.time_ms < until_ms
             many = len(older) if older.all() else int(older.argmin())
             if not many:
@@ -218,8 +218,7 @@ class _LastDay:
         )
         low = kept.span.after if found[0][0] is None else int(found[0][0]) - 1
         self._came, self._went = (_Thinned(history, low, kept.span.a_day) for _ in range(2))
-        ahead = history.read("SELECT time_ms FROM samples WHERE seq > ? ORDER BY seq", low)
-        times = np.array([time_ms for (time_ms,) in ahead], np.int64)
+        times = history.table("i8,", "SELECT time_ms FROM samples WHERE seq > ? ORDER BY seq", low)["f0"]
         self._hours = np.bincount(
             hours_of(times[_Thinned(history, low, kept.span.a_day).first(times)]), minlength=HOURS
         )

@@ -26,6 +26,7 @@ MOST_SIGNALS = 500  # those that are known longest: memory is bounded
 MOST_A_DAY = 2880  # samples: at less than 30 s between two, some are passed over
 LEAST_DAYS, MOST_DAYS = 3, 7  # of reference
 REFERENCE = "reference"
+AT_ONCE = 1000  # samples that are read
 _MARKS: Mapping[str, object] = {"format": 1, "kind": "drift reference"}
 
 
@@ -90,12 +91,21 @@ def read(history: History, ids: Sequence[int], span: Span) -> Kept:
     """Return the reference of `ids` in `span`; those with less than a day of samples are left out. Blocks."""
     wanted = np.sort(np.array(ids, np.int64))[:MOST_SIGNALS]
     grid = np.full((span.days * span.a_day, len(wanted)), np.nan, np.float32)
-    for day in range(span.days):
-        first = span.first_ms + day * DAY_MS
-        rows = history.recorded(first, first + DAY_MS).rows
-        good = (rows.flags & (FLAGS_LEFT_OUT | FLAG_DOUBTFUL)) == 0
-        slots = (rows.time_ms - span.first_ms) * span.a_day // DAY_MS
+    taken = np.zeros(len(grid), np.bool_)
+    ((after, last),) = history.read(
+        "SELECT min(seq) - 1, max(seq) FROM samples WHERE seq > ? AND time_ms >= ? AND time_ms < ?",
+        history.lineage_start(), span.first_ms, span.end_ms,
+    )  # fmt: skip
+    while after is not None and after < last:
+        rows = history.following(after, AT_ONCE)
+        if not len(rows.seq):  # the history was set aside meanwhile
+            break
+        after = int(rows.seq[-1])
+        within = (rows.time_ms >= span.first_ms) & (rows.time_ms < span.end_ms)
+        slots = np.where(within, (rows.time_ms - span.first_ms) * span.a_day // DAY_MS, 0)
+        good = within & ((rows.flags & (FLAGS_LEFT_OUT | FLAG_DOUBTFUL)) == 0) & ~taken[slots]
         grid[slots[good][::-1]] = columns(rows, wanted)[good][::-1]  # the first of a slot stays
+        taken[slots[good]] = True
     enough = np.flatnonzero((~np.isnan(grid)).sum(axis=0) >= span.a_day)
     times = span.first_ms + np.arange(len(grid)) * DAY_MS // span.a_day
     return Kept(span, wanted[enough], make_reference(grid[:, enough], hours_of(times), span.a_day))

@@ -178,19 +178,20 @@ def scores_drifted(history: History, backend: Backend, model: int, a_day: int, n
 
     Not known before it has served for four days. `a_day`: slots of a day.
     """
-    found = history.read(
+    found = history.table(
+        "i8,f4,i8",
         "SELECT time_ms, raw_score, flags FROM samples WHERE model = ? AND raw_score IS NOT NULL AND time_ms <= ?"
         " AND seq > ? ORDER BY seq",
         model,
         now_ms,
         history.lineage_start(),
     )
-    times = np.array([row[0] for row in found], np.int64)
+    times = found["f0"]
     days = int(min((now_ms - DAY_MS - times[0]) // DAY_MS, MOST_DAYS)) if len(times) else 0
     if days < LEAST_DAYS:
         return NOTHING
-    scores = np.array([row[1] for row in found], np.float32)[:, None]
-    usual = (np.array([row[2] for row in found], np.int64) & (FLAGS_LEFT_OUT | FLAG_DOUBTFUL)) == 0
+    scores = found["f1"][:, None]
+    usual = (found["f2"] & (FLAGS_LEFT_OUT | FLAG_DOUBTFUL)) == 0
     first_ms = int(times[0])
     late = times > now_ms - DAY_MS
     late[late] = np.diff(times[late] * a_day // DAY_MS, prepend=-1) != 0

@@ -220,13 +220,8 @@ async def received(request: web.Request) -> bytes:
         raise web.HTTPRequestTimeout(text=f"the body did not come within {_BODY_SECONDS:g} s") from None
 
 
-def encode(answer: BaseModel) -> Encoded:
-    """Return an answer in bytes; what is large takes milliseconds and is done off the loop."""
-    return pack(to_json(answer))
-
-
 def pack(body: bytes) -> Encoded:
-    """Return JSON with what a listener may have of it."""
+    """Return JSON with what a listener may have of it; what is large takes milliseconds and is done off the loop."""
     compressed = None
     if len(body) >= _LEAST_COMPRESSED:
         packer = zlib.compressobj(3, wbits=31)

@@ -5,7 +5,6 @@ where nothing was measured. It reads through a connection of its own, in a threa
 waits for a chart.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ _MOST_SAMPLES = 20_000  # that are read one by one; a longer span is read from r
 _MEAN, _MIN, _MAX, _COUNT = (STATISTICS.index(name) for name in ("mean", "min", "max", "count"))
 _MEAN_OF, _MIN_OF, _MAX_OF, _COUNT_OF = range(4)  # places in the table of pieces
 _ALL = (-(2**62), 2**62)
+_NOTHING = "-9e999"  # minus infinity, where SQLite has no value: a field of an array has no None
 
 SCORE, RAW_SCORE, RAW_THRESHOLD, ALARMED = (
     "anomaly.score", "anomaly.raw_score", "anomaly.raw_threshold", "anomaly.alarmed",
@@ -75,7 +75,7 @@ def read_series(path: Path, wanted: Wanted, interval_seconds: float, score_thres
         step_ms, tier = _resolution(history, wanted, interval_seconds)
         first_ms = wanted.from_ms // step_ms * step_ms
         pieces = _gather(history, wanted, tier, first_ms)
-        scores = _scores(history, wanted, first_ms, step_ms, score_threshold) if wanted.scores else {}
+        scores = _scores(history, wanted, first_ms, step_ms, score_threshold)
     return _bucketed(pieces, scores, wanted, step_ms, tier)
 
 
@@ -155,69 +155,33 @@ def _search(history: History, table: str, numbers: range, time_ms: int) -> int:
 
 def _rollups(history: History, wanted: Wanted, tier: int, after: int, first_ms: int) -> _Pieces | None:
     first, last = _seqs(history, tier, wanted, after, first_ms)
-    records = history.read(
-        "SELECT time_ms, schema, data, seq FROM rollups WHERE tier = ? AND seq BETWEEN ? AND ?"
-        " AND time_ms >= ? AND time_ms < ? ORDER BY seq",
-        tier, first, last, first_ms, wanted.to_ms,
-    )  # fmt: skip
-    if not records:
+    times, seqs, found = history.rolled_between(tier, wanted.signals, (first, last), first_ms, wanted.to_ms)
+    if not len(times):
         return None
-    width = len(STATISTICS)
-    table = np.full((4, len(records), len(wanted.signals)), np.nan)
-    groups: dict[int, list[int]] = defaultdict(list)
-    for row, record in enumerate(records):
-        groups[record[1]].append(row)
-    for schema, members in groups.items():
-        ids, rows = history.schema(schema), np.array(members)
-        there, columns = _places(wanted.signals, ids)
-        part = np.frombuffer(b"".join(records[row][2] for row in members), "<f4").reshape(-1, width, len(ids))
-        for place, statistic in enumerate((_MEAN, _MIN, _MAX, _COUNT)):
-            table[place][rows[:, None], there] = part[:, statistic][:, columns]
-    return _Pieces(np.array([record[0] for record in records], np.int64), table, int(records[-1][3]))
+    table = np.stack([found[:, statistic].astype(np.float64) for statistic in (_MEAN, _MIN, _MAX, _COUNT)])
+    return _Pieces(times, table, int(seqs[-1]))
 
 
 def _samples(history: History, wanted: Wanted, after: int, first_ms: int) -> _Pieces | None:
     first, last = _seqs(history, 0, wanted, after, first_ms)
-    records = history.read(
-        "SELECT time_ms, schema, data, seq FROM samples WHERE seq BETWEEN ? AND ?"
-        " AND time_ms >= ? AND time_ms < ? ORDER BY seq",
-        first, last, first_ms, wanted.to_ms,
-    )  # fmt: skip
-    if not records:
+    rows = history.sampled_between(wanted.signals, (first, last), first_ms, wanted.to_ms)
+    if not len(rows.seq):
         return None
-    values = np.full((len(records), len(wanted.signals)), np.nan, np.float32)
-    # all with the same schema and the same holes have each value at the same place
-    groups: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    sizes: dict[int, int] = {}
-    for row, (_, schema, data, _) in enumerate(records):
-        if schema not in sizes:
-            sizes[schema] = (len(history.schema(schema)) + 7) // 8
-        groups[schema, data[: sizes[schema]]].append(row)
-    for (schema, mask), members in groups.items():
-        ids, rows = history.schema(schema), np.array(members)
-        present = np.unpackbits(np.frombuffer(mask, np.uint8), count=len(ids)).astype(np.bool_)  # see `history.encode`
-        there, columns = _places(wanted.signals, ids[present])
-        part = np.frombuffer(b"".join(records[row][2] for row in members), np.uint8).reshape(len(members), -1)
-        values[rows[:, None], there] = part[:, len(mask) :].copy().view("<f4")[:, columns]
-    wide = values.astype(np.float64)
-    return _Pieces(
-        np.array([record[0] for record in records], np.int64),
-        np.stack([wide, wide, wide, np.isfinite(wide).astype(np.float64)]),
-        int(records[-1][3]),
-    )
-
-
-def _places(signals: Sequence[int], ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which of `signals` are among the ascending `ids`, and where."""
-    asked = np.asarray(signals, np.int64)
-    there = np.flatnonzero(np.isin(asked, ids))
-    return there, np.searchsorted(ids, asked[there])
+    wide = rows.values.astype(np.float64)
+    table = np.stack([wide, wide, wide, np.isfinite(wide).astype(np.float64)])
+    return _Pieces(rows.time_ms, table, int(rows.seq[-1]))
 
 
 def _scores(
     history: History, wanted: Wanted, first_ms: int, step_ms: int, score_threshold: float
-) -> dict[int, tuple[Float64, Float64, Float64]]:
-    """Return mean, least and greatest (K,) of the scores by bucket; rollups have none, so samples are read."""
+) -> tuple[NDArray[np.int64], Float64]:
+    """Return the buckets (B,) that have scores, and mean, least and greatest of these (B, K, 3).
+
+    Rollups have none, so samples are read.
+    """
+    figures = 3 * len(wanted.scores)
+    if not figures:
+        return np.zeros(0, np.int64), np.zeros((0, 0, 3))
     first, last = _seqs(history, 0, wanted, _ALL[0], first_ms)
     # the scale that people see, as `detectors.calibration.shown_score` makes it
     scale = (1.0 - score_threshold) / score_threshold
@@ -231,22 +195,23 @@ def _scores(
         RAW_THRESHOLD: "CASE WHEN raw_threshold < 1e300 THEN raw_threshold END",
         ALARMED: f"(flags & {FLAG_ALARMED}) / {FLAG_ALARMED}",
     }
-    asked = ", ".join(f"avg({one}), min({one}), max({one})" for one in (expressions[name] for name in wanted.scores))
-    rows = history.read(
+    asked = ", ".join(
+        f"ifnull({kind}({expressions[name]}), {_NOTHING})" for name in wanted.scores for kind in ("avg", "min", "max")
+    )
+    rows = history.table(
+        "i8" + ",f8" * figures,
         f"SELECT time_ms / ? AS bucket, {asked} FROM samples INDEXED BY samples_scores"  # noqa: S608 - our own names
         " WHERE seq BETWEEN ? AND ? AND time_ms >= ? AND time_ms < ? GROUP BY bucket",
         step_ms, first, last, first_ms, wanted.to_ms,
     )  # fmt: skip
-    out = {}
-    for bucket, *figures in rows:
-        table = np.array(figures, np.float64).reshape(-1, 3)  # None becomes NaN
-        out[int(bucket)] = (table[:, 0], table[:, 1], table[:, 2])
-    return out
+    table = np.stack([rows[f"f{column}"] for column in range(1, 1 + figures)], axis=1)
+    table[np.isneginf(table)] = np.nan
+    return rows["f0"], table.reshape(len(rows), len(wanted.scores), 3)
 
 
 def _bucketed(
     pieces: Sequence[_Pieces],
-    scores: dict[int, tuple[Float64, Float64, Float64]],
+    scores: tuple[NDArray[np.int64], Float64],
     wanted: Wanted,
     step_ms: int,
     tier: int,
@@ -255,7 +220,7 @@ def _bucketed(
     signals, width = len(wanted.signals), len(wanted.signals) + len(wanted.scores)
     times = np.concatenate([one.times_ms for one in pieces]) if pieces else np.zeros(0, np.int64)
     bucket_of = times // step_ms
-    buckets = np.union1d(bucket_of, np.array(sorted(scores), np.int64))
+    buckets = np.union1d(bucket_of, scores[0])
     mean, least, greatest = (np.full((len(buckets), width), np.nan) for _ in range(3))
     if len(times):
         table = np.concatenate([one.table for one in pieces], axis=1)
@@ -268,7 +233,7 @@ def _bucketed(
         mean[rows, :signals] = np.divide(total, seen, out=np.full_like(total, np.nan), where=seen > 0)
         least[rows, :signals] = np.fmin.reduceat(table[_MIN_OF][order], starts)
         greatest[rows, :signals] = np.fmax.reduceat(table[_MAX_OF][order], starts)
-    for bucket, (one_mean, one_least, one_greatest) in scores.items():
-        row = int(np.searchsorted(buckets, bucket))
-        mean[row, signals:], least[row, signals:], greatest[row, signals:] = one_mean, one_least, one_greatest
+    scored = np.searchsorted(buckets, scores[0])
+    for place, told in enumerate((mean, least, greatest)):
+        told[scored, signals:] = scores[1][:, :, place]
     return Buckets(step_ms, tier, buckets * step_ms, mean, least, greatest)

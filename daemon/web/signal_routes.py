@@ -25,7 +25,18 @@ from daemon.snapshot import Snapshot
 from daemon.state import StoredSignal
 from daemon.web.alert_answers import evidence_answer
 from daemon.web.forecast_answers import FieldProblem
-from daemon.web.operations import Count, Encoded, FieldErrors, Operation, PageQuery, Query, encode, page_of, query_of
+from daemon.web.operations import (
+    Count,
+    Encoded,
+    FieldErrors,
+    Operation,
+    PageQuery,
+    Query,
+    pack,
+    page_of,
+    query_of,
+    to_json,
+)
 from daemon.web.series import DERIVED, SCORE, Buckets, Float64, Wanted, read_series
 from daemon.web.series_answers import (
     FindingAnswer,
@@ -173,7 +184,7 @@ class SignalRoutes:
                 found = read_series(self.history, wanted, self.interval_seconds, threshold)
             except sqlite3.Error as error:
                 raise StateError(f"history.db: {error}") from error
-            return encode(series_answer(found, wanted, units, names, threshold=threshold))
+            return pack(history_json(found, wanted, units, names, threshold=threshold))
 
         async with self.reading:
             return await self.offload.run(work, deadline_seconds=_SECONDS, what="history.db")
@@ -187,36 +198,41 @@ class SignalRoutes:
         return await self.offload.run(self.signals, deadline_seconds=_SECONDS, what="state.db")
 
 
-def series_answer(
+def history_json(
     found: Buckets, wanted: Wanted, units: Mapping[str, str], order: Sequence[str], *, threshold: float
-) -> HistoryAnswer:
-    """Return buckets as the interface tells them; `units` of the signals by name, in the order of `wanted`."""
+) -> bytes:
+    """Return buckets as the interface tells them; `units` of the signals by name, in the order of `wanted`.
+
+    It is a `HistoryAnswer`, its series written one after the other: as lists of numbers all of them take megabytes.
+    """
     columns = (*units, *wanted.scores)
     gaps = 1 + np.flatnonzero(np.diff(found.times_ms) > _GAP * max(found.step_ms, 1))
     times = np.insert(found.times_ms, gaps, found.times_ms[gaps - 1] + found.step_ms)
     figures = [np.insert(_short(table), gaps, np.nan, axis=0) for table in (found.mean, found.least, found.greatest)]
     place = {name: column for column, name in enumerate(columns)}
-    series = []
-    for name in order:
-        mean, least, greatest = (_listed(table[:, place[name]]) for table in figures)
-        series.append(
-            SeriesAnswer(
-                signal=name,
-                unit=units.get(name, "ratio" if name in {SCORE, DERIVED[3]} else "score"),
-                threshold=threshold if name == SCORE else None,
-                mean=mean,
-                min=least,
-                max=greatest,
-            )
-        )
-    return HistoryAnswer(
+    answer = HistoryAnswer(
         from_ms=wanted.from_ms,
         to_ms=wanted.to_ms,
         step_seconds=found.step_ms / 1000,
         source_seconds=found.source_seconds,
         times_ms=times.tolist(),
-        series=series,
+        series=[],
         missing=[name for name in order if np.isnan(found.mean[:, place[name]]).all()],
+    )
+    before, empty, after = to_json(answer).partition(b'"series":[]')
+    series = (to_json(_series(name, units, threshold, [each[:, place[name]] for each in figures])) for name in order)
+    return b"".join((before, empty[:-1], b",".join(series), b"]", after))
+
+
+def _series(name: str, units: Mapping[str, str], threshold: float, figures: Sequence[Float64]) -> SeriesAnswer:
+    mean, least, greatest = (_listed(values) for values in figures)
+    return SeriesAnswer(
+        signal=name,
+        unit=units.get(name, "ratio" if name in {SCORE, DERIVED[3]} else "score"),
+        threshold=threshold if name == SCORE else None,
+        mean=mean,
+        min=least,
+        max=greatest,
     )
 
 

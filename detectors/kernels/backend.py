@@ -45,11 +45,12 @@ class Counts:
     """A window of values among a sorted reference: `below` and `upto` (features, width + 1), `sizes` (features,).
 
     They count the window's values by how many of the reference are below them, by how many are not above
-    them, and altogether.
+    them, and altogether; in 16 bits, for they are kept as long as the daemon runs: when they are read, fewer than
+    32,768 samples may be in the window.
     """
 
-    below: Int64
-    upto: Int64
+    below: NDArray[np.int16]
+    upto: NDArray[np.int16]
     sizes: Int64
 
 

@@ -10,7 +10,7 @@ largest distance of the two empirical distribution functions, ties included, in 
 import numpy as np
 from numba import njit, types
 
-from detectors.kernels.vector import as_float64, as_int64, as_uint32, at, floats
+from detectors.kernels.vector import as_float64, as_int16, as_int64, as_uint32, at, floats
 
 _BITS = 11
 _BUCKETS = 1 << _BITS
@@ -129,7 +129,7 @@ def place(reference_at, numbers_at, width, features, values_at, sign, below_at, 
     below them, and not above them; `sizes` (features) counts the values.
     """
     numbers, values, sizes = as_int64(floats(numbers_at)), floats(values_at), as_int64(floats(sizes_at))
-    below, upto = as_int64(floats(below_at)), as_int64(floats(upto_at))
+    below, upto = as_int16(floats(below_at)), as_int16(floats(upto_at))
     for f in range(features):
         value = values[f]
         if value == value:  # noqa: PLR0124 - a number
@@ -148,10 +148,10 @@ def read(reference_at, numbers_at, width, features, below_at, upto_at, sizes_at,
     numbers, sizes, out = as_int64(floats(numbers_at)), as_int64(floats(sizes_at)), as_float64(floats(out_at))
     for f in range(features):
         reference = at(floats(reference_at), f * width)
-        below = at(as_int64(floats(below_at)), f * (width + 1))
-        upto = at(as_int64(floats(upto_at)), f * (width + 1))
+        below = at(as_int16(floats(below_at)), f * (width + 1))
+        upto = at(as_int16(floats(upto_at)), f * (width + 1))
         many, size = numbers[f], sizes[f]
-        farthest = before = reached = 0
+        farthest = before = reached = types.int64(0)
         for i in range(many):
             before += upto[i]
             reached += below[i]

@@ -2,7 +2,8 @@
 
 import ctypes
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 _SMAPS = Path("/proc/self/smaps")
@@ -26,10 +27,15 @@ def bound_heap() -> None:
 
 def release_memory() -> int:
     """Give back what can be given back: free heap to the system, clean pages of files; return the bytes of these."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    trim_heap()
+    return release_clean_pages()
+
+
+def trim_heap() -> None:
+    """Give free heap back to the system, between what is in use too; where the C library is not glibc, nothing."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-    return release_clean_pages()
 
 
 def release_clean_pages() -> int:
@@ -41,17 +47,19 @@ def release_clean_pages() -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     released = 0
-    for start, length, resident in _clean_mappings(_SMAPS.read_text(encoding="utf-8")):
+    with _SMAPS.open(encoding="utf-8") as lines:  # one by one: all at once are a megabyte that would stay
+        mappings = list(_clean_mappings(lines))
+    for start, length, resident in mappings:
         if libc.madvise(start, length, mmap.MADV_DONTNEED) == 0:
             released += resident
     return released
 
 
-def _clean_mappings(text: str) -> Iterator[tuple[int, int, int]]:
+def _clean_mappings(lines: Iterable[str]) -> Iterator[tuple[int, int, int]]:
     """Yield start, length and resident bytes of read-only file mappings without a page of their own."""
     header: list[str] = []
     sizes: dict[str, int] = {}
-    for line in (*text.splitlines(), "0-0 end"):
+    for line in chain(lines, ["0-0 end"]):
         words = line.split()
         if words[0].endswith(":"):
             if words[-1] == "kB":

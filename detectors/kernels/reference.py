@@ -162,8 +162,8 @@ class NumpyBackend(Backend):
         for row, column in enumerate(np.atleast_2d(values).T):
             known = column[~np.isnan(column)]
             sorted_values = reference.values[row, : reference.numbers[row]]
-            np.add.at(counts.below[row], np.searchsorted(sorted_values, known, "left"), sign)
-            np.add.at(counts.upto[row], np.searchsorted(sorted_values, known, "right"), sign)
+            np.add.at(counts.below[row], np.searchsorted(sorted_values, known, "left"), np.int16(sign))
+            np.add.at(counts.upto[row], np.searchsorted(sorted_values, known, "right"), np.int16(sign))
             counts.sizes[row] += sign * len(known)
 
     def ks_read(self, reference: Sorted, counts: Counts) -> Float64:

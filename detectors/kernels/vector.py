@@ -288,7 +288,9 @@ def _cast(target):
     return function
 
 
-as_int64, as_uint32, as_float64 = (_cast(kind) for kind in (types.int64, types.uint32, types.float64))
+as_int64, as_int16, as_uint32, as_float64 = (
+    _cast(kind) for kind in (types.int64, types.int16, types.uint32, types.float64)
+)
 
 
 @intrinsic

@@ -16,7 +16,7 @@ class KsWindow:
         features, width = reference.values.shape
         self._reference = reference
         wide = (features, width + 1)
-        self._counts = Counts(np.zeros(wide, np.int64), np.zeros(wide, np.int64), np.zeros(features, np.int64))
+        self._counts = Counts(np.zeros(wide, np.int16), np.zeros(wide, np.int16), np.zeros(features, np.int64))
         self._backend = backend
 
     def add(self, values: Float32) -> None:

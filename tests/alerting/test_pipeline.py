@@ -1,6 +1,7 @@
 import asyncio
 import json
 import time
+import tracemalloc
 from dataclasses import replace
 from datetime import time as wall_time
 from zoneinfo import ZoneInfo
@@ -571,3 +572,29 @@ async def test_from_the_finding_to_the_accepted_delivery(build, tick, failed, re
     print(f"finding to accepted delivery: median {median * 1000:.1f} ms, worst {max(took) * 1000:.1f} ms")
     assert receiver.bodies == ["firing"] * 100
     assert median < 0.1
+
+
+async def test_a_long_past_is_taken_up_page_by_page(database, build, tick, alert, contributors):
+    """A start behind more alerts than are remembered takes little for a moment; as one list they were 3.6 MB."""
+    ended = [
+        alert(
+            fingerprint=f"{number % 7}",
+            state=State.RESOLVED,
+            fired_ms=T0 - 1_200_000 + 1000 * number,
+            resolved_ms=T0,
+            contributors=contributors,
+        )
+        for number in range(1100)
+    ]
+    database.record_transitions(ended, [])
+    at_once = build()
+    at_once._book.restore(ended[-1000:], tick(0))
+    paged = build()
+    tracemalloc.start()
+    await paged.restore(tick(0))
+    held, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"{(most - held) / 1e6:.2f} MB")
+    assert most - held < 1_000_000
+    assert paged._book._fired == at_once._book._fired
+    assert len(paged._book._fired) == 7

@@ -334,6 +334,14 @@ async def take(app, clock, count):
     return out
 
 
+async def test_free_memory_is_given_back_with_every_rollup(app_of, monkeypatch):
+    app, given = await app_of(), []
+    monkeypatch.setattr("daemon.app.trim_heap", lambda: given.append(app._history.rolled_up_to(300)))
+    await app._roll_up()
+    await app._roll_up()
+    assert len(given) == 2
+
+
 @pytest.mark.parametrize("change", ["an hour ahead", "an hour back", "a year ahead", "a suspend"])
 async def test_whatever_the_clock_does_nothing_is_lost_and_nobody_is_woken(app_of, clock, change):
     app = await app_of()

@@ -194,6 +194,7 @@ def test_unsettled_and_recent_occurrences(database):
     database.record_transitions([occurrence("b", State.RESOLVED)], [])
     assert [one.id for one in database.unsettled_occurrences()] == ["a", "c"]
     assert [one.id for one in database.recent_occurrences(2)] == ["c", "b"]
+    assert [one.id for one in database.recent_occurrences(2, skip=1)] == ["b", "a"]
 
 
 def test_one_open_occurrence_a_fingerprint(database):

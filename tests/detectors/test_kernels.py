@@ -416,3 +416,16 @@ def test_a_window_of_counters_gives_what_sorting_gives(backends):
         window.remove(stream[:, 90:].T.copy())
         wanted = backend.ks(ordered, np.concatenate([stream[:, :30], stream[:, 70:90]], axis=1))
         np.testing.assert_allclose(window.statistic(), wanted, rtol=0, atol=1e-12)
+
+
+def test_what_passes_through_a_window_may_be_more_than_its_counters_hold(backends):
+    """A clock that was set back far brings weeks into a day, and out of it again."""
+    rng = np.random.default_rng(7)
+    reference, passing, stay = ties(rng, 4, 300), np.zeros((40_000, 4), np.float32), ties(rng, 4, 50)
+    for backend in (*backends, NUMPY):
+        ordered = backend.sorted(reference)
+        window = KsWindow(backend, ordered)
+        window.add(passing)
+        window.add(stay.T.copy())
+        window.remove(passing)
+        np.testing.assert_allclose(window.statistic(), backend.ks(ordered, stay), rtol=0, atol=1e-12)

@@ -258,4 +258,4 @@ def test_pages_that_a_loader_has_written_are_not_clean():
         return f"1000-3000 {access} 00000000 08:01 {inode} /lib/x.so\n{sizes}"
 
     text = mapping("r-xp", 7, 0) + mapping("r--p", 7, 4) + mapping("rw-p", 7, 0) + mapping("r-xp", 0, 0)
-    assert list(_clean_mappings(text)) == [(0x1000, 0x2000, 8192)]
+    assert list(_clean_mappings(text.splitlines())) == [(0x1000, 0x2000, 8192)]
