@@ -81,6 +81,7 @@ _COPY_SECONDS = 14 * 86_400.0
 _MOST_KNOWN = 256  # schemas that are kept in memory: where mounts come and go, each sample may bring a new one
 _MOST_SCHEMAS = 1000  # in the file, before it is looked which of them nothing needs any more
 
+_READ_AT_ONCE = 200  # samples
 _AT_ONCE = 50_000  # values that are sorted together
 _CACHE = "PRAGMA cache_size = -512"  # KiB; SQLite's own 2 MB fill over days, and nothing is faster for it
 
@@ -404,28 +405,33 @@ class History:
     ) -> Recorded:
         """Return the samples that are `chosen`, with all signals that occur in them, or with `signals`.
 
-        They are read one by one into their place: of all their tuples and BLOBs at once, several times as much as the
-        values are, some would stay with the process.
+        They are read some at a time into their place: of all their tuples and BLOBs at once, several times as much as
+        the values are, some would stay with the process.
         """
         with self._standing() as database:
-            found = database.execute(f"SELECT schema FROM samples WHERE {chosen}", asked)  # noqa: S608 - our own words
-            counts = Counter(schema for (schema,) in found)
+            occurring = database.execute(f"SELECT schema FROM samples WHERE {chosen}", asked)  # noqa: S608 - our own words
+            counts = Counter(schema for (schema,) in occurring)
             schemas = {schema: self._schema_of(schema) for schema in counts}
             if signals is None:
                 signals = np.unique(np.concatenate([np.zeros(0, np.int64), *schemas.values()])).tolist()
             columns = {schema: places(signals, ids) for schema, ids in schemas.items()}
             numbers = np.empty((counts.total(), 6), np.int64)
             values = np.full((len(numbers), len(signals)), np.nan, np.float32)
-            order = range(len(numbers))
             records = database.execute(
                 "SELECT schema, data, seq, time_ms, hour, flags, monotonic_ns, boot"  # noqa: S608 - our own words
                 f" FROM samples WHERE {chosen}",
                 asked,
             )
-            for row, record in zip(reversed(order) if newest_first else order, records, strict=True):
-                numbers[row] = record[2:]
-                there, here = columns[record[0]]
-                values[row, there] = decode(record[1], len(schemas[record[0]]))[here]
+            for first in range(0, len(numbers), _READ_AT_ONCE):
+                found = records.fetchmany(_READ_AT_ONCE)
+                numbers[first : first + len(found)] = [record[2:] for record in found]
+                kinds = np.array([record[0] for record in found])
+                for schema in set(kinds.tolist()):
+                    rows, (there, here) = np.flatnonzero(kinds == schema), columns[schema]
+                    decoded = decode_all([found[row][1] for row in rows.tolist()], len(schemas[schema]))
+                    values[first + rows[:, None], there] = decoded[:, here]
+        if newest_first:
+            numbers, values = numbers[::-1], values[::-1]
         seq, time_ms, hours, flags, monotonic_ns, boot = numbers.T
         return Recorded(Rows(tuple(signals), values, seq, time_ms, hours, flags), monotonic_ns, boot)
 
@@ -640,6 +646,19 @@ def encode(values: Float32) -> bytes:
     """One BLOB a sample: a bit for each signal that is present, then the present values, little-endian float32."""
     present = np.isfinite(values)
     return np.packbits(present).tobytes() + values[present].astype("<f4").tobytes()
+
+
+def decode_all(blobs: Sequence[bytes], signals: int) -> Float32:
+    """Return the values (T, S) of `encode`: those of one mask, as nearly all are, at once."""
+    mask_bytes = (signals + 7) // 8
+    mask = blobs[0][:mask_bytes]
+    if not all(len(blob) == len(blobs[0]) and blob.startswith(mask) for blob in blobs):
+        return np.stack([decode(blob, signals) for blob in blobs])
+    present = np.unpackbits(np.frombuffer(mask, np.uint8), count=signals).astype(np.bool_)
+    out = np.full((len(blobs), signals), np.nan, np.float32)
+    table = np.frombuffer(b"".join(blobs), np.uint8).reshape(len(blobs), -1)
+    out[:, present] = np.ascontiguousarray(table[:, mask_bytes:]).view("<f4")
+    return out
 
 
 def decode(data: bytes, signals: int) -> Float32:
