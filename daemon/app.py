@@ -110,7 +110,7 @@ from daemon.web.server import Server, ensure_token
 from daemon.web.signal_routes import SignalRoutes
 from detectors import capacity, failure
 from detectors.factors import COUNT
-from detectors.kernels import release_memory, trim_heap
+from detectors.kernels import release_idle, release_memory
 from detectors.registry import Registry
 
 _log = structlog.get_logger()
@@ -560,7 +560,7 @@ class App:
         def work() -> tuple[int, bool]:
             self._learning.note_imported()
             done = self._history.roll_up(), self._forecasts.note_imported()
-            trim_heap()  # what this and all that was done since the last time have freed
+            release_idle()  # what this and all that was done since the last time have freed and touched
             return done
 
         await self._verdicts.follow(self._clock.now().time_ms)

@@ -7,7 +7,7 @@ that serves here: compiled ahead of time, compiled on this host, or NumPy. Only 
 
 from detectors.kernels.backend import Backend, BackendError, Packed, Sorted
 from detectors.kernels.loader import Preference, came_compiled, compile_all, is_cached, load
-from detectors.kernels.memory import bound_heap, release_memory, trim_heap
+from detectors.kernels.memory import bound_heap, release_idle, release_memory
 from detectors.kernels.plan import Activation, Loss, Plan, Precision, Rule, TrainSettings, TrainState, dense
 from detectors.kernels.reference import NUMPY
 from detectors.kernels.window import KsWindow
@@ -33,6 +33,6 @@ __all__ = [
     "dense",
     "is_cached",
     "load",
+    "release_idle",
     "release_memory",
-    "trim_heap",
 ]

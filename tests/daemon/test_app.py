@@ -336,7 +336,7 @@ async def take(app, clock, count):
 
 async def test_free_memory_is_given_back_with_every_rollup(app_of, monkeypatch):
     app, given = await app_of(), []
-    monkeypatch.setattr("daemon.app.trim_heap", lambda: given.append(app._history.rolled_up_to(300)))
+    monkeypatch.setattr("daemon.app.release_idle", lambda: given.append(app._history.rolled_up_to(300)))
     await app._roll_up()
     await app._roll_up()
     assert len(given) == 2
