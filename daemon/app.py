@@ -232,7 +232,7 @@ class App:
         )
         self._cost = OwnCost(self._loaded.state_directory, self._metrics.tick_seconds)
         self._watch = AnomalyWatch(config.anomaly, self._interval)
-        self._degraded = Degraded(MemoryLeft(self._paths.proc, self._paths.sys), self._offload, self._interval)
+        self._degraded = Degraded(MemoryLeft(self._paths.proc, self._paths.sys))
         self._child = Child(self._degraded.refuse_child)
         self._learning = Learning(
             config=config,
@@ -269,7 +269,7 @@ class App:
         self._pipeline = self._alerts.pipeline
         self._errors = ErrorCounts(lambda: self._failures.journal.problem)
         self._patterns = ErrorPatterns(self._errors, redactor(config.privacy.log_text))
-        self._sampler = Sampler(build_collectors(self._collector_context(config)))
+        self._sampler = Sampler(build_collectors(self._collector_context(config)), beside=self._degraded.look)
         self._changes = ChangeLog(
             state=self._state,
             offload=self._offload,
@@ -618,7 +618,6 @@ class App:
                     group.create_task(self._forecasts.run(), name="forecasts"),
                     group.create_task(self._failures.run(), name="failures"),
                     group.create_task(self._by_hand.run(), name="by hand"),
-                    group.create_task(self._degraded.run(), name="degraded"),
                     *self._alerts.start(group, self._is_ready),
                 ]
                 await self._scheduler.start()
@@ -691,7 +690,7 @@ class App:
     def _publish(self, snapshot: Snapshot) -> None:
         first = self._snapshot is None
         self._snapshot = snapshot
-        self._degraded.note_stored(snapshot.not_stored)
+        self._degraded.note_round(snapshot.not_stored)
         self._metrics.publish(snapshot, self._pipeline.counts, self._alerts.beats)
         self._events.publish(snapshot)
         self._learning.after_tick()

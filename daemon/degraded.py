@@ -6,7 +6,6 @@ sampling, alerting, delivery, /metrics and what tells of alerts go on. On a full
 from the window in memory, and what is to be delivered waits there (`daemon.tick`, `alerting.pipeline`).
 """
 
-import asyncio
 import gc
 import os
 import re
@@ -18,15 +17,13 @@ from pathlib import Path
 import structlog
 
 from daemon.collectors.base import ProcFile
-from daemon.errors import CollectorError, NotAvailable, PresagedError, WorkerError
-from daemon.offload import Offload
+from daemon.errors import CollectorError, NotAvailable, WorkerError
 from detectors.kernels import release_memory
 
 _log = structlog.get_logger()
 
 _SHORT_BYTES = 32 * 1024 * 1024  # a chart of a month takes a third of it, a page a tenth
 _ENOUGH_BYTES = 2 * _SHORT_BYTES
-_READ_SECONDS = 5.0
 _OWN_CGROUP = Path("/proc/self/cgroup")  # the daemon's own, wherever the host's tree is
 
 
@@ -46,10 +43,9 @@ _WITHOUT = {
 class Degraded:
     """Which modes hold. `memory_left` reads how many bytes are left, and blocks."""
 
-    def __init__(self, memory_left: Callable[[], float], offload: Offload, interval_seconds: float) -> None:
+    def __init__(self, memory_left: Callable[[], float]) -> None:
         self._memory_left = memory_left
-        self._offload = offload
-        self._interval = interval_seconds
+        self._left = inf
         self._modes: dict[Mode, str] = {}
 
     @property
@@ -71,21 +67,20 @@ class Degraded:
         """Tell whether a request for `path` is not to be answered now."""
         return Mode.MEMORY in self._modes and (path == "/" or path.startswith(_SHED))
 
-    def note_stored(self, problem: str) -> None:
-        """Take in why the last sample is not on the disk, "" where it is."""
-        self._set(Mode.DISK, problem, holds=bool(problem))
+    def look(self) -> None:
+        """Read how much memory is left; while it is short, give back what can be. Blocks, once a round of samples."""
+        try:
+            self._left = self._memory_left()
+        except OSError as error:  # not known: what held goes on
+            _log.debug("memory_left_not_known", reason=str(error))
+        if Mode.MEMORY in self._modes:
+            gc.collect()
+            release_memory()
 
-    async def run(self) -> None:
-        """Look at the memory at every interval, until cancelled."""
-        while True:
-            try:
-                left = await self._offload.run(self._memory_left, deadline_seconds=_READ_SECONDS, what="memory left")
-                self.note_memory(left)
-                if Mode.MEMORY in self._modes:
-                    await self._offload.run(_shrink, deadline_seconds=_READ_SECONDS, what="memory")
-            except (PresagedError, OSError) as error:  # not known: what held goes on
-                _log.debug("memory_left_not_known", reason=str(error))
-            await asyncio.sleep(self._interval)
+    def note_round(self, not_stored: str) -> None:
+        """Take in what the last look has read, and why the last sample is not on the disk, "" where it is."""
+        self.note_memory(self._left)
+        self._set(Mode.DISK, not_stored, holds=bool(not_stored))
 
     def note_memory(self, left: float) -> None:
         """Take in how many bytes are left."""
@@ -108,11 +103,6 @@ _SHED = (
     "/dashboard/",
     *(f"/api/v1/{name}" for name in ("series", "events", "signals", "neural", "openapi.json", "month")),
 )
-
-
-def _shrink() -> None:
-    gc.collect()
-    release_memory()
 
 
 class MemoryLeft:

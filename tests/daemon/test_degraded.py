@@ -1,15 +1,13 @@
 """Short of memory the page goes first, and no child is started; on a full disk history goes first. Both are told."""
 
-import asyncio
-
 import pytest
 from structlog.testing import capture_logs
 
 from daemon.child import Child
 from daemon.degraded import Degraded, MemoryLeft, Mode
-from daemon.errors import DeadlineExceeded, WorkerError
+from daemon.errors import WorkerError
 from daemon.metrics import Metrics
-from daemon.offload import Offload
+from daemon.sampler import Sampler
 
 MIB = 1024 * 1024
 
@@ -18,11 +16,9 @@ MIB = 1024 * 1024
 def degraded():
     """Of a host whose memory is what `left` says, in MiB."""
     left = [1000.0]
-    offload = Offload()
-    one = Degraded(lambda: left[0] * MIB, offload, 0.01)
+    one = Degraded(lambda: left[0] * MIB)
     one.left = left
-    yield one
-    offload.close()
+    return one
 
 
 def test_memory_is_short_until_there_is_twice_as_much(degraded):
@@ -37,14 +33,14 @@ def test_memory_is_short_until_there_is_twice_as_much(degraded):
 
 def test_why_a_mode_holds_is_told_as_it_is_now(degraded):
     degraded.note_memory(21 * MIB)
-    degraded.note_stored("database or disk is full")
+    degraded.note_round("database or disk is full")
     degraded.note_memory(17 * MIB)
     assert dict(degraded.reasons) == {
         "disk": "database or disk is full: sampling goes on, history has a gap; alerts wait in memory",
         "memory": "17 MiB are left: no page, no charts, no training; sampling and alerts go on",
     }
     degraded.note_memory(100 * MIB)
-    degraded.note_stored("")
+    degraded.note_round("")
     assert not degraded.reasons
 
 
@@ -67,37 +63,39 @@ async def test_no_child_is_started_then(degraded):
         await child.run("nothing", {}, deadline_seconds=30.0)
 
 
-async def test_it_looks_again_and_again(degraded, until):
-    task = asyncio.create_task(degraded.run())
+def test_each_round_looks_again(degraded, monkeypatch):
+    given = []
+    monkeypatch.setattr("daemon.degraded.release_memory", lambda: given.append(degraded.modes))
+    sampler = Sampler([], beside=degraded.look)
+    for left, modes in ((1.0, (Mode.MEMORY,)), (40.0, (Mode.MEMORY,)), (1000.0, ()), (40.0, ())):
+        degraded.left[0] = left
+        sampler.collect(0)
+        degraded.note_round("")
+        assert degraded.modes == modes
+    assert given == [(Mode.MEMORY,)] * 2  # in each round that finds it short
+    sampler.close()
+
+
+def test_what_is_not_known_changes_nothing(degraded):
+    def unreadable():
+        raise OSError(5, "Input/output error")
+
     degraded.left[0] = 1.0
-    await until(lambda: degraded.modes == (Mode.MEMORY,))
-    degraded.left[0] = 1000.0
-    await until(lambda: degraded.modes == ())
-    task.cancel()
-
-
-async def test_what_is_not_known_changes_nothing(degraded, until):
-    degraded.note_memory(MIB)
-    asked = []
-
-    def late():
-        asked.append(1)
-        raise DeadlineExceeded("late")
-
-    degraded._memory_left = late
-    task = asyncio.create_task(degraded.run())
-    await until(lambda: len(asked) >= 2)
+    degraded.look()
+    degraded.note_round("")
+    degraded._memory_left = unreadable
+    degraded.look()
+    degraded.note_round("")
     assert degraded.modes == (Mode.MEMORY,)
-    task.cancel()
 
 
 def test_metrics_tell_each_mode(degraded):
     metrics = Metrics("1", lambda: "numpy", 10, degraded=lambda: degraded.modes)
-    degraded.note_stored("database or disk is full")
+    degraded.note_round("database or disk is full")
     text = metrics.render().decode()
     assert 'presaged_degraded{mode="disk"} 1.0' in text
     assert 'presaged_degraded{mode="memory"} 0.0' in text
-    degraded.note_stored("")
+    degraded.note_round("")
     assert 'presaged_degraded{mode="disk"} 0.0' in metrics.render().decode()
 
 

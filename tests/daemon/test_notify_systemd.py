@@ -81,7 +81,7 @@ async def test_the_watchdog_is_fed_by_a_tick_and_by_nothing_else(systemd, hosts,
     app._events = SimpleNamespace(publish=lambda _snapshot: None)
     app._forecasts = SimpleNamespace(after_tick=lambda: None)
     app._failures = SimpleNamespace(after_tick=lambda _seen: None)
-    app._degraded = SimpleNamespace(note_stored=lambda stored: None, modes=())
+    app._degraded = SimpleNamespace(note_round=lambda not_stored: None, modes=())
     host.tick._publish = app._publish
     await host.take(1)
     assert words(systemd)[0] == "READY=1"
