@@ -45,7 +45,7 @@ bench: .venv/ready .venv/peers/ready .venv/alibi/ready .venv/continual/ready whe
 	@$(BIN)/python -m benchmarks.drift --json
 	@$(BIN)/python -m benchmarks.continual --json
 
-soak: .venv/ready  ## the repeating tests at the full figures; takes about an hour
+soak: .venv/ready  ## the repeating tests at the full figures; takes several hours
 	@PRESAGED_TEST_SCALE=$${PRESAGED_TEST_SCALE:-25} $(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
 
 e2e-anomaly: .venv/ready  ## eleven faults really injected on this host, as root; takes an hour
