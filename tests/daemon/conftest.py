@@ -1,6 +1,7 @@
 """Parts of the daemon on real databases with sources and a clock of our own."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from dataclasses import dataclass, field
@@ -326,6 +328,27 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture
+def watchdog_fed(tmp_path):
+    """The moments at which a daemon with NOTIFY_SOCKET at `notify` has fed systemd's watchdog."""
+    fed, over = [], threading.Event()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(0.1)
+
+        def listen():
+            while not over.is_set():
+                with contextlib.suppress(TimeoutError):
+                    if systemd.recv(4096).startswith(b"WATCHDOG=1"):
+                        fed.append(time.monotonic())
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        yield fed
+        over.set()
+        listener.join()
 
 
 @pytest.fixture

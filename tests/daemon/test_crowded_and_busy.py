@@ -6,11 +6,9 @@ import os
 import re
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -161,7 +159,7 @@ def refusals(group):
 
 
 @pytest.mark.soak
-def test_without_time_and_memory_to_spare_no_tick_is_later_than_an_interval(daemons, tmp_path, scale):
+def test_without_time_and_memory_to_spare_no_tick_is_later_than_an_interval(daemons, watchdog_fed, tmp_path, scale):
     """Four who compute for each core, and one who takes all memory of the group that the daemon is in.
 
     The group may have little more than the daemon itself holds. The kernel kills the other, as stress-ng asks it to,
@@ -171,25 +169,13 @@ def test_without_time_and_memory_to_spare_no_tick_is_later_than_an_interval(daem
         pytest.skip("PRESAGED_TEST_SCALE is 1: it would take the time of all that is tested beside it")
     if shutil.which("stress-ng") is None or os.geteuid() != 0:
         pytest.skip("this takes stress-ng and root")
-    with memory_group() as group, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(tmp_path / "notify"))
+    with memory_group() as group:
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "90000000"}
         inside = ("-c", INSIDE, str(group / "cgroup.procs"))
         program = (*inside, sys.executable, "-P", "-m", "daemon")
         daemon = daemons(program=program, text="[sampling]\ninterval_seconds = 1", environment=environment).start()
         daemon.wait(lambda status: status["seq"] >= 10)
         held, limit = squeeze(group)
-        fed, over = [], threading.Event()
-
-        def listen():
-            systemd.settimeout(0.2)
-            while not over.is_set():
-                with contextlib.suppress(TimeoutError):
-                    if systemd.recv(4096).startswith(b"WATCHDOG=1"):
-                        fed.append(time.monotonic())
-
-        listener = threading.Thread(target=listen)
-        listener.start()
         long = ("--timeout", f"{STRESS_SECONDS}s")
         computing = ("stress-ng", "--cpu", str(4 * (os.cpu_count() or 1)), *long)
         taking = ("stress-ng", "--vm", "1", "--vm-bytes", str(2 * SPARE_BYTES), "--vm-keep", *long)
@@ -197,13 +183,11 @@ def test_without_time_and_memory_to_spare_no_tick_is_later_than_an_interval(daem
         with subprocess.Popen(computing, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
             stress = subprocess.run([sys.executable, *inside, *taking], cwd=tmp_path, capture_output=True, check=False)
         seconds = time.monotonic() - began
-        over.set()
-        listener.join()
         assert daemon.process.poll() is None, daemon.words()
         status = daemon.status()
         refused = refusals(group)
         assert daemon.end()[0] == 0
-    times = [one for one in fed if one >= began]
+    times = [one for one in watchdog_fed if one >= began]
     longest = max(later - earlier for earlier, later in itertools.pairwise(times))
     print(
         f"{seconds:.0f} s of stress (code {stress.returncode}): {len(times)} ticks, at most {longest:.2f} s apart, "

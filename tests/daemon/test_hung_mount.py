@@ -1,14 +1,11 @@
 """The real daemon while a disk of its host hangs: it goes on, says which one, sees it come back, and stops in time."""
 
-import contextlib
 import itertools
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -47,28 +44,7 @@ def disk(tmp_path):
 
 
 @pytest.fixture
-def ticks(tmp_path):
-    """The moments at which the daemon has fed systemd's watchdog."""
-    fed, over = [], threading.Event()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(0.1)
-
-        def listen():
-            while not over.is_set():
-                with contextlib.suppress(TimeoutError):
-                    if systemd.recv(4096).startswith(b"WATCHDOG=1"):
-                        fed.append(time.monotonic())
-
-        listener = threading.Thread(target=listen)
-        listener.start()
-        yield fed
-        over.set()
-        listener.join()
-
-
-@pytest.fixture
-def watching(daemons, disk, ticks, tmp_path):
+def watching(daemons, disk, watchdog_fed, tmp_path):
     """A daemon that has seen the disk."""
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "90000000"}
     program = ("-c", ENTER, str(disk.pid), str(FAST), "--interval", "1", "--at-once")
@@ -97,7 +73,7 @@ def hang(daemon, disk, by=signal.SIGSTOP):
     return daemon.wait(lambda status: told(status, disk))
 
 
-def test_a_disk_that_hangs_is_named_and_costs_nothing_else_not_even_a_stop(watching, disk, ticks):
+def test_a_disk_that_hangs_is_named_and_costs_nothing_else_not_even_a_stop(watching, disk, watchdog_fed):
     began = time.monotonic()
     status = hang(watching, disk)
     (alert,) = told(status, disk)
@@ -113,7 +89,7 @@ def test_a_disk_that_hangs_is_named_and_costs_nothing_else_not_even_a_stop(watch
     watching.wait(lambda later: not told(later, disk))
     assert used(watching, disk) == USED
     hang(watching, disk)
-    times = [one for one in ticks if one >= began]
+    times = [one for one in watchdog_fed if one >= began]
     apart = [later - before for before, later in itertools.pairwise(times)]
     code, seconds = watching.end()
     print(
