@@ -110,7 +110,7 @@ from daemon.web.server import Server, ensure_token
 from daemon.web.signal_routes import SignalRoutes
 from detectors import capacity, failure
 from detectors.factors import COUNT
-from detectors.kernels import release_idle, release_memory
+from detectors.kernels import release_idle
 from detectors.registry import Registry
 
 _log = structlog.get_logger()
@@ -571,7 +571,7 @@ class App:
         return f"{rows} rows"
 
     async def _keep_house(self) -> str:
-        """Delete what is past its time, note which signals were seen, give the reserve and memory back."""
+        """Delete what is past its time, note which signals were seen, give the reserve back."""
         retention = self._loaded.config.storage.retention
         keep = {
             0: int(retention.raw_days * 86_400 / self._interval),
@@ -592,7 +592,6 @@ class App:
             self._state.restore_reserve()
             if snapshot is not None:
                 self._registry.touch(snapshot.time_ms, snapshot.values)
-            release_memory()  # what hourly work alone has touched
             return gone
 
         return f"{await self._offload.run(work, deadline_seconds=200.0, what='housekeeping')} rows deleted"

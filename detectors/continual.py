@@ -26,6 +26,8 @@ from detectors.replay import Memory, Stamps, load_memory
 
 Figures = dict[str, float]
 
+_SIZES = ARCHITECTURE.sizes
+
 # Of the elastic weights (lambda), whose mean importance is 1. Light: beside replay a strong hold keeps the network from
 # what is new, and gains nothing (docs/consolidation.md).
 STRENGTH = 0.01
@@ -88,15 +90,13 @@ def learn(
     The memory of `known` takes the new rows in. With `checkpoints`, what was cut off goes on. Raises TrainingError.
     """
     rng = np.random.default_rng([seed, 11])
-    memory = Memory(ARCHITECTURE.sizes[0], 0) if known is None else known.memory
+    memory = Memory(_SIZES[0], 0) if known is None else known.memory
     replayed, regimes = memory.rows()[0], [regime.inputs for regime in memory.regimes]
     fresh = normals[stamps > memory.until]
     found = memory.keep(normals, np.zeros((len(normals), 0), np.float32), stamps, rng)
     figures: Figures = {"regimes_known": len(found.known), "regimes_new": found.new, "replay_rows": len(replayed)}
     if known is None:
-        network = learner.train(
-            normals, signals, ARCHITECTURE.sizes, seed, progress, backend=backend, checkpoints=checkpoints
-        )
+        network = learner.train(normals, signals, _SIZES, seed, progress, backend=backend, checkpoints=checkpoints)
         figures |= {"relearned": 1, "continued": 0}
         return _learned(network, None, memory, normals, signals, seed=seed, figures=figures)
     before = Network(CATALOGUE["anomaly"].architecture, known.elastic.anchor, backend=backend)
@@ -112,7 +112,7 @@ def learn(
         "anew": lambda told: learner.train(
             normals,
             signals,
-            ARCHITECTURE.sizes,
+            _SIZES,
             seed,
             told,
             backend=backend,
@@ -221,11 +221,6 @@ def load(folder: Path) -> Knowledge:
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise ModelError(f"{folder / _ELASTIC}: {type(error).__name__}: {error}") from error
     count = CATALOGUE["anomaly"].architecture.count
-    if (
-        anchor.shape != (count,)
-        or not np.isfinite(anchor).all()
-        or memory.width != ARCHITECTURE.sizes[0]
-        or memory.outputs
-    ):
+    if anchor.shape != (count,) or not np.isfinite(anchor).all() or memory.width != _SIZES[0] or memory.outputs:
         raise ModelError(f"{folder}: what this model knows does not fit its network")
     return Knowledge(memory, elastic)
