@@ -103,7 +103,7 @@ config.local.toml:
 	  { echo "presaged needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "'python3 -m venv' is not there. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@echo "Setting up .venv with the pinned dependencies (once, about half a minute) ..."
+	@echo "Setting up .venv with the pinned dependencies (once, about a minute) ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/$(INSTALL) -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
