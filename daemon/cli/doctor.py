@@ -336,14 +336,15 @@ def check_listener(loaded: Loaded) -> Iterator[Result]:
 def _cost(cost: SelfAnswer, status: StatusAnswer) -> Iterator[Result]:
     """Yield what presaged takes too much of; the first hour says little of its share of a processor."""
     up = datetime.now(UTC) - datetime.fromisoformat(status.started_at)
-    if up >= _JUDGED_AFTER and (cost.cpu_ratio or 0.0) > COSTLY_CPU_RATIO:
+    cpu_ratio, resident_bytes = cost.cpu_ratio or 0.0, cost.resident_bytes or 0
+    if up >= _JUDGED_AFTER and cpu_ratio > COSTLY_CPU_RATIO:
         remedy = (
             "a longer [sampling] interval_seconds; a collector less: `presage status --json` has the seconds of each"
         )
-        yield Result("daemon", "warning", f"takes {(cost.cpu_ratio or 0.0) * 100:.0f} % of a processor", remedy)
-    if (cost.resident_bytes or 0) > COSTLY_BYTES:
+        yield Result("daemon", "warning", f"takes {cpu_ratio * 100:.0f} % of a processor", remedy)
+    if resident_bytes > COSTLY_BYTES:
         remedy = "`systemctl restart presaged` loses nothing; if it comes again, report it: `presage support-bundle`"
-        yield Result("daemon", "warning", f"takes {(cost.resident_bytes or 0) / 1e6:.0f} MB of memory", remedy)
+        yield Result("daemon", "warning", f"takes {resident_bytes / 1e6:.0f} MB of memory", remedy)
 
 
 def check_applications(loaded: Loaded) -> Iterator[Result]:
