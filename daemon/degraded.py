@@ -8,7 +8,6 @@ from the window in memory, and what is to be delivered waits there (`daemon.tick
 
 import gc
 import os
-import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from math import inf
@@ -24,6 +23,7 @@ _log = structlog.get_logger()
 
 _SHORT_BYTES = 32 * 1024 * 1024  # a chart of a month takes a third of it, a page a tenth
 _ENOUGH_BYTES = 2 * _SHORT_BYTES
+_LOOK_AGAIN = 4
 _OWN_CGROUP = Path("/proc/self/cgroup")  # the daemon's own, wherever the host's tree is
 
 
@@ -106,7 +106,10 @@ _SHED = (
 
 
 class MemoryLeft:
-    """Tells how many bytes may still be taken. Its files stay open: it is asked at every interval."""
+    """Tells how many bytes may still be taken. Its files stay open: it is asked at every interval.
+
+    Where the process stands, and which cgroups have a limit, it looks at every fourth time only.
+    """
 
     def __init__(self, proc: Path, sys: Path) -> None:
         self._meminfo = ProcFile(proc / "meminfo")
@@ -114,18 +117,23 @@ class MemoryLeft:
         self._top = sys / "fs" / "cgroup"
         self._place = b""
         self._groups: list[_Group] = []
+        self._limited: list[_Group] = []
+        self._asked = 0
 
     def __call__(self) -> float:
         """Return what is left of the host, of this process's cgroup, and of those above it; blocks.
 
         Infinite where neither is told. A cgroup's cache that is given back at once counts as left.
         """
+        if self._asked % _LOOK_AGAIN == 0:
+            place = _content(self._own)
+            if place != self._place:
+                self._follow(place)
+            self._limited = [group for group in self._groups if group.left() < inf]
+        self._asked += 1
         available = _field(_content(self._meminfo), b"MemAvailable:")
-        place = _content(self._own)
-        if place != self._place:
-            self._follow(place)
         left = inf if available is None else available * 1024.0
-        return min(left, *(group.left() for group in self._groups)) if self._groups else left
+        return min(left, *(group.left() for group in self._limited)) if self._limited else left
 
     def _follow(self, place: bytes) -> None:
         for group in self._groups:
@@ -164,8 +172,9 @@ class _Group:
 
 
 def _field(table: bytes, name: bytes) -> int | None:
-    found = re.search(rb"^" + re.escape(name) + rb"\s+(\d+)", table, re.MULTILINE)
-    return int(found[1]) if found else None
+    """Return the number behind `name` in a table of lines, None where it is not told."""
+    rest = (b"\n" + table).partition(b"\n" + name)[2].split(None, 1)
+    return int(rest[0]) if rest and rest[0].isdigit() else None
 
 
 def _content(file: ProcFile) -> bytes:

@@ -74,11 +74,6 @@ class Writability:
         ]
 
 
-def _measured(collector: Collector, monotonic_ns: int) -> list[Measurement]:
-    """Ask one source. Raises OverflowError for a number that no float holds: what is read has digits without end."""
-    return [(spec, float(value)) for spec, value in collector.collect(monotonic_ns)]
-
-
 class Sampler:
     """Calls every collector once a round; blocks, and is called through the offload door.
 
@@ -88,6 +83,13 @@ class Sampler:
     def __init__(self, collectors: Sequence[Collector], *, beside: Callable[[], None] = lambda: None) -> None:
         self._beside = beside
         self._collectors = {collector.name: collector for collector in collectors}
+        # to ask whether something is of a protocol takes longer than to collect from it
+        self._noticing = [collector for collector in collectors if isinstance(collector, Notices)]
+        self._calls = [
+            Call(collector.name, partial(self._measured, collector), collector.deadline_seconds)
+            for collector in collectors
+        ]
+        self._monotonic_ns = 0  # of this round
         self._lane = Lane("collectors")
         self._worked: set[str] = set()
         self._failures: dict[str, int] = {}
@@ -101,15 +103,12 @@ class Sampler:
     def collect(self, monotonic_ns: int) -> Round:
         """Run one round; takes at most the sum of the deadlines, usually a millisecond."""
         self._beside()
-        calls = [
-            Call(name, partial(_measured, collector, monotonic_ns), collector.deadline_seconds)
-            for name, collector in self._collectors.items()
-        ]
+        self._monotonic_ns = monotonic_ns
         measured: list[Measurement] = []
         states: list[CollectorState] = []
         findings: list[Finding] = []
-        for outcome in self._lane.run_each(calls):
-            if outcome.error is None and isinstance(outcome.value, Sequence):
+        for outcome in self._lane.run_each(self._calls):
+            if isinstance(outcome.value, list):
                 measured += outcome.value
             state = self._state(outcome)
             states.append(state)
@@ -125,10 +124,12 @@ class Sampler:
             tuple(states),
             tuple(findings),
             unit.latest if isinstance(unit, UnitCollector) else None,
-            tuple(
-                one for source in self._collectors.values() if isinstance(source, Notices) for one in source.notices()
-            ),
+            tuple(one for source in self._noticing for one in source.notices()),
         )
+
+    def _measured(self, collector: Collector) -> list[Measurement]:
+        """Ask one source. Raises OverflowError for a number that no float holds: digits may be without end."""
+        return [(spec, float(value)) for spec, value in collector.collect(self._monotonic_ns)]
 
     def _state(self, outcome: Outcome) -> CollectorState:
         error = outcome.error

@@ -6,7 +6,7 @@ caught up. Between two beats, pressure may bring one tick forward.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -179,8 +179,7 @@ class Tick:
         capacity, exhaustion = (
             (CapacityState(), ()) if self._capacity is None else self._capacity.observe(round_.measured, now)
         )
-        failed = self._facts(now.time_ms)
-        round_ = replace(round_, findings=(*round_.findings, *routine.overdue, *exhaustion, *failed))
+        facts = [*round_.findings, *routine.overdue, *exhaustion, *self._facts(now.time_ms)]
         values = self._registry.fill(round_.measured)
         with self._metrics.inference_seconds.labels("anomaly").time():
             verdict = self._watch.observe(
@@ -200,17 +199,16 @@ class Tick:
                 values,
                 now,
                 capacity=capacity,
-                findings=round_.findings,
+                findings=facts,
                 alerts=self._pipeline.active,
                 anomaly=verdict.state.shown,
             )
-            round_ = replace(round_, findings=(*round_.findings, *risky))
+            facts += risky
         told = () if self._models is None else self._models.findings()
-        drifted: Iterable[Finding] = ()
         if self._drift is not None:
             self._drift.observe(now.time_ms, capacity, risk)
-            drifted = self._drift.findings()
-        round_ = replace(round_, findings=(*round_.findings, *drifted))
+            facts += self._drift.findings()
+        round_ = replace(round_, findings=tuple(facts))
         findings = (*await self._evidence.gather(round_, verdict.findings, now), *told, *self._drill())
         transitions = await self._pipeline.observe(
             findings, now, learned=self._watch.learned, changing=self._evidence.in_grace(now)

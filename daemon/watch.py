@@ -154,7 +154,7 @@ class AnomalyWatch:
     @property
     def latency(self) -> float | None:
         """How many seconds the model on duty takes for one sample, the middle one of the last; None = none yet."""
-        return float(np.median(self._latencies)) if self._latencies else None
+        return sorted(self._latencies)[len(self._latencies) // 2] if self._latencies else None
 
     @property
     def trained_ms(self) -> int | None:

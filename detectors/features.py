@@ -210,7 +210,8 @@ def _surprise_chunk(context: Context, values: Float32, hours: NDArray[np.int64])
         raw[:, :, FEATURES.index(feature)] = np.where(pair_missing, np.nan, values_of)
     deviation = (raw - context.centre.T) / context.scale.T
     logarithm = np.log1p(np.abs(deviation)) / context.noise.T
-    return np.nan_to_num(logarithm, nan=0.0, posinf=0.0).astype(np.float32)
+    logarithm[~np.isfinite(logarithm)] = 0.0  # `nan_to_num` takes four times as long for a row
+    return logarithm.astype(np.float32)
 
 
 def _level_statistics(values: Float32, floor: Float64) -> Float64:
@@ -282,7 +283,9 @@ def _at_hours(season: Float64, hours: NDArray[np.int64]) -> Float64:
 
 
 def _standardise(table: Float64, centre: Float64, scale: Float64) -> Float64:
-    return np.nan_to_num(np.clip((table - centre) / scale, -_CLIP, _CLIP), nan=0.0)
+    standard: Float64 = np.minimum(np.maximum((table - centre) / scale, -_CLIP), _CLIP)
+    standard[np.isnan(standard)] = 0.0
+    return standard
 
 
 def _loadings(standard: Float64) -> Float64:
@@ -324,7 +327,9 @@ def _factors(loadings: Float64, standard: Float64, known: Known) -> Float64:
     known = known | (np.abs(loadings) < _STILL).all(axis=1)  # what speaks of no factor is not missed
     partial = np.flatnonzero(~known.all(axis=1) & known.any(axis=1))
     if len(partial) and loadings.shape[1]:
-        patterns, which = np.unique(known[partial], axis=0, return_inverse=True)
+        patterns, which = known[partial], np.zeros(1, np.int64)
+        if len(partial) > 1:  # at each tick it is one row, for as long as a signal is away
+            patterns, which = np.unique(patterns, axis=0, return_inverse=True)
         ridge = _RIDGE * np.eye(loadings.shape[1])
         for number, pattern in enumerate(patterns):
             rows = partial[which.reshape(-1) == number]
@@ -349,7 +354,7 @@ def network_inputs(features: Float32, moving: int) -> Float32:
     if signals == 0 or rows == 0:
         return out
     order = np.argsort(-signal_surprise(features), axis=1, kind="stable")[:, :TOP_SIGNALS]
-    top = np.take_along_axis(features, order[:, :, None], axis=1)
+    top = features[np.arange(rows)[:, None], order]
     out[:, : top.shape[1] * width] = top.reshape(rows, -1)
     out[:, TOP_SIGNALS * width :] = features.sum(axis=1) / max(moving, 1)
     return out

@@ -190,7 +190,7 @@ class Inventory:
         there = np.isfinite(used) & np.isfinite(capacity) & (memory.missed <= _MISSED_ROUNDS)
         rows = np.flatnonzero(there)
         return Reading(
-            tuple(plan.resources[row] for row in rows),
+            plan.resources if len(rows) == len(plan.resources) else tuple(plan.resources[row] for row in rows),
             np.clip(used[rows], 0.0, capacity[rows]),
             capacity[rows],
             values[plan.read_only[rows]] == 1.0,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daemon.capacity.resources import MAX_RESOURCES, Inventory, Reading, Resource
 from daemon.capacity.state import CapacityState, Facts, Made, ResourceState
@@ -50,6 +51,20 @@ class _At:
         return max(abs(used - self.used), abs(limit - self.limit)) <= _MOVED * limit
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kinds:
+    """What resources (R,) are by their kind: the share of the capacity that may be used, whether they can run out."""
+
+    resources: tuple[Resource, ...]
+    names: tuple[str, ...]
+    usable: Floats
+    fills: NDArray[np.bool_]
+    notable: Floats
+
+
+_NONE = _Kinds((), (), np.zeros(0), np.zeros(0, np.bool_), np.zeros(0))
+
+
 class CapacityWatch:
     """Follows the resources of this host. Called on the event loop only, but for `floor_of`."""
 
@@ -65,6 +80,7 @@ class CapacityWatch:
         self._room_ns: dict[str, int] = {}  # when it was last seen with room
         self._imminent: set[str] = set()
         self._last_ns: int | None = None
+        self._kinds = _NONE
 
     @property
     def known(self) -> tuple[tuple[Resource, ...], Floats]:
@@ -116,8 +132,8 @@ class CapacityWatch:
         reading = self._inventory.read(measured)
         seconds = 0.0 if self._last_ns is None else (now.monotonic_ns - self._last_ns) / 1e9
         self._last_ns = now.monotonic_ns
-        names = [one.name for one in reading.resources]
         limits = self._follow(reading, seconds)
+        names = self._kinds.names
         for row in self._changed(reading, limits):
             self._tell(reading, row, float(limits[row]), now)
         there = [row for row, name in enumerate(names) if name in self._states]
@@ -141,11 +157,18 @@ class CapacityWatch:
 
     def _follow(self, reading: Reading, seconds: float) -> Floats:
         """Take a sample into the runs of growth; return the limits (R,)."""
-        limits: Floats = reading.capacity * (1.0 - np.array([self.floor_of(one) for one in reading.resources]))
-        fills = np.array([one.is_exhaustible for one in reading.resources], np.bool_)
-        names = [one.name for one in reading.resources]
-        notable = np.array([one.notable for one in reading.resources])
-        self._growth.follow(names, np.where(fills, reading.used, np.nan), limits, max(seconds, 0.0), notable)
+        if reading.resources is not self._kinds.resources:  # the same ones at nearly every tick
+            self._kinds = _Kinds(
+                reading.resources,
+                tuple(one.name for one in reading.resources),
+                np.array([1.0 - self.floor_of(one) for one in reading.resources]),
+                np.array([one.is_exhaustible for one in reading.resources], np.bool_),
+                np.array([one.notable for one in reading.resources]),
+            )
+        kinds = self._kinds
+        limits: Floats = reading.capacity * kinds.usable
+        used = np.where(kinds.fills, reading.used, np.nan)
+        self._growth.follow(kinds.names, used, limits, max(seconds, 0.0), kinds.notable)
         return limits
 
     def _changed(self, reading: Reading, limits: Floats) -> list[int]:

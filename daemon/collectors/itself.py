@@ -43,7 +43,7 @@ class SelfCollector:
         return [
             (CPU, self._rates.per_second(CPU.name, time.process_time())),  # finer than the jiffies of stat
             (RESIDENT, resident),
-            (DESCRIPTORS, max(0, len(os.listdir("/proc/self/fd")) - 1 - self._visitors().every)),  # noqa: PTH208 - names only; one is the listing's own
+            (DESCRIPTORS, max(0, _open_files() - self._visitors().every)),
             (THREADS, threads),
         ]
 
@@ -51,3 +51,9 @@ class SelfCollector:
         """Give back the descriptors."""
         self._stat.close()
         self._statm.close()
+
+
+def _open_files() -> int:
+    """Return how many descriptors this process has: Linux 6.2 and newer tell it as the size of the folder."""
+    folder = "/proc/self/fd"
+    return os.stat(folder).st_size or len(os.listdir(folder)) - 1  # noqa: PTH116, PTH208 - cheap; one is its own

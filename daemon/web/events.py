@@ -1,8 +1,8 @@
 """What happens, as it happens: server-sent events (WHATWG HTML, 9.2) for pages and for `presage top`.
 
-Enters: the snapshot of each tick. Leaves: to every listener an event a tick, and one for each alert that began, fired,
-changed or ended since the tick before. There are few listeners, each with a short queue: one that does not keep up is
-dropped, counted, and comes again by itself; nothing ever waits for it.
+Enters: the snapshot of each tick. Leaves: to every listener, if there is one, an event a tick, and one for each alert
+that began, fired, changed or ended since the tick before. There are few listeners, each with a short queue: one that
+does not keep up is dropped, counted, and comes again by itself; nothing ever waits for it.
 """
 
 import asyncio
@@ -124,7 +124,7 @@ class Events:
         self._listeners: set[_Listener] = set()
         self._known: Mapping[str, tuple[object, AlertAnswer]] | None = None
         self._alerts: deque[_Event] = deque(maxlen=_KEPT)
-        self._tick: _Event | None = None
+        self._snapshot: Snapshot | None = None
         self._number = 0
         self._stopping = False
 
@@ -144,8 +144,9 @@ class Events:
                 self._alerts.append(self._event("alert", event))
                 self._send(self._alerts[-1].text)
         self._known = alerts
-        self._tick = self._event("tick", self._in_brief(snapshot))
-        self._send(self._tick.text)
+        self._snapshot = snapshot
+        if self._listeners:
+            self._send(self._event("tick", self._in_brief(snapshot)).text)
 
     def stop(self) -> None:
         """Let every listener go."""
@@ -218,7 +219,7 @@ class Events:
         listener = _Listener(request)
         hello = f"retry: {_RETRY_MILLISECONDS}\nevent: hello\ndata: {self._hello.model_dump_json()}\n\n"
         first = [hello.encode(), *self._missed(request.headers.get("Last-Event-ID", ""))]
-        first += [self._tick.text] if self._tick is not None else []
+        first += [] if self._snapshot is None else [self._event("tick", self._in_brief(self._snapshot)).text]
         self._listeners.add(listener)
         try:
             await response.prepare(request)
