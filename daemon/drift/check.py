@@ -1,7 +1,8 @@
 """One check of drift: the last day of history against the reference; what was counted stays counted until the next.
 
 Enters: history.db, when the model on duty was made. Leaves: the verdict on every signal of the reference, or what is
-lacking. It blocks, in one thread at a time. An hourly check reads two hours of history, not a day.
+lacking. It blocks, in one thread at a time. An hourly check reads two hours of history, not a day; until the next one
+the day is folded up, and the reference stands in its file alone.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,13 +79,14 @@ class DriftCheck:
         self._backend = backend
         self._earlier = EarlierDays(folder)
         self._day: _LastDay | None = None
+        self._is_stored = False  # the reference of this day
 
     def run(self, now_ms: int, asked: Asked) -> Checked | str:
         """Check now; returns what is lacking where it cannot. Raises sqlite3.Error."""
         self._remember(asked.answers)
         day = self._day
         if day is not None and self._serves(day.span, asked.learned_ms) and day.resets == self._history.resets:
-            if not day.move(now_ms):
+            if not (day.unfold(self._stored()) and day.move(now_ms)):
                 day = self._begin(self._reference(day.span, asked), now_ms)
         else:
             self._day = day = None
@@ -97,6 +99,8 @@ class DriftCheck:
             **answers_drifted(asked.answers, self._backend(), asked.learned_ms, now_ms),
         }
         verdict = day.verdict()
+        if self._is_stored:
+            day.fold()
         score = verdict.score()
         if score is not None and score >= asked.unlike:
             known = self._known(now_ms, verdict, asked.unlike)
@@ -161,6 +165,7 @@ class DriftCheck:
     def _reference(self, span: Span, asked: Asked) -> Kept:
         """Return the reference of `span`, from its file or from history; the one before is kept if it is unlike."""
         former = self._stored()
+        self._is_stored = former is not None and former.span == span
         if former is not None and former.span == span:
             return former
         again = [kept for _, kept in self._earlier.all() if kept.span == span]
@@ -169,6 +174,7 @@ class DriftCheck:
             if former is not None:
                 self._earlier.keep(self._backend(), former, kept, asked.unlike)
             save(self.folder, kept)
+            self._is_stored = True
         except OSError as error:  # it is made again after a restart, while its days are there
             _log.warning("drift_reference_not_stored", reason=str(error))
         return kept
@@ -225,6 +231,7 @@ class _LastDay:
         usual = np.bincount(kept.reference.hours, minlength=HOURS)
         self._known = usual >= max(usual.max() / 2, 1)
         self._window = DriftWindow(backend, kept.reference, self._watched())
+        self._is_folded = False
         self._hours[:] = 0
         self.move(now_ms)
 
@@ -232,6 +239,19 @@ class _LastDay:
         """Return the hours that both the reference and the last day have."""
         per_hour = self.span.a_day / HOURS
         return np.asarray((self._hours >= max(per_hour / 2, 1.0)) & self._known)
+
+    def fold(self) -> None:
+        """Let go of what the next check can take from the file of the reference."""
+        self._window.fold()
+        self._is_folded = True
+
+    def unfold(self, stored: Kept | None) -> bool:
+        """Go on; False: what is `stored` is not what this day was counted against, and it has to begin anew."""
+        if self._is_folded:
+            if stored is None or stored.span != self.span or not np.array_equal(stored.ids, self.ids):
+                return False
+            self._is_folded = not self._window.unfold(stored.reference)
+        return not self._is_folded
 
     def move(self, now_ms: int) -> bool:
         """Take in what came, let go what is older than a day; False: the hours are others, it has to begin anew."""

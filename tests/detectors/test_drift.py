@@ -140,3 +140,21 @@ def test_columns_of_a_reference_are_those_of_its_series():
     other = compare(NUMPY, part, values[DAY:][:, [3, 1]], at[DAY:], PER_HOUR)
     np.testing.assert_array_equal(one.distance[[3, 1]], other.distance)
     np.testing.assert_array_equal(one.probability[[3, 1]], other.probability)
+
+
+def test_a_window_that_was_folded_up_goes_on_and_not_against_another_reference():
+    rng = np.random.default_rng(4)
+    values, hours = rng.normal(size=(3 * 288, 12)).astype(np.float32), np.arange(3 * 288) // 12 % 24
+    reference = make_reference(values, hours, 288)
+    open_, folded = (DriftWindow(NUMPY, reference, np.ones(24, np.bool_)) for _ in range(2))
+    for window in (open_, folded):
+        window.add(values[:200] + 1, hours[:200])
+    folded.fold()
+    with pytest.raises(RuntimeError, match="folded"):
+        folded.verdict()
+    assert not folded.unfold(make_reference(values + 1, hours, 288))
+    assert not folded.unfold(make_reference(values[:, :5], hours, 288))
+    assert folded.unfold(reference)
+    for window in (open_, folded):
+        window.remove(values[:50] + 1, hours[:50])
+    np.testing.assert_array_equal(folded.verdict().distance, open_.verdict().distance)

@@ -215,3 +215,14 @@ def test_a_way_of_before_is_recognised_and_is_no_drift(days):
     days.live(1)
     told = days.run(check, again_ms)  # as it never was
     assert (told.earlier, told.verdict.score()) == (False, 1.0)
+
+
+def test_a_reference_that_is_lost_between_two_checks_is_made_anew(days, tmp_path):
+    days.live(4 + HOUR)
+    check = days.check()
+    days.run(check)
+    shutil.rmtree(check.folder)
+    days.live(HOUR)
+    same(days.run(check), anew(days))
+    days.live(HOUR)
+    same(days.run(check), anew(days))
