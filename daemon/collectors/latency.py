@@ -28,7 +28,7 @@ GATEWAY_ATTEMPTS = 3
 GATEWAY_AGAIN_NS = 3600 * 10**9  # it may have been down while we started
 RESOLVE_EVERY_NS = 300 * 10**9
 RESOLVE_AGAIN_NS = 60 * 10**9  # after a failure without an address from before
-GATEWAY_FIRST_SECONDS = 0.2  # one that never answered must not hold up the first sample
+GATEWAY_FIRST_SECONDS, _AT_FIRST_SECONDS = 0.2, 0.05  # one that never answered must not hold up samples, nor the first
 MAX_TARGETS = 32
 ANSWERS = frozenset((0, errno.ECONNREFUSED))
 ROUTE_UP_AND_GATEWAY = 0x3
@@ -99,7 +99,10 @@ class LatencyCollector:
         gateway = self._find_gateway(monotonic_ns)
         targets = self._targets if gateway is None else [*self._targets, gateway]
         hoped_only = all(target is gateway and not target.answered for target in targets)
-        patience = min(self._connect_seconds, GATEWAY_FIRST_SECONDS) if hoped_only else self._connect_seconds
+        patience = self._connect_seconds
+        if hoped_only:
+            is_first = gateway is not None and not gateway.attempts
+            patience = min(patience, _AT_FIRST_SECONDS if is_first else GATEWAY_FIRST_SECONDS)
         seconds = connect_all([target.address for target in targets], patience)
         measured: list[Measurement] = []
         for target, elapsed in zip(targets, seconds, strict=True):
