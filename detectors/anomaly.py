@@ -239,7 +239,8 @@ class LiveScorer:
         relative = _relative(self.model.scales, raw)
         self._relative.append(relative[0])
         recent = np.array(self._relative)
-        parts = _fold(self.model.scales, np.stack([recent[-span:].mean(axis=0) for span in _SCALES])[:, None])
+        means = np.array([np.add.reduce(recent[-span:]) / min(span, len(recent)) for span in _SCALES])
+        parts = _fold(self.model.scales, means[:, None])
         return RowScores(_decision(parts), _ratio(raw), evidence, attribution, parts, relative.astype(np.float32))
 
 
@@ -287,9 +288,11 @@ def _present(values: Float32) -> NDArray[np.bool_]:
 
 def _raw(inputs: Float32, network: Network | None) -> NDArray[np.float64]:
     """Return the parts as they come (T, P): the aggregate, and the network's logit, which does not saturate."""
-    simple = aggregate(inputs)
-    parts = (simple,) if network is None else (simple, np.clip(network.logits(inputs)[:, 0], -30, 30))
-    return np.stack(parts, axis=1).astype(np.float64)
+    raw = np.empty((len(inputs), 1 if network is None else 2))
+    raw[:, 0] = aggregate(inputs)
+    if network is not None:
+        raw[:, 1] = np.minimum(np.maximum(network.logits(inputs)[:, 0], -30), 30)
+    return raw
 
 
 def _ratio(raw: NDArray[np.float64]) -> Float32:

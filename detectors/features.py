@@ -227,8 +227,15 @@ def _level_statistics(values: Float32, floor: Float64) -> Float64:
     out[:, :, names("shift")] = table[SPAN:]
     out[:, :, names("slope")] = windows @ _SLOPE
     out[:, :, names("difference")] = table[SPAN:] - table[SPAN - 1 : -1]
-    out[:, :, names("volatility")] = np.log(windows.std(axis=-1) + _WHISPER * floor)
+    out[:, :, names("volatility")] = np.log(_deviation(windows) + _WHISPER * floor)
     return out
+
+
+def _deviation(windows: Float64) -> Float64:
+    """Return `windows.std(axis=-1)`, to the last digit; a row at a time NumPy's own takes twice as long."""
+    centred = windows - np.add.reduce(windows, axis=-1, keepdims=True) / windows.shape[-1]
+    np.multiply(centred, centred, out=centred)
+    return np.asarray(np.sqrt(np.add.reduce(centred, axis=-1) / windows.shape[-1]))
 
 
 def _season(values: Float32, hours: NDArray[np.int64]) -> tuple[Float64, Float64, NDArray[np.int64]]:
@@ -340,7 +347,8 @@ def _factors(loadings: Float64, standard: Float64, known: Known) -> Float64:
 
 def signal_surprise(features: Float32) -> Float32:
     """Return one number a signal (T, S): the power mean (p = 3) of its features (T, S, 8)."""
-    out: Float32 = np.cbrt((features * features * features).mean(axis=-1))
+    cubes = np.add.reduce(features * features * features, axis=-1)
+    out: Float32 = np.cbrt(cubes / np.float32(features.shape[-1]))
     return out
 
 

@@ -51,8 +51,8 @@ class ChangesCollector:
         )
         self._sources: dict[ChangeKind, Callable[[], Iterable[str] | None]] = {
             ChangeKind.MOUNT: self._mounts,
-            ChangeKind.DEVICE: lambda: _names(paths.sys / "block", disks.match),
-            ChangeKind.INTERFACE: lambda: _names(paths.sys / "class" / "net", interfaces.match),
+            ChangeKind.DEVICE: _Folder(paths.sys / "block", disks.match).names,
+            ChangeKind.INTERFACE: _Folder(paths.sys / "class" / "net", interfaces.match).names,
         }
         self._there: dict[ChangeKind, frozenset[str]] = {}
         self._timers_folder = paths.root / "var" / "lib" / "systemd" / "timers"
@@ -123,9 +123,20 @@ class ChangesCollector:
         ][:MAX_ROUND]
 
 
-def _names(folder: Path, excluded: Callable[[str], object]) -> Iterable[str] | None:
-    try:
-        names = os.listdir(folder)  # noqa: PTH208 - names only
-    except OSError:
-        return None
-    return [printable(os.fsencode(name)) for name in names if not excluded(name)]
+class _Folder:
+    """The names in a folder, but for those that are excluded; None where they are the same as before, or not known."""
+
+    def __init__(self, path: Path, excluded: Callable[[str], object]) -> None:
+        self._path = path
+        self._excluded = excluded
+        self._before: list[str] | None = None
+
+    def names(self) -> Iterable[str] | None:
+        try:
+            names = os.listdir(self._path)  # noqa: PTH208 - names only
+        except OSError:
+            return None
+        if names == self._before:
+            return None
+        self._before = names
+        return [printable(os.fsencode(name)) for name in names if not self._excluded(name)]
