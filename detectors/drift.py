@@ -133,6 +133,11 @@ class DriftWindow:
             raise RuntimeError("the window is folded up")
         return self._laid
 
+    @property
+    def is_folded(self) -> bool:
+        """Whether it is folded up."""
+        return self._laid is None
+
     def fold(self) -> None:
         """Keep only the counts, packed."""
         ordered, window = self._open

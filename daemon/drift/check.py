@@ -231,7 +231,6 @@ class _LastDay:
         usual = np.bincount(kept.reference.hours, minlength=HOURS)
         self._known = usual >= max(usual.max() / 2, 1)
         self._window = DriftWindow(backend, kept.reference, self._watched())
-        self._is_folded = False
         self._hours[:] = 0
         self.move(now_ms)
 
@@ -243,15 +242,14 @@ class _LastDay:
     def fold(self) -> None:
         """Let go of what the next check can take from the file of the reference."""
         self._window.fold()
-        self._is_folded = True
 
     def unfold(self, stored: Kept | None) -> bool:
         """Go on; False: what is `stored` is not what this day was counted against, and it has to begin anew."""
-        if self._is_folded:
-            if stored is None or stored.span != self.span or not np.array_equal(stored.ids, self.ids):
-                return False
-            self._is_folded = not self._window.unfold(stored.reference)
-        return not self._is_folded
+        if not self._window.is_folded:
+            return True
+        if stored is None or stored.span != self.span or not np.array_equal(stored.ids, self.ids):
+            return False
+        return self._window.unfold(stored.reference)
 
     def move(self, now_ms: int) -> bool:
         """Take in what came, let go what is older than a day; False: the hours are others, it has to begin anew."""
