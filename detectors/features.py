@@ -135,7 +135,7 @@ def fit_context(values: Float32, hours: NDArray[np.int64], floor: Float64, witho
     centre[names("range")], scale[names("range")] = 0.0, scale[names("shift")]
     context = Context(floor, centre, scale, season, loadings, own, cross, low, high, np.ones_like(scale))
     known = np.isfinite(table)
-    residuals = _factor_residuals(context, standard[1:], standard[:-1], known[1:], known[:-1])
+    residuals = _factor_residuals(context, standard, known)
     for feature, values_of in zip(("factors", "autoregression"), residuals, strict=True):
         at = names(feature)
         missing = ~known[1:] | ~known[:-1]
@@ -198,14 +198,12 @@ def _evenly(values: Float32, visit: NDArray[np.int64]) -> tuple[Float32, NDArray
 
 def _surprise_chunk(context: Context, values: Float32, hours: NDArray[np.int64]) -> Float32:
     raw = _level_statistics(values, context.floor)
-    now, before = values[SPAN:].astype(np.float64), values[SPAN - 1 : -1].astype(np.float64)
+    table = values[SPAN - 1 :].astype(np.float64)  # the first row is the one before
+    now, known = table[1:], np.isfinite(table)
     raw[:, :, FEATURES.index("season")] = now - _at_hours(context.season, hours)
     raw[:, :, FEATURES.index("range")] = np.maximum(np.maximum(now - context.high, context.low - now), 0.0)
-    centre, scale = context.centre[0], context.scale[0]
-    known, known_before = np.isfinite(now), np.isfinite(before)
-    standard, standard_before = _standardise(now, centre, scale), _standardise(before, centre, scale)
-    residuals = _factor_residuals(context, standard, standard_before, known, known_before)
-    pair_missing = ~known | ~known_before
+    residuals = _factor_residuals(context, _standardise(table, context.centre[0], context.scale[0]), known)
+    pair_missing = ~known[1:] | ~known[:-1]
     for feature, values_of in zip(("factors", "autoregression"), residuals, strict=True):
         raw[:, :, FEATURES.index(feature)] = np.where(pair_missing, np.nan, values_of)
     deviation = (raw - context.centre.T) / context.scale.T
@@ -316,12 +314,14 @@ def _autoregression(standard: Float64, loadings: Float64) -> tuple[Float64, Floa
     return own, cross
 
 
-def _factor_residuals(
-    context: Context, now: Float64, before: Float64, known: Known, known_before: Known
-) -> tuple[Float64, Float64]:
-    """Residuals (T, S) of the reconstruction from the factors and of the vector autoregression."""
-    reconstruction = _factors(context.loadings, now, known) @ context.loadings.T
-    prediction = context.own * before + _factors(context.loadings, before, known_before) @ context.cross
+def _factor_residuals(context: Context, standard: Float64, known: Known) -> tuple[Float64, Float64]:
+    """Residuals (T, S) of the reconstruction from the factors and of the vector autoregression.
+
+    Of the rows behind the first of `standard` (1 + T, S), each with the one before it.
+    """
+    factors, now = _factors(context.loadings, standard, known), standard[1:]
+    reconstruction = factors[1:] @ context.loadings.T
+    prediction = context.own * standard[:-1] + factors[:-1] @ context.cross
     return now - reconstruction, now - prediction
 
 
@@ -334,9 +334,9 @@ def _factors(loadings: Float64, standard: Float64, known: Known) -> Float64:
     known = known | (np.abs(loadings) < _STILL).all(axis=1)  # what speaks of no factor is not missed
     partial = np.flatnonzero(~known.all(axis=1) & known.any(axis=1))
     if len(partial) and loadings.shape[1]:
-        patterns, which = known[partial], np.zeros(1, np.int64)
-        if len(partial) > 1:  # at each tick it is one row, for as long as a signal is away
-            patterns, which = np.unique(patterns, axis=0, return_inverse=True)
+        patterns, which = known[partial[:1]], np.zeros(len(partial), np.int64)
+        if not (known[partial] == patterns).all():  # a signal that is away is so for many rows
+            patterns, which = np.unique(known[partial], axis=0, return_inverse=True)
         ridge = _RIDGE * np.eye(loadings.shape[1])
         for number, pattern in enumerate(patterns):
             rows = partial[which.reshape(-1) == number]
