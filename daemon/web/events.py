@@ -26,7 +26,8 @@ MOST_LISTENERS = 32
 PATH = "/api/v1/events"
 
 _QUEUED = 64  # events that a listener may be behind
-_KEPT = 256  # alert events that are told again to whoever was away
+_KEPT = 32  # alert events that are told again to whoever was away for a moment; each is some 5 kB
+_MOST_DIGITS = 20
 _HEARTBEAT_SECONDS = 15.0
 _LONGEST_SECONDS = 3600.0  # then the browser comes again and shows once more who it is
 _RETRY_MILLISECONDS = 2000
@@ -203,7 +204,8 @@ class Events:
     def _missed(self, last: str) -> list[bytes]:
         """Return the alert events behind `last`, an id of this run; whoever comes anew asks for the state instead."""
         stream, _, number = last.partition("-")
-        if stream != self._hello.stream or not (number.isascii() and number.isdecimal() and len(number) < _KEPT):
+        is_number = number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS
+        if stream != self._hello.stream or not is_number:
             return []
         return [event.text for event in self._alerts if event.number > int(number)]
 
