@@ -280,3 +280,4 @@ class _Thread:
     def _serve(self) -> None:
         while (work := self.inbox.get()) is not None:
             work()
+            del work  # or what it brought would stay with a thread that has nothing else to do

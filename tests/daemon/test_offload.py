@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -222,3 +223,17 @@ def test_the_process_ends_although_threads_are_stuck():
     ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "abandoned\n", "")
     assert time.monotonic() - begin < 10
+
+
+async def test_an_idle_thread_keeps_nothing_of_what_it_has_run():
+    class Much:
+        pass
+
+    offload, much = Offload(), Much()
+    known = weakref.ref(much)
+    assert await offload.run(lambda much=much: much, deadline_seconds=5.0, what="much") is much
+    del much
+    async with asyncio.timeout(5.0):
+        while known() is not None:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+    offload.close()
