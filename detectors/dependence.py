@@ -11,7 +11,6 @@ same at the same time of every day is a rhythm, not chance, and is taken away wh
 from dataclasses import dataclass
 
 import numpy as np
-from numpy import fft
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
@@ -72,10 +71,10 @@ def _dependence(values: Float32, days: int) -> Float64:
         below = np.where(known, below - (below.sum(axis=1) / np.maximum(count, 1))[:, None], 0.0)
         variance += (below**2).sum(axis=1) / np.maximum(count, 1)
         between += _between_days(below, known, days)
-        spectrum = fft.rfft(_without_rhythm(below, known, days), width, axis=1)
+        spectrum = np.fft.rfft(_without_rhythm(below, known, days), width, axis=1)
         power += spectrum.real**2 + spectrum.imag**2
     pairs = _pairs(known, lags, width)
-    covariance = fft.irfft(power, width, axis=1)[:, :lags] / np.maximum(pairs, 1.0)
+    covariance = np.fft.irfft(power, width, axis=1)[:, :lags] / np.maximum(pairs, 1.0)
     time, freedom = _summed(covariance, variance, count, days)
     daily = between / np.maximum(variance, 1e-300)
     if days >= _LEAST_DAYS:
@@ -112,8 +111,8 @@ def _pairs(known: NDArray[np.bool_], lags: int, width: int) -> Float64:
     samples = known.shape[1]
     if known.all():
         return np.tile(samples - np.arange(lags, dtype=np.float64), (len(known), 1))
-    spectrum = fft.rfft(known.astype(np.float64), width, axis=1)
-    return np.asarray(fft.irfft(np.abs(spectrum) ** 2, width, axis=1)[:, :lags].round())
+    spectrum = np.fft.rfft(known.astype(np.float64), width, axis=1)
+    return np.asarray(np.fft.irfft(np.abs(spectrum) ** 2, width, axis=1)[:, :lags].round())
 
 
 def _summed(covariance: Float64, variance: Float64, count: NDArray[np.int64], days: int) -> tuple[Float64, Float64]:

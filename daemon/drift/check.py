@@ -166,7 +166,7 @@ class DriftCheck:
         """Return the reference of `span`, from its file or from history; the one before is kept if it is unlike."""
         former = self._stored()
         self._is_stored = former is not None and former.span == span
-        if former is not None and former.span == span:
+        if former is not None and self._is_stored:
             return former
         again = [kept for _, kept in self._earlier.all() if kept.span == span]
         kept = again[0] if again else read(self._history, asked.ids, span)

@@ -26,7 +26,7 @@ MOST_LISTENERS = 32
 PATH = "/api/v1/events"
 
 _QUEUED = 64  # events that a listener may be behind
-_KEPT = 32  # alert events that are told again to whoever was away for a moment; each is some 5 kB
+_KEPT = 256  # alert events that are told again to whoever was away
 _MOST_DIGITS = 20
 _HEARTBEAT_SECONDS = 15.0
 _LONGEST_SECONDS = 3600.0  # then the browser comes again and shows once more who it is
