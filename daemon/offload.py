@@ -225,7 +225,7 @@ class Offload:
         # An error that comes in the same turn as the deadline has no reader left: that is no news for the loop.
         answer.add_done_callback(lambda done: None if done.cancelled() else done.exception() and None)
 
-        def settle(value: T | None, error: BaseException | None) -> None:
+        def settle(value: "T | None", error: BaseException | None) -> None:  # in quotes: it would be made at each call
             self._idle.append(thread)
             self._slots.release()
             if not answer.done():

@@ -136,7 +136,7 @@ class Tick:
             await self.once()
             self._wake.clear()
             beat = self._next(beat + self._interval, loop.time())
-            if await self._woken(beat - self._interval / 2):
+            if await self._woken(beat):
                 self._metrics.early_ticks.inc()
                 await self.once()
                 beat = self._next(beat, loop.time())
@@ -150,15 +150,22 @@ class Tick:
         self._metrics.ticks_missed.inc(missed)
         return beat + missed * self._interval
 
-    async def _woken(self, half: float) -> bool:
-        """Wait until half time and say whether pressure asked for a tick: sooner, a rate would be of a moment."""
+    async def _woken(self, beat: float) -> bool:
+        """Rest until `beat`, or where pressure asks sooner until half time: before, a rate would be of a moment.
+
+        Return whether it has asked. As a rule it does not, and half time passes asleep: to wake with cold caches for
+        nothing costs a quarter of a tick.
+        """
+        loop = asyncio.get_running_loop()
+        half = beat - self._interval / 2
         try:
-            async with asyncio.timeout_at(half):
+            async with asyncio.timeout_at(beat):
                 await self._wake.wait()
         except TimeoutError:
             return False
-        await asyncio.sleep(half - asyncio.get_running_loop().time())
-        return True
+        early = loop.time() < half
+        await asyncio.sleep((half if early else beat) - loop.time())
+        return early
 
     async def once(self) -> Snapshot:
         """Take one sample: collect, fill, score, store, decide, publish. `running` is held meanwhile."""

@@ -200,9 +200,11 @@ class FailureWatch:
                 self.log.report(report)
             self.log.keep(_UNITS, self.units.state)
             await self.log.settle()
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(_ASK_EVERY_SECONDS):
                     await self._ask.wait()
+            except TimeoutError:
+                continue
             await asyncio.sleep(_ASK_SOON_SECONDS)
             self._ask.clear()
 
