@@ -112,31 +112,56 @@ def _of_mount(free: SignalSpec, known: Mapping[str, SignalSpec]) -> Iterator[Res
         yield Resource(f"{mount} inodes", ResourceKind.INODES, Unit.RATIO, (inodes,), mount=mount)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
-    """Where the values of each resource stand among the measurements (R,), one behind the last = nowhere."""
-
-    resources: tuple[Resource, ...]
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-    read_only: NDArray[np.int64]
-    swap: NDArray[np.bool_]
-    by_free: NDArray[np.bool_]
-    plain: NDArray[np.bool_]
-    links: tuple[tuple[int, str], ...]
-
-
-@dataclass(slots=True, eq=False)
-class _Memory:
-    """What was known of each resource of the plan (R,): its last use, the rounds since then, its capacity."""
-
-    used: Floats
-    missed: NDArray[np.int64]
-    capacity: Floats
-
-
 _BY_FREE = frozenset((ResourceKind.MEMORY, ResourceKind.STORAGE))  # what is free is measured in bytes
-_PLAIN = frozenset((ResourceKind.CPU, ResourceKind.INODES))  # a ratio of 1
+_WHOLE = frozenset((ResourceKind.CPU, ResourceKind.INODES))  # a ratio of 1
+
+
+@dataclass(slots=True)
+class _Followed:
+    """A resource: where its values stand among the measurements, -1 = nowhere, and what was known of it last.
+
+    `missed`: the rounds since then. Of the few that a host has, plain numbers are read in a third of the time that
+    arrays take.
+    """
+
+    resource: Resource
+    first: int
+    last: int
+    read_only: int
+    used: float = math.nan
+    capacity: float = math.nan
+    missed: int = 0
+
+    def read(self, values: Sequence[float], links: Mapping[str, float]) -> tuple[float, float, bool] | None:
+        """Take in a round whose last value is NaN; return use, capacity, whether it is read-only; None = not known."""
+        first, last = values[self.first], values[self.last]
+        capacity = self.size(first, last, links)
+        used = last
+        if self.resource.kind in _BY_FREE:
+            if math.isnan(capacity) and first > 1.0 - FULL:  # full since it is known: how large is not
+                capacity = used = 1.0
+            else:
+                used = capacity - last
+        if math.isfinite(used) and math.isfinite(first):
+            self.used, self.missed = used, 0
+        else:
+            self.missed += 1
+        if self.missed > _MISSED_ROUNDS or not (math.isfinite(self.used) and math.isfinite(capacity)):
+            return None
+        return min(max(self.used, 0.0), capacity), capacity, values[self.read_only] == 1.0
+
+    def size(self, first: float, last: float, links: Mapping[str, float]) -> float:
+        """Return the capacity, and remember it; NaN where it is not known."""
+        kind = self.resource.kind
+        if kind in _WHOLE:
+            self.capacity = 1.0
+        elif kind is ResourceKind.BANDWIDTH:
+            self.capacity = links.get(self.resource.interface, math.nan)
+        else:
+            part = first if kind is ResourceKind.SWAP else 1.0 - first
+            if part > FULL and math.isfinite(last):
+                self.capacity = last / part
+        return self.capacity
 
 
 class Inventory:
@@ -152,22 +177,20 @@ class Inventory:
         self.dropped = 0
         self.sizes: dict[str, float] = {}
         self._names: list[str] = []
-        self._plan = _planned((), ())
-        self._memory = _Memory(np.zeros(0), np.zeros(0, np.int64), np.zeros(0))
+        self._followed: tuple[_Followed, ...] = ()
+        self._resources: tuple[Resource, ...] = ()
 
     @property
     def interfaces(self) -> tuple[str, ...]:
         """The interfaces that are measured, whether their speed is known or not."""
-        return tuple({one.interface: None for one in self._plan.resources if one.interface})
+        return tuple({one.interface: None for one in self._resources if one.interface})
 
     @property
     def known(self) -> tuple[tuple[Resource, ...], Floats]:
         """Return the resources whose capacity is known, and that (R,): of a rate, before it is measured first, too."""
-        sizes = self._capacities(
-            np.full(len(self._plan.resources), math.nan), np.full(len(self._plan.resources), math.nan)
-        )
-        rows = np.flatnonzero(np.isfinite(sizes))
-        return tuple(self._plan.resources[row] for row in rows), sizes[rows]
+        sizes = {one.resource: one.size(math.nan, math.nan, self.links) for one in self._followed}
+        known = {resource: size for resource, size in sizes.items() if math.isfinite(size)}
+        return tuple(known), np.array([*known.values()], np.float64)
 
     def read(self, measured: Sequence[Measurement]) -> Reading:
         """Return the resources of which something is known now."""
@@ -175,84 +198,49 @@ class Inventory:
         if names != self._names:
             self._follow([spec for spec, _ in measured])
             self._names = names
-        plan, memory = self._plan, self._memory
-        values = np.array(
-            [*(value for _, value in measured), math.nan], np.float64
-        )  # the last is for what is not there
-        first, last = values[plan.first], values[plan.last]
-        capacity = self._capacities(first, last)
-        nameless = plan.by_free & np.isnan(capacity) & (first > 1.0 - FULL)  # full since it is known: how large is not
-        capacity = np.where(nameless, 1.0, capacity)
-        used = np.where(nameless, 1.0, np.where(plan.by_free, capacity - last, last))
-        missing = ~(np.isfinite(used) & np.isfinite(first))
-        memory.missed = np.where(missing, memory.missed + 1, 0)
-        memory.used = used = np.where(missing, memory.used, used)
-        there = np.isfinite(used) & np.isfinite(capacity) & (memory.missed <= _MISSED_ROUNDS)
-        rows = np.flatnonzero(there)
+        values = [value for _, value in measured]
+        values.append(math.nan)
+        read = [one.read(values, self.links) for one in self._followed]
+        there = [one for one in read if one is not None]
+        resources = self._resources
+        if len(there) < len(read):
+            resources = tuple(name for name, one in zip(resources, read, strict=True) if one is not None)
+        used, capacity, read_only = zip(*there, strict=True) if there else ((), (), ())
         return Reading(
-            plan.resources if len(rows) == len(plan.resources) else tuple(plan.resources[row] for row in rows),
-            np.clip(used[rows], 0.0, capacity[rows]),
-            capacity[rows],
-            values[plan.read_only[rows]] == 1.0,
+            resources, np.array(used, np.float64), np.array(capacity, np.float64), np.array(read_only, np.bool_)
         )
-
-    def _capacities(self, first: Floats, last: Floats) -> Floats:
-        """Return what there is of each (R,), and remember it; NaN where that is not known."""
-        plan, memory = self._plan, self._memory
-        part = np.where(plan.swap, first, 1.0 - first)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.where(part > FULL, last / part, math.nan)
-        found = np.where(np.isfinite(found), found, memory.capacity)
-        found[plan.plain] = 1.0
-        for row, interface in plan.links:
-            found[row] = self.links.get(interface, math.nan)
-        memory.capacity = found
-        return found
 
     def remember(self) -> dict[str, float]:
         """Return how large each resource was when it was seen last."""
-        for one, size in zip(self._plan.resources, self._memory.capacity.tolist(), strict=True):
-            if one.unit is Unit.BYTES and math.isfinite(size):
-                self.sizes.pop(one.name, None)
-                self.sizes[one.name] = size  # what was seen last stands last
+        for one in self._followed:
+            if one.resource.unit is Unit.BYTES and math.isfinite(one.capacity):
+                self.sizes.pop(one.resource.name, None)
+                self.sizes[one.resource.name] = one.capacity  # what was seen last stands last
         while len(self.sizes) > _MOST_SIZES:
             del self.sizes[next(iter(self.sizes))]
         return self.sizes
 
     def _follow(self, specs: Sequence[SignalSpec]) -> None:
-        """Make a new plan; a source that stumbles loses its signals, and not at once its resources."""
+        """Find out anew where values stand; a source that stumbles loses its signals, and not at once its resources."""
         self.remember()
-        before = {one.name: row for row, one in enumerate(self._plan.resources)}
+        place = {spec.name: row for row, spec in enumerate(specs)}
+        before = {one.resource.name: one for one in self._followed}
         every = [one for one in find_resources(specs) if not self._excluded.match(one.name)]
         found, self.dropped = every[:MAX_RESOURCES], max(len(every) - MAX_RESOURCES, 0)
         known = {one.name for one in found}
         kept = [
-            one
-            for one, missed in zip(self._plan.resources, self._memory.missed.tolist(), strict=True)
-            if one.name not in known and missed < _MISSED_ROUNDS
+            one.resource for one in self._followed if one.resource.name not in known and one.missed < _MISSED_ROUNDS
         ]
-        old, self._plan = self._memory, _planned((*found, *kept), specs)
-        rows = [before.get(one.name, -1) for one in self._plan.resources]
-        self._memory = _Memory(
-            np.array([old.used[row] if row >= 0 else math.nan for row in rows]),
-            np.array([old.missed[row] if row >= 0 else 0 for row in rows], np.int64),
-            np.array([self.sizes.get(one.name, math.nan) for one in self._plan.resources]),
+        self._followed = tuple(self._placed(one, place, before.get(one.name)) for one in (*found, *kept))
+        self._resources = tuple(one.resource for one in self._followed)
+
+    def _placed(self, resource: Resource, place: Mapping[str, int], before: _Followed | None) -> _Followed:
+        return _Followed(
+            resource,
+            place.get(resource.signals[0], -1),
+            place.get(resource.signals[-1], -1),
+            place.get(f"filesystem.{resource.mount}.read_only" if resource.mount else "", -1),
+            used=before.used if before else math.nan,
+            capacity=self.sizes.get(resource.name, math.nan),
+            missed=before.missed if before else 0,
         )
-
-
-def _planned(resources: Sequence[Resource], specs: Sequence[SignalSpec]) -> _Plan:
-    place = {spec.name: row for row, spec in enumerate(specs)}
-
-    def places(names: Iterable[str]) -> NDArray[np.int64]:
-        return np.array([place.get(name, len(specs)) for name in names], np.int64)
-
-    return _Plan(
-        tuple(resources),
-        places(one.signals[0] for one in resources),
-        places(one.signals[-1] for one in resources),
-        places(f"filesystem.{one.mount}.read_only" if one.mount else "" for one in resources),
-        np.array([one.kind is ResourceKind.SWAP for one in resources], np.bool_),
-        np.array([one.kind in _BY_FREE for one in resources], np.bool_),
-        np.array([one.kind in _PLAIN for one in resources], np.bool_),
-        tuple((row, one.interface) for row, one in enumerate(resources) if one.interface),
-    )
