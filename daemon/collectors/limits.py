@@ -121,11 +121,11 @@ class LimitsCollector:
             try:
                 files = os.stat(f"{pid}/fd", dir_fd=root).st_size
                 if process.looks % _READ_AGAIN == 0:
-                    process.group, process.unit = _place(_read(root, f"{pid}/cgroup"))
+                    process.group, process.unit = _place(_read(f"{pid}/cgroup", root))
                     process.limit = 0
                 if files >= _FEW_FILES and not process.limit:
-                    process.limit = _soft_limit(_read(root, f"{pid}/limits"))
-                    process.unit = process.unit or printable(_read(root, f"{pid}/comm").strip())
+                    process.limit = _soft_limit(_read(f"{pid}/limits", root))
+                    process.unit = process.unit or printable(_read(f"{pid}/comm", root).strip())
             except (OSError, ValueError, IndexError):  # it ended meanwhile
                 continue
             process.looks += 1
@@ -177,9 +177,9 @@ class _MemoryGroups:
 
     def _limit(self, group: str) -> int:
         """Return the limit in bytes, `_NO_LIMIT` where there is none."""
-        for file in (Path(f"{self._second}{group}/memory.max"), Path(f"{self._first}{group}/memory.limit_in_bytes")):
+        for file in (f"{self._second}{group}/memory.max", f"{self._first}{group}/memory.limit_in_bytes"):
             try:
-                return min(int(file.read_bytes()), _NO_LIMIT) or _NO_LIMIT
+                return min(int(_read(file)), _NO_LIMIT) or _NO_LIMIT
             except (OSError, ValueError):  # not there, or "max"
                 continue
         return _NO_LIMIT
@@ -190,8 +190,8 @@ class _MemoryGroups:
             (self._first, "memory.usage_in_bytes", (b"total_inactive_file", b"total_active_file")),
         ):
             try:
-                total = int(Path(f"{folder}{group}/{current}").read_bytes())
-                words = Path(f"{folder}{group}/memory.stat").read_bytes().split()
+                total = int(_read(f"{folder}{group}/{current}"))
+                words = _read(f"{folder}{group}/memory.stat").split()
             except (OSError, ValueError):  # of the other version, or it has just gone
                 continue
             parts = dict(zip(words[::2], words[1::2], strict=False))
@@ -222,7 +222,12 @@ def _soft_limit(text: bytes) -> int:
     return int(word) if word.isdigit() else 0
 
 
-def _read(root: int, path: str) -> bytes:
+def _read(path: str, root: int | None = None) -> bytes:
+    """Return the content of a file, below the folder `root` where it is relative.
+
+    No Path is made of it: that would put each part of its name into Python's table of strings, which grows by those
+    that have been in it.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=root)
     try:
         return os.read(descriptor, _BUFFER)
