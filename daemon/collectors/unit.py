@@ -304,7 +304,8 @@ def processes_in(group: Path) -> list[int]:
     found: list[int] = []
     for folder, _, _ in islice(os.walk(group), _MAX_INSIDE):
         try:
-            found += map(int, Path(folder, "cgroup.procs").read_bytes().split())
+            with open(f"{folder}/cgroup.procs", "rb") as processes:  # noqa: PTH123 - a Path keeps each part of its name
+                found += map(int, processes.read().split())
         except OSError:  # it has gone, or holds threads
             continue
     return sorted(found, reverse=True)

@@ -98,6 +98,21 @@ def test_memory_of_units_with_a_limit_without_what_the_kernel_takes_back(tree, h
     assert tree.values(limits, 0) == {"units.till.service.memory_used": 0.2}
 
 
+def test_a_round_makes_no_path(tree, host, files, monkeypatch):
+    """Each part of a Path goes into Python's table of interned strings, which grows by all that ever were in it."""
+    host.process(10, SHOP)
+    host.memory(SHOP, 60 * MEBIBYTE, 100 * MEBIBYTE)
+    limits = LimitsCollector(paths=tree.paths)
+
+    def refuse(*names):
+        raise AssertionError(f"a Path of {names}")
+
+    monkeypatch.setattr("daemon.collectors.limits.Path", refuse)
+    for _ in range(2 * ROUNDS):
+        measured = limits.collect(0)
+    assert [value for _, value in measured] == [0.6]
+
+
 def test_what_has_a_new_name_each_time_is_followed_after_an_hour_only(tree, host, files):
     container = f"/kubepods.slice/kubepods-pod1a.slice/cri-containerd-{7:064x}.scope"
     for number, path in enumerate((container, "/system.slice/run-u12.service", SHOP)):
