@@ -158,7 +158,7 @@ class DurableDatabase:
             self._refuse_what_is_not_ours(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -512")  # KiB; SQLite's own 2 MB fill over weeks
+            connection.execute("PRAGMA cache_size = -256")  # KiB; SQLite's own 2 MB fill over weeks
             connection.execute("PRAGMA foreign_keys = ON")
             self._migrate(connection)
             self._refuse_altered(connection)

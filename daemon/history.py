@@ -83,7 +83,7 @@ _MOST_SCHEMAS = 1000  # in the file, before it is looked which of them nothing n
 
 _READ_AT_ONCE = 200  # samples
 _AT_ONCE = 50_000  # values that are sorted together
-_CACHE = "PRAGMA cache_size = -512"  # KiB; SQLite's own 2 MB fill over days, and nothing is faster for it
+_CACHE = "PRAGMA cache_size = -256"  # KiB; SQLite's own 2 MB fill over days, and nothing is faster for it
 
 TIERS_SECONDS = (300, 3600, 86_400)
 STATISTICS = ("mean", "min", "max", "p95", "last", "count")
