@@ -69,7 +69,7 @@ def pages(connection):
 def test_of_the_databases_little_is_kept_in_memory(history, tmp_path):
     reading, state = History(history.path, read_only=True), StateDatabase(tmp_path / "state.db")
     connections = (history._database, reading._database, state._connection)
-    assert [pages(one) for one in connections] == [512 * 1024] * 3
+    assert [pages(one) for one in connections] == [256 * 1024] * 3
     reading.close()
     state.close()
 
