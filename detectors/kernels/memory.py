@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -12,13 +13,18 @@ _TRIM_BYTES = 131_072
 _MMAP_BYTES = 1_048_576  # left to itself it grows with what is freed, to 32 MB, and such pieces then lie in the heap
 
 
+@cache  # to look at it anew makes a class each time
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def bound_heap() -> None:
     """Let all threads share one heap, and give back what is free at its end; where the C library is not glibc, nothing.
 
     Each thread that blocks for us would have a heap of its own otherwise, and what one of them has freed none of the
     others can use. They take turns at Python's lock as it is.
     """
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    set_option = getattr(_libc(), "mallopt", None)
     if set_option is not None:
         set_option(_M_ARENA_MAX, 1)
         set_option(_M_TRIM_THRESHOLD, _TRIM_BYTES)
@@ -33,7 +39,7 @@ def release_memory() -> int:
 
 def trim_heap() -> None:
     """Give free heap back to the system, between what is in use too; where the C library is not glibc, nothing."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = getattr(_libc(), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
@@ -70,7 +76,7 @@ def release_clean_pages() -> int:
 
 
 def _madvise() -> Callable[[int, int, int], int]:
-    madvise = ctypes.CDLL(None, use_errno=True).madvise
+    madvise = _libc().madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     return madvise
 
