@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -38,12 +39,17 @@ class ModelError(Exception):
     """A model file is truncated, altered or foreign: which, and why."""
 
 
+@lru_cache(maxsize=32)  # a Path puts its names into Python's table of strings: the same one each time does not grow it
+def _partial(name: str) -> str:
+    return f".{name}.partial"
+
+
 def write(folder: Path, name: str, arrays: Arrays, record: Record) -> Path:
     """Write `arrays` and `record` (what JSON can hold) as `folder`/`name`, replacing what has that name.
 
     Raises OSError when the disk refuses.
     """
-    partial = folder / f".{name}.partial"
+    partial = folder / _partial(name)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     numbers = format_arrays({key: np.ascontiguousarray(value) for key, value in arrays.items()})

@@ -20,6 +20,8 @@ _SEASONAL = np.array(tuple(product((0.1, 0.3, 0.6), (0.02, 0.2), (0.05, 0.2), (0
 _EARLY = 10  # points that give the first level and slope
 _LEAST_CYCLES = 4  # from here on the extremes of each place are left out
 _TINY = 1e-12
+# NumPy makes this name anew for each view of windows: while it stands nowhere, Python's table of strings grows by it.
+_NAME_IN_VIEWS = "typestr"
 
 
 class Season(NamedTuple):
