@@ -120,7 +120,7 @@ _WHOLE = frozenset((ResourceKind.CPU, ResourceKind.INODES))  # a ratio of 1
 class _Followed:
     """A resource: where its values stand among the measurements, -1 = nowhere, and what was known of it last.
 
-    `missed`: the rounds since then. Of the few that a host has, plain numbers are read in a third of the time that
+    `missed`: the rounds since then. Of the few that a host has, plain numbers are read in half the time that
     arrays take.
     """
 
