@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from daemon.collectors.base import printable
+from daemon.collectors.base import printable, read_whole
 from daemon.collectors.unit_name import cgroup_path, unit_of
 from detectors.findings import Resource
 
@@ -144,7 +144,7 @@ class ProcessScan:
             if count % _CHECKED_EVERY == 0 and time.thread_time() > until:
                 return count
             try:
-                text = _read(root, f"{pid}/stat")
+                text = read_whole(f"{pid}/stat", root)
                 end = text.rindex(b")")
                 fields = text[end + 2 :].split(None, _RESIDENT + 1)
                 started, ticks = int(fields[_STARTED]), int(fields[_UTIME]) + int(fields[_STIME])
@@ -185,7 +185,7 @@ class ProcessScan:
                 # since Linux 6.2 the number of open files; 0 before
                 self._amounts[Resource.DESCRIPTORS][pid] = float(os.stat(f"{pid}/fd", dir_fd=root).st_size)
                 if may_read_io:
-                    text = _read(root, f"{pid}/io")
+                    text = read_whole(f"{pid}/io", root)
                     self._note(pid, Resource.READS, _number_after(text, b"\nread_bytes: "), now_ns)
                     self._note(pid, Resource.WRITES, _number_after(text, b"\nwrite_bytes: "), now_ns)
             except PermissionError:  # so it will be with nearly all of the others
@@ -228,7 +228,7 @@ class ProcessScan:
         process = self._known[pid]
         if process.unit is None and time.thread_time() < until:
             try:
-                process.unit = unit_of(cgroup_path(_read(root, f"{pid}/cgroup")))
+                process.unit = unit_of(cgroup_path(read_whole(f"{pid}/cgroup", root)))
             except OSError:  # it ended meanwhile
                 process.unit = ""
         return process.unit or ""
@@ -237,11 +237,3 @@ class ProcessScan:
 def _number_after(text: bytes, word: bytes) -> float:
     at = text.index(word) + len(word)
     return float(text[at : text.index(b"\n", at)])
-
-
-def _read(root: int, path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=root)
-    try:
-        return os.read(descriptor, 4096)
-    finally:
-        os.close(descriptor)

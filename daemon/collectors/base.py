@@ -21,6 +21,8 @@ from detectors.findings import ChangeKind
 
 Measurement = tuple[SignalSpec, float]
 
+_PIECE = 4096  # of a file that is read once
+
 
 @dataclass(frozen=True, slots=True)
 class Visitors:
@@ -110,6 +112,22 @@ class ProcFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def read_whole(path: str, root: int | None = None) -> bytes:
+    """Return the content of a small file, below the folder `root` where it is relative. Raises OSError.
+
+    For files that are opened once: no Path is made of it, whose parts would go into Python's table of interned strings,
+    which grows by all that have been in it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=root)
+    try:
+        text = part = os.read(descriptor, _PIECE)
+        while len(part) == _PIECE and (part := os.read(descriptor, _PIECE)):
+            text += part
+        return text
+    finally:
+        os.close(descriptor)
 
 
 def network_file(paths: HostPaths, name: str) -> ProcFile:

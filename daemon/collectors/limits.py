@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from time import thread_time
 
-from daemon.collectors.base import HostPaths, Measurement, printable
+from daemon.collectors.base import HostPaths, Measurement, printable, read_whole
 from daemon.collectors.unit_name import cgroup_path, is_passing, unit_of
 from daemon.errors import NotAvailable
 from daemon.signals import Kind, SignalSpec
@@ -34,7 +34,6 @@ _READ_AGAIN = 20  # looks: a limit is seldom changed, and a process seldom moved
 _SELDOM = 4  # rounds in which what is far from its limit is looked at once
 _CHECKED_EVERY = 4  # processes: asking for the thread's time costs a tenth of one
 _NO_LIMIT = 2**60  # version 1 has no word for it
-_BUFFER = 4096
 _FILES = b"Max open files"
 
 
@@ -121,11 +120,11 @@ class LimitsCollector:
             try:
                 files = os.stat(f"{pid}/fd", dir_fd=root).st_size
                 if process.looks % _READ_AGAIN == 0:
-                    process.group, process.unit = _place(_read(f"{pid}/cgroup", root))
+                    process.group, process.unit = _place(read_whole(f"{pid}/cgroup", root))
                     process.limit = 0
                 if files >= _FEW_FILES and not process.limit:
-                    process.limit = _soft_limit(_read(f"{pid}/limits", root))
-                    process.unit = process.unit or printable(_read(f"{pid}/comm", root).strip())
+                    process.limit = _soft_limit(read_whole(f"{pid}/limits", root))
+                    process.unit = process.unit or printable(read_whole(f"{pid}/comm", root).strip())
             except (OSError, ValueError, IndexError):  # it ended meanwhile
                 continue
             process.looks += 1
@@ -179,7 +178,7 @@ class _MemoryGroups:
         """Return the limit in bytes, `_NO_LIMIT` where there is none."""
         for file in (f"{self._second}{group}/memory.max", f"{self._first}{group}/memory.limit_in_bytes"):
             try:
-                return min(int(_read(file)), _NO_LIMIT) or _NO_LIMIT
+                return min(int(read_whole(file)), _NO_LIMIT) or _NO_LIMIT
             except (OSError, ValueError):  # not there, or "max"
                 continue
         return _NO_LIMIT
@@ -190,8 +189,8 @@ class _MemoryGroups:
             (self._first, "memory.usage_in_bytes", (b"total_inactive_file", b"total_active_file")),
         ):
             try:
-                total = int(_read(f"{folder}{group}/{current}"))
-                words = _read(f"{folder}{group}/memory.stat").split()
+                total = int(read_whole(f"{folder}{group}/{current}"))
+                words = read_whole(f"{folder}{group}/memory.stat").split()
             except (OSError, ValueError):  # of the other version, or it has just gone
                 continue
             parts = dict(zip(words[::2], words[1::2], strict=False))
@@ -220,16 +219,3 @@ def _soft_limit(text: bytes) -> int:
     """Return how many files may be open by /proc/PID/limits, 0 = as many as it likes."""
     word = text[text.index(_FILES) + len(_FILES) :].split(None, 1)[0]
     return int(word) if word.isdigit() else 0
-
-
-def _read(path: str, root: int | None = None) -> bytes:
-    """Return the content of a file, below the folder `root` where it is relative.
-
-    No Path is made of it: that would put each part of its name into Python's table of strings, which grows by those
-    that have been in it.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=root)
-    try:
-        return os.read(descriptor, _BUFFER)
-    finally:
-        os.close(descriptor)

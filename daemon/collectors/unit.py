@@ -304,8 +304,7 @@ def processes_in(group: Path) -> list[int]:
     found: list[int] = []
     for folder, _, _ in islice(os.walk(group), _MAX_INSIDE):
         try:
-            with open(f"{folder}/cgroup.procs", "rb") as processes:  # noqa: PTH123 - a Path keeps each part of its name
-                found += map(int, processes.read().split())
+            found += map(int, Path(folder, "cgroup.procs").read_bytes().split())
         except OSError:  # it has gone, or holds threads
             continue
     return sorted(found, reverse=True)

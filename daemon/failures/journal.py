@@ -14,7 +14,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import structlog
@@ -235,15 +234,10 @@ def unreadable(paths: HostPaths) -> str:
     return ""
 
 
-@cache  # asked again each minute: what a Path is made of goes into Python's table of strings anew each time
-def _folders(root: Path) -> tuple[Path, ...]:
-    return root / "run/log/journal", root / "var/log/journal"
-
-
 def _system_journals(paths: HostPaths) -> Iterator[Path]:
-    for folder in _folders(paths.root):
+    for folder in ("run/log/journal", "var/log/journal"):
         with suppress(OSError):
-            for machine in folder.iterdir():
+            for machine in (paths.root / folder).iterdir():
                 with suppress(OSError):
                     (machine / "system.journal").stat()
                     yield machine / "system.journal"

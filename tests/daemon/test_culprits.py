@@ -318,14 +318,14 @@ def test_of_a_young_process_its_life_is_the_measure(proc):
 
 def test_without_the_right_to_see_others_traffic_no_share_of_it_is_known(proc, monkeypatch):
     """What is known of our own processes alone would name ourselves."""
-    read = process_scan._read
+    read = process_scan.read_whole
 
-    def refused(root, path):
+    def refused(path, root):
         if path == "8/io":
             raise PermissionError
-        return read(root, path)
+        return read(path, root)
 
-    monkeypatch.setattr(process_scan, "_read", refused)
+    monkeypatch.setattr(process_scan, "read_whole", refused)
     scan = ProcessScan(proc.top, 1.0)
     for second in (1, 2):
         proc.set(8, "theirs", written=second * 10**9, ticks=second)
