@@ -227,7 +227,10 @@ class Metrics(Section):
         5,
         ge=0,
         le=1000,
-        description="Most resources exported with their forecasts, the most endangered; 18 series each.",
+        description=(
+            "Most resources exported with their forecasts, the most endangered; 18 series each. "
+            "The use of memory and swap is always exported."
+        ),
     )
 
 

@@ -4,22 +4,24 @@ Enters: the state of all resources. Leaves: families for /metrics. A ratio is a 
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from math import isfinite
 
 import numpy as np
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from daemon.capacity.resources import ResourceKind
 from daemon.capacity.state import Accuracy, CapacityState, value_at
 from detectors.exhaustion import WITHIN
 
 _AHEAD = ("4h", "24h", "30d")
+_ALWAYS = (ResourceKind.MEMORY, ResourceKind.SWAP)  # whatever their rank: the first thing that people look for
 
 
 def capacity_families(state: CapacityState, now_ms: int, most: int) -> Iterator[Metric]:
-    """Yield the families; of resources beyond `most` nothing but how many there are."""
+    """Yield the families; of resources beyond `most` only how full memory and swap are, and how many there are."""
     if not state.resources:
         return
+    ranked = list(state.ranked())
     used = GaugeMetricFamily("presaged_capacity_used_ratio", "Used share of a resource.", labels=("resource",))
     forecast = GaugeMetricFamily(
         "presaged_capacity_forecast_ratio",
@@ -36,7 +38,10 @@ def capacity_families(state: CapacityState, now_ms: int, most: int) -> Iterator[
         "Probability that a resource runs out within a time.",
         labels=("resource", "within"),
     )
-    for one, now, size in islice(state.ranked(), most):
+    for one, now, size in ranked[most:]:
+        if one.resource.kind in _ALWAYS:
+            used.add_metric((one.resource.name,), now / size)
+    for one, now, size in ranked[:most]:
         name, outlook = one.resource.name, one.outlook
         used.add_metric((name,), now / size)
         for horizon in _AHEAD:

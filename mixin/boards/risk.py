@@ -109,7 +109,7 @@ def _short(board: Board) -> None:
             unit="percentunit",
             steps=((None, "transparent"), (0.98, RED)),
             high=1,
-            nothing="memory is not among the exported resources ([metrics] resources)",
+            nothing="memory is not measured ([collectors])",
         ),
         lines(
             "Processes and descriptors",

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,15 @@ def test_series_of_the_most_endangered():
     assert got["presaged_capacity_coverage_ratio", ("horizon", "days"), ("interval", "95")] == pytest.approx(0.94)
     assert len([key for key in got if of in key]) == 18
     assert not [key for key in got if ("resource", "/") in key]
+
+
+def test_how_full_memory_is_stands_there_whatever_its_rank():
+    memory = replace(WHOLE.resources[0], resource=Resource("memory", ResourceKind.MEMORY, Unit.BYTES, ("a", "b")))
+    got = exposition(replace(WHOLE, resources=(*WHOLE.resources[:2], memory)), 1)
+    assert {key for key in got if ("resource", "memory") in key} == {
+        ("presaged_capacity_used_ratio", ("resource", "memory"))
+    }
+    assert got["presaged_capacity_used_ratio", ("resource", "memory")] == 10 * GIB / SIZE
 
 
 def test_no_resource_has_no_series():
