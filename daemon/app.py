@@ -557,14 +557,14 @@ class App:
             return f"history set aside: {reason}"
 
     async def _roll_up(self) -> str:
-        def work() -> tuple[int, bool]:
-            self._learning.note_imported()
-            done = self._history.roll_up(), self._forecasts.note_imported()
+        def work() -> tuple[int, int, bool]:
+            done = self._learning.count_seen(), self._history.roll_up(), self._forecasts.note_imported()
             release_idle()  # what this and all that was done since the last time have freed and touched
             return done
 
         await self._verdicts.follow(self._clock.now().time_ms)
-        rows, imported = await self._offload.run(work, deadline_seconds=100.0, what="history.db")
+        seen, rows, imported = await self._offload.run(work, deadline_seconds=100.0, what="history.db")
+        self._learning.note_seen(seen)
         if imported:
             self._forecasts.make_again()
             await self._restore_risk()

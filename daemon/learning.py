@@ -242,13 +242,17 @@ class Learning:
             rows_learned, seen_learned = WINDOW_ROWS, self._watch.seen
         return rows_learned, seen_learned
 
-    def note_imported(self) -> None:
-        """Count what was imported since the start as seen; blocks."""
-        if self._watch.learned and self._watch.lasting:
-            return  # nothing waits for more, and counting a month of rows is no small question
-        last = self._history.last()
-        if last is not None:
-            self._watch.seen = max(self._watch.seen, self._history.seen(last[0]))
+    def count_seen(self) -> int:
+        """Return how many samples there are, those included that were imported since the start; blocks.
+
+        0 where nothing waits for more: to count a month of rows is no small question.
+        """
+        last = None if self._watch.learned and self._watch.lasting else self._history.last()
+        return 0 if last is None else self._history.seen(last[0])
+
+    def note_seen(self, count: int) -> None:
+        """Take `count` of `count_seen` for seen; on the loop, where each tick counts on."""
+        self._watch.seen = max(self._watch.seen, count)
 
     def _stored_threshold(self, number: int) -> float | None:
         text = self._state.meta(_META)

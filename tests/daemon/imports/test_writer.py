@@ -200,7 +200,7 @@ async def test_an_imported_week_ends_the_learning_week_also_while_the_daemon_run
     assert not host.watch.learned
     writer = ImportWriter(host.history, host.state, interval_seconds=30.0, now_ms=NOW_MS + 10**8)
     all_of(writer, table(7 * 2880, end_ms=host.clock.time_ms - 200_000))
-    host.learning.note_imported()
+    host.learning.note_seen(host.learning.count_seen())
     assert host.watch.learned
     again = await hosts(quiet_collector())
     assert again.watch.learned
@@ -208,6 +208,15 @@ async def test_an_imported_week_ends_the_learning_week_also_while_the_daemon_run
     assert again.watch.model is not None  # from the first sample on
     snapshot = await again.take(1)
     assert snapshot.seq == 4
+
+
+async def test_a_sample_that_is_taken_while_they_are_counted_is_not_lost(hosts, quiet_collector):
+    host = await hosts(quiet_collector())
+    await host.take(2)
+    counted = host.learning.count_seen()
+    await host.take(1)
+    host.learning.note_seen(counted)
+    assert (counted, host.watch.seen) == (2, 3)
 
 
 async def test_a_daemon_that_begins_after_an_import_numbers_its_samples_from_one(hosts, quiet_collector, tmp_path):
