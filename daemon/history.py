@@ -496,6 +496,8 @@ class History:
                 "SELECT ifnull(max(seq), ?) FROM rollups WHERE tier = ? AND seq BETWEEN ? AND ?",
                 after, tier, after, before_seq - 1,
             )  # fmt: skip
+            if not self._is_over(width, last, before_seq):
+                return written
             found = self.table(
                 "i8,i8",
                 "SELECT seq, time_ms / ? FROM samples WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?",
@@ -508,6 +510,15 @@ class History:
             for first, end in pairwise([-1, *ends.tolist()]):
                 self._write_rollup(tier, int(seq[first + 1]), int(seq[end]), int(bucket[end]) * width)
             written += len(ends)
+
+    def _is_over(self, width: int, after: int, before_seq: int) -> bool:
+        """Tell whether the oldest and the newest of these samples lie in two buckets: of a day, few looks find that."""
+        ends = self.read(
+            "SELECT time_ms / ? FROM samples WHERE seq = (SELECT min(seq) FROM samples WHERE seq > ? AND seq < ?)"
+            " OR seq = (SELECT max(seq) FROM samples WHERE seq > ? AND seq < ?)",
+            width, after, before_seq, after, before_seq,
+        )  # fmt: skip
+        return len(set(ends)) > 1
 
     def _write_rollup(self, tier: int, first_seq: int, last_seq: int, time_ms: int) -> None:
         rows = self._gathered("seq BETWEEN ? AND ? ORDER BY seq", first_seq, last_seq).rows

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from math import isnan, nan
 from pathlib import Path
 from time import thread_time
 
@@ -31,7 +32,7 @@ _MOST_NEAR = 64  # processes that are looked at in every round
 _LEAST_OTHERS = 16
 _FEW_FILES = 64  # nobody is near a limit with less
 _READ_AGAIN = 20  # looks: a limit is seldom changed, and a process seldom moved
-_SELDOM = 4  # rounds in which what is far from its limit is looked at once
+_SELDOM = 4  # rounds in which it is looked once which processes there are, and at what is far from its limit
 _CHECKED_EVERY = 4  # processes: asking for the thread's time costs a tenth of one
 _NO_LIMIT = 2**60  # version 1 has no word for it
 _FILES = b"Max open files"
@@ -85,6 +86,7 @@ class LimitsCollector:
         self._groups = _MemoryGroups(paths.sys / "fs" / "cgroup")
         self._budget = budget_seconds
         self._known: dict[int, _Process] = {}  # those that were looked at longest ago come first
+        self._rounds = 0
         self._memory = _Chosen("memory_used")
         self._files = _Chosen("descriptors_used")
 
@@ -96,18 +98,23 @@ class LimitsCollector:
         except OSError as error:
             raise NotAvailable(f"{self._proc}: {error.strerror}") from error
         try:
-            living = {int(name) for name in os.listdir(root) if name.isdecimal()}  # noqa: PTH208 - of a descriptor
-            if not living:
-                raise NotAvailable(f"{self._proc}: there are no processes")
-            for pid in self._known.keys() - living:
-                del self._known[pid]
+            fresh = self._follow_living(root) if self._rounds % _SELDOM == 0 else []
+            self._rounds += 1
             near = sorted((pid for pid, one in self._known.items() if one.used >= LEAST_USED), key=self._emptiness)
-            fresh = sorted(living - self._known.keys(), reverse=True)
             others = islice(self._known, max(_LEAST_OTHERS, len(self._known) // _SELDOM))
             self._look(root, list(dict.fromkeys((*near[:_MOST_NEAR], *fresh, *others))), began + self._budget)
         finally:
             os.close(root)
         return [*self._memory.measure(self._groups.used(self._known.values())), *self._files.measure(self._open())]
+
+    def _follow_living(self, root: int) -> list[int]:
+        """Forget the processes that have ended, and return those that are new, the newest first."""
+        living = {int(name) for name in os.listdir(root) if name.isdecimal()}  # noqa: PTH208 - of a descriptor
+        if not living:
+            raise NotAvailable(f"{self._proc}: there are no processes")
+        for pid in self._known.keys() - living:
+            del self._known[pid]
+        return sorted(living - self._known.keys(), reverse=True)
 
     def _emptiness(self, pid: int) -> float:
         return -self._known[pid].used
@@ -170,6 +177,8 @@ class _MemoryGroups:
         }
         by_unit: dict[str, float] = {}
         for group, share in self._used.items():
+            if isnan(share):
+                continue
             name = unit_of(group) or group.rpartition("/")[2]
             by_unit[name] = max(by_unit.get(name, 0.0), share)
         return by_unit
@@ -184,6 +193,7 @@ class _MemoryGroups:
         return _NO_LIMIT
 
     def _use(self, group: str) -> float:
+        """Return in bytes what cannot be taken back, NaN where the group has just gone."""
         for folder, current, taken_back in (
             (self._second, "memory.current", (b"inactive_file", b"active_file", b"slab_reclaimable")),
             (self._first, "memory.usage_in_bytes", (b"total_inactive_file", b"total_active_file")),
@@ -195,7 +205,7 @@ class _MemoryGroups:
                 continue
             parts = dict(zip(words[::2], words[1::2], strict=False))
             return float(max(0, total - sum(int(parts.get(name, 0)) for name in taken_back)))
-        return 0.0
+        return nan
 
 
 def _upwards(path: str) -> list[str]:

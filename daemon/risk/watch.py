@@ -6,7 +6,7 @@ system that is read-only, tells of the same already. How the two kinds of networ
 `detectors.failure_history.joined`.
 
 It is computed beside the event loop: at every tick, and every three seconds at most, while anything stirs; every
-90 seconds on a host where nothing does. In between the last one stands.
+five minutes on a host where nothing does. In between the last one stands.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -47,7 +47,7 @@ _HOUR, _STILL_HOUR = 0.5, 0.35
 _DAY, _STILL_DAY = 0.7, 0.5
 _DECIDED_ELSEWHERE = 0.5  # of what raises the risk
 _EVERY_SECONDS = 3.0  # 3 ms of work
-_QUIET_SECONDS = 90.0
+_QUIET_SECONDS = 300.0
 _STIRS_SCORE, _STIRS_HOUR = 0.3, 0.1  # anomaly as shown, and risk: from there on each sample may matter
 _MOVED = 0.01  # of the chance that a resource is full within a day
 _CALL_SECONDS = 5.0

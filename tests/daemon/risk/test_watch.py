@@ -58,9 +58,9 @@ async def test_it_is_computed_every_three_seconds_at_most(followed, interval, as
     assert len(host.network.asked) == asked
 
 
-async def test_on_a_host_where_nothing_stirs_it_is_computed_every_90_seconds(followed):
+async def test_on_a_host_where_nothing_stirs_it_is_computed_every_five_minutes(followed):
     host = followed(Said(told(0.02, 0.03)))
-    for _ in range(12):
+    for _ in range(31):
         await host.take(anomaly=0.1)
     assert len(host.network.asked) == 4
 
