@@ -31,8 +31,9 @@ from daemon.app import App
 from daemon.clock import Instant, SystemClock
 from daemon.config import load
 from daemon.continuity import hour_of_week
-from daemon.history import History, StoredSample
+from daemon.history import History
 from daemon.preflight import prepare
+from daemon.samples import StoredSample
 from daemon.state import StateDatabase
 from detectors.kernels import release_memory
 

@@ -58,6 +58,7 @@ from daemon.failures.record import FailureEvent
 from daemon.failures.routes import FailureRoutes
 from daemon.failures.watch import FailureWatch, Seen
 from daemon.history import TIERS_SECONDS, History
+from daemon.history_file import forget_old_copies
 from daemon.host import describe_host
 from daemon.learning import Learning
 from daemon.loop_faults import LoopFaults
@@ -587,7 +588,7 @@ class App:
             self._state.set_meta(_USUAL, usual)
             self._state.set_meta(_HABITS, habits)
             self._state.set_meta(_GROWTH, growth)
-            self._history.forget_old_copies()
+            forget_old_copies(self._history.path)
             gone = self._history.prune(keep) + self._state.prune()
             self._state.restore_reserve()
             if snapshot is not None:

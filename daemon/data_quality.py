@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from alerting.render import amount, rfc3339
 from daemon.backtest.result import Samples
 from daemon.continuity import GAP_INTERVALS
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_OWN_WORK
+from daemon.samples import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_OWN_WORK
 
 Bools = NDArray[np.bool_]
 

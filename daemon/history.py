@@ -7,14 +7,11 @@ come before the first own one. The file may be set aside when it is corrupt: wha
 state.db. Opened read-only by the child.
 """
 
-import shutil
 import sqlite3
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,111 +19,32 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from daemon.clock import Instant
 from daemon.errors import StateError
-from daemon.tables import altered
+from daemon.history_file import open_read_only, open_to_write
+from daemon.samples import (
+    FLAG_EXPECTED,
+    FLAG_INCIDENT,
+    FLAG_OWN_WORK,
+    STATISTICS,
+    Float32,
+    Recorded,
+    Rows,
+    StoredSample,
+    decode_all,
+    encode,
+    places,
+    statistics,
+)
 
 _log = structlog.get_logger()
 
-Float32 = NDArray[np.float32]
-
-# Numbered by their place, from 1. A released script is never edited: the next change is a new one.
-_MIGRATIONS = (
-    """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE boots (id INTEGER PRIMARY KEY, boot_id TEXT NOT NULL UNIQUE);
-CREATE TABLE schemas (id INTEGER PRIMARY KEY, signal_ids BLOB NOT NULL UNIQUE);
-CREATE TABLE samples (
-    seq INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, monotonic_ns INTEGER NOT NULL, boot INTEGER NOT NULL,
-    schema INTEGER NOT NULL, hour INTEGER NOT NULL, flags INTEGER NOT NULL,
-    model INTEGER NOT NULL, raw_score REAL, raw_threshold REAL, data BLOB NOT NULL
-);
-CREATE TABLE rollups (
-    tier INTEGER NOT NULL, seq INTEGER NOT NULL, time_ms INTEGER NOT NULL, schema INTEGER NOT NULL,
-    count INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (tier, seq)
-) WITHOUT ROWID;
-""",
-    """
-CREATE TABLE forecasts (
-    horizon TEXT NOT NULL, made_ms INTEGER NOT NULL, resource TEXT NOT NULL,
-    scale REAL,  -- what an error is measured by, NULL = the history was flat
-    bands BLOB NOT NULL,  -- mean, lo80, hi80, lo95, hi95 of 12 steps, little-endian float32
-    known INTEGER NOT NULL DEFAULT 0,  -- steps that are over,
-    judged INTEGER NOT NULL DEFAULT 0,  -- those of them that were measured, and what came of them:
-    error REAL NOT NULL DEFAULT 0,  -- the sum of their absolute errors
-    inside80 INTEGER NOT NULL DEFAULT 0, inside95 INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (horizon, made_ms, resource)
-) WITHOUT ROWID;
-""",
-    """
--- scores of a month are drawn without reading the values beside them, a hundred times as long
-CREATE INDEX samples_scores ON samples (seq, time_ms, raw_score, raw_threshold, flags);
-""",
-)
-_VERSION = len(_MIGRATIONS)
-
-FLAG_GAP = 1  # time before this sample is unseen: nothing may look across
-FLAG_DOUBTFUL = 2  # the clock jumped in this hour: no rhythm may be learned from it
-FLAG_ALARMED = 4  # inside an episode or incident: not to be learned from
-FLAG_OWN_WORK = 8  # the daemon itself was learning or notifying: says little of the host
-FLAG_SPARED = 16  # above the threshold, but not above where verdicts have raised it: no alarm, not to be learned from
-FLAG_EXPECTED = 32  # what an operator called expected: no alarm, not to be learned from, sets no threshold
-FLAG_INCIDENT = 64  # inside what an operator called real: never to be learned from
-FLAGS_UNUSUAL = FLAG_ALARMED | FLAG_SPARED | FLAG_EXPECTED  # not to be learned from, unless they are the rule
-FLAGS_LEFT_OUT = FLAGS_UNUSUAL | FLAG_INCIDENT
-
 _BEFORE_ALL = -(2**62)
-_SPARE_BYTES = 256 * 1024 * 1024  # left to others when the file is copied
-_COPY_SECONDS = 14 * 86_400.0
 _MOST_KNOWN = 256  # schemas that are kept in memory: where mounts come and go, each sample may bring a new one
 _MOST_SCHEMAS = 1000  # in the file, before it is looked which of them nothing needs any more
 
 _READ_AT_ONCE = 200  # samples
-_AT_ONCE = 50_000  # values that are sorted together
-_CACHE = "PRAGMA cache_size = -256"  # KiB; SQLite's own 2 MB fill over days, and nothing is faster for it
 
 TIERS_SECONDS = (300, 3600, 86_400)
-STATISTICS = ("mean", "min", "max", "p95", "last", "count")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSample:
-    """One tick as it is stored. Scores are None before there is a model.
-
-    `signal_ids` (S,) ascending is the schema, every signal that is known; `values` (S,) has NaN for
-    what was missing in this tick, so a collector that stumbles makes no new schema.
-    """
-
-    seq: int
-    instant: Instant
-    hour: int
-    flags: int
-    model: int
-    raw_score: float | None
-    raw_threshold: float | None
-    signal_ids: NDArray[np.int64]
-    values: Float32
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Samples as arrays: `values` (T, S) for `signal_ids` (S,), NaN = missing; the rest is (T,)."""
-
-    signal_ids: tuple[int, ...]
-    values: Float32
-    seq: NDArray[np.int64]
-    time_ms: NDArray[np.int64]
-    hours: NDArray[np.int64]
-    flags: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """Samples with what orders them: `monotonic_ns` and `boot` (T,), a number for each boot."""
-
-    rows: Rows
-    monotonic_ns: NDArray[np.int64]
-    boot: NDArray[np.int64]
 
 
 class History:
@@ -140,15 +58,11 @@ class History:
         self._boots: dict[str, int] = {}
         self._interval = ""
         self.resets = 0
-        if read_only:
-            self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
-            self._database.execute(_CACHE)
-        else:
-            self._database = self._open_or_set_aside()
+        self._database = open_read_only(path) if read_only else self._open_or_set_aside()
 
     def _open_or_set_aside(self) -> sqlite3.Connection:
         try:
-            return self._open()
+            return open_to_write(self.path)
         except sqlite3.OperationalError as error:
             raise StateError(f"{self.path}: cannot be opened: {error}") from error
         except (
@@ -156,7 +70,7 @@ class History:
             UnicodeDecodeError,
         ) as error:  # the latter where SQLite's own text quotes the file
             self._set_aside(str(error))
-            return self._open()
+            return open_to_write(self.path)
 
     def _set_aside(self, reason: str) -> None:
         for suffix in ("-wal", "-shm", ""):
@@ -172,7 +86,7 @@ class History:
             self._database.close()
             self._set_aside(reason)
             self._forget()
-            self._database = self._open()
+            self._database = open_to_write(self.path)
             if self._interval:
                 self._database.execute("INSERT INTO meta VALUES ('interval_seconds', ?)", (self._interval,))
 
@@ -181,66 +95,6 @@ class History:
         self._schemas.clear()
         self._schema_ids.clear()
         self._boots.clear()
-
-    def _open(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, timeout=5, isolation_level=None, check_same_thread=False)
-        try:
-            database.execute("PRAGMA page_size = 16384")
-            database.execute(_CACHE)
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.execute("PRAGMA journal_size_limit = 16777216")
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            self._refuse_newer(version)
-            self._migrate(database, version)
-            self._refuse_altered(database)
-            for table in ("meta", "boots", "schemas"):  # small; what is broken here would break every start
-                database.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own names
-            database.execute("SELECT * FROM samples ORDER BY seq DESC LIMIT 1").fetchall()
-            database.execute("SELECT tier, max(seq) FROM rollups GROUP BY tier").fetchall()
-        except BaseException:
-            database.close()
-            raise
-        self.path.chmod(0o600)
-        return database
-
-    def _refuse_altered(self, database: sqlite3.Connection) -> None:
-        if words := altered(database, _MIGRATIONS):
-            raise sqlite3.DatabaseError(words)
-
-    def _migrate(self, database: sqlite3.Connection, version: int) -> None:
-        for number in range(version + 1, _VERSION + 1):
-            if version and number == version + 1:  # as it was found; one that is being made holds nothing to copy
-                self._copy_before(database, number)
-            database.executescript(f"BEGIN;{_MIGRATIONS[number - 1]}PRAGMA user_version = {number};COMMIT;")
-            if version:
-                _log.info("history_migrated", version=number)
-
-    def _copy_before(self, database: sqlite3.Connection, number: int) -> None:
-        """Keep the file as it is for whoever goes back to the version before; history is large, and may lack room."""
-        for old in self.path.parent.glob(f"{self.path.name}.before-v*"):
-            old.unlink()
-        pages = database.execute("PRAGMA page_count").fetchone()[0] * database.execute("PRAGMA page_size").fetchone()[0]
-        if shutil.disk_usage(self.path.parent).free < pages + _SPARE_BYTES:
-            _log.warning("history_not_copied", reason="no room on the disk", effect="an older presaged cannot read it")
-            return
-        copy = self.path.with_name(f"{self.path.name}.before-v{number}")
-        draft = copy.with_name(f"{copy.name}.draft")
-        draft.unlink(missing_ok=True)
-        draft.touch(mode=0o600)
-        with closing(sqlite3.connect(draft)) as target:
-            database.backup(target)
-        draft.replace(copy)
-
-    def forget_old_copies(self) -> None:
-        """Delete a copy that nobody has gone back to for a fortnight."""
-        for copy in self.path.parent.glob(f"{self.path.name}.before-v*"):
-            if time.time() - copy.stat().st_mtime > _COPY_SECONDS:
-                copy.unlink()
-
-    def _refuse_newer(self, version: int) -> None:
-        if version > _VERSION:
-            raise StateError(f"{self.path}: written by a newer presaged (version {version}, this one knows {_VERSION})")
 
     # The rows come from our own statements, whose columns the caller unpacks.
     def read(self, statement: str, *values: str | int) -> list[tuple]:  # type: ignore[type-arg]
@@ -522,7 +376,7 @@ class History:
 
     def _write_rollup(self, tier: int, first_seq: int, last_seq: int, time_ms: int) -> None:
         rows = self._gathered("seq BETWEEN ? AND ? ORDER BY seq", first_seq, last_seq).rows
-        table = _statistics(rows.values)
+        table = statistics(rows.values)
         with self._transaction() as database:
             key = np.array(rows.signal_ids, "<i8").tobytes()
             schema = self._schemas.get(key) or self._number_schema(database, key)
@@ -633,71 +487,3 @@ class History:
         """Fold the log into the database file and close it."""
         with self._lock:
             self._database.close()
-
-
-def left_out(flags: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which samples are not to be learned from, by their `flags` (T,): unusual ones, and real incidents.
-
-    When more than half is unusual, that is how the host is now, and it is learned; a real incident never is.
-    """
-    out = np.asarray((flags & FLAGS_UNUSUAL) != 0)
-    if out.any() and out.mean() > 0.5:  # noqa: PLR2004 - half
-        out[:] = False
-    return np.asarray(out | ((flags & FLAG_INCIDENT) != 0))
-
-
-def places(signals: Sequence[int], ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which of `signals` are among the ascending `ids`, and where."""
-    asked = np.asarray(signals, np.int64)
-    there = np.flatnonzero(np.isin(asked, ids))
-    return there, np.searchsorted(ids, asked[there])
-
-
-def encode(values: Float32) -> bytes:
-    """One BLOB a sample: a bit for each signal that is present, then the present values, little-endian float32."""
-    present = np.isfinite(values)
-    return np.packbits(present).tobytes() + values[present].astype("<f4").tobytes()
-
-
-def decode_all(blobs: Sequence[bytes], signals: int) -> Float32:
-    """Return the values (T, S) of `encode`: those of one mask, as nearly all are, at once."""
-    mask_bytes = (signals + 7) // 8
-    mask = blobs[0][:mask_bytes]
-    if not all(len(blob) == len(blobs[0]) and blob.startswith(mask) for blob in blobs):
-        return np.stack([decode(blob, signals) for blob in blobs])
-    present = np.unpackbits(np.frombuffer(mask, np.uint8), count=signals).astype(np.bool_)
-    out = np.full((len(blobs), signals), np.nan, np.float32)
-    table = np.frombuffer(b"".join(blobs), np.uint8).reshape(len(blobs), -1)
-    out[:, present] = np.ascontiguousarray(table[:, mask_bytes:]).view("<f4")
-    return out
-
-
-def decode(data: bytes, signals: int) -> Float32:
-    """Return the values (S,) of `encode`, NaN = missing."""
-    mask_bytes = (signals + 7) // 8
-    present = np.unpackbits(np.frombuffer(data, np.uint8, mask_bytes), count=signals).astype(np.bool_)
-    out = np.full(signals, np.nan, np.float32)
-    out[present] = np.frombuffer(data, "<f4", offset=mask_bytes)
-    return out
-
-
-def _statistics(values: Float32) -> Float32:
-    """Return mean, min, max, p95, last, count (6, S) of `values` (T, S) without the missing ones; NaN where all are."""
-    out = np.full((len(STATISTICS), values.shape[1]), np.nan, np.float32)
-    out[5] = np.isfinite(values).sum(axis=0)
-    measured = np.flatnonzero(out[5])
-    few = max(1, _AT_ONCE // max(len(values), 1))  # all together would take five times what the values do
-    for first in range(0, len(measured), few):
-        columns = measured[first : first + few]
-        part = values[:, columns]
-        there = np.isfinite(part)
-        ordered, seen = np.sort(part.astype(np.float64), axis=0), there.sum(axis=0)  # NaN last
-        out[0, columns] = np.nansum(ordered, axis=0) / seen
-        each = np.arange(len(columns))
-        out[1, columns], out[2, columns] = ordered[0], ordered[seen - 1, each]
-        place = 0.95 * (seen - 1)
-        below = place.astype(np.int64)
-        above = np.minimum(below + 1, seen - 1)
-        out[3, columns] = ordered[below, each] + (place - below) * (ordered[above, each] - ordered[below, each])
-        out[4, columns] = part[len(values) - 1 - np.argmax(there[::-1], axis=0), each]
-    return out

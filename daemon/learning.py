@@ -21,7 +21,7 @@ from daemon.clock import Clock, SystemClock
 from daemon.config import Config
 from daemon.continuity import UNKNOWN_HOUR
 from daemon.errors import PresagedError, StateError
-from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, FLAGS_LEFT_OUT, History
+from daemon.history import History
 from daemon.metrics import Metrics
 from daemon.models.comparing import latency
 from daemon.models.predicting import Prediction, Values, predictions
@@ -31,6 +31,7 @@ from daemon.models.superseded import put_in_place, wants_a_successor
 from daemon.models.triggers import Trigger
 from daemon.models.validating import Validations
 from daemon.offload import Offload
+from daemon.samples import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, FLAGS_LEFT_OUT
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
 from daemon.watch import WINDOW_ROWS, AnomalyWatch

@@ -23,16 +23,7 @@ from daemon.drift.state import DriftState
 from daemon.drift.watch import DriftWatch
 from daemon.errors import DeadlineExceeded, Overloaded, PresagedError
 from daemon.evidence import Evidence
-from daemon.history import (
-    FLAG_ALARMED,
-    FLAG_DOUBTFUL,
-    FLAG_EXPECTED,
-    FLAG_GAP,
-    FLAG_OWN_WORK,
-    FLAG_SPARED,
-    History,
-    StoredSample,
-)
+from daemon.history import History
 from daemon.metrics import Metrics
 from daemon.models.promotion import Promotion
 from daemon.models.state import ModelsState
@@ -41,6 +32,15 @@ from daemon.risk.state import RiskState
 from daemon.risk.watch import RiskWatch
 from daemon.routines import Routines
 from daemon.sampler import Round, Rounds
+from daemon.samples import (
+    FLAG_ALARMED,
+    FLAG_DOUBTFUL,
+    FLAG_EXPECTED,
+    FLAG_GAP,
+    FLAG_OWN_WORK,
+    FLAG_SPARED,
+    StoredSample,
+)
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
 from daemon.verdicts.effects import NOTHING, Standing

@@ -21,7 +21,11 @@ from numpy.typing import NDArray
 
 from daemon.capacity import refinement
 from daemon.errors import PresagedError, WorkerError
-from daemon.history import (
+from daemon.history import History
+from daemon.models import unfinished
+from daemon.models.judging import judge_models
+from daemon.risk.refinement import refine_network
+from daemon.samples import (
     FLAG_ALARMED,
     FLAG_DOUBTFUL,
     FLAG_EXPECTED,
@@ -29,13 +33,9 @@ from daemon.history import (
     FLAG_INCIDENT,
     FLAG_OWN_WORK,
     FLAG_SPARED,
-    History,
     Rows,
     left_out,
 )
-from daemon.models import unfinished
-from daemon.models.judging import judge_models
-from daemon.risk.refinement import refine_network
 from detectors import continual, kernels, registry
 from detectors.anomaly import MINIMUM_ROWS, fit_model
 from detectors.features import FLOORS

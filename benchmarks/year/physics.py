@@ -16,7 +16,7 @@ from daemon.clock import Instant
 from daemon.collectors.errors import COUNTED
 from daemon.collectors.unit import REST, RESTARTS, UnitRound
 from daemon.continuity import hour_of_week
-from daemon.history import FLAG_GAP
+from daemon.samples import FLAG_GAP
 from daemon.signals import Kind, SignalSpec
 from detectors.findings import WAITS, Resource, Unit
 

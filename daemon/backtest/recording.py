@@ -15,8 +15,8 @@ from daemon.clock import Instant
 from daemon.collectors.base import Noticed
 from daemon.config import COLLECTOR_NAMES
 from daemon.culprits import Culprits
-from daemon.history import FLAG_DOUBTFUL, FLAG_GAP
 from daemon.sampler import STOPPED_ROUNDS, Round, Writability, stopped
+from daemon.samples import FLAG_DOUBTFUL, FLAG_GAP
 from daemon.verdicts.effects import NOTHING, Effect, Standing, incidents, standing
 from daemon.verdicts.table import Judged
 from detectors.findings import Change, ChangeKind, Contributor, Culprit

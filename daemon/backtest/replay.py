@@ -35,12 +35,13 @@ from daemon.child import Child
 from daemon.config import Compute, Config
 from daemon.errors import PresagedError, WorkerError
 from daemon.evidence import Evidence
-from daemon.history import FLAG_ALARMED, FLAG_GAP, FLAG_OWN_WORK, History, Recorded, StoredSample
+from daemon.history import History
 from daemon.learning import Learning
 from daemon.metrics import Metrics
 from daemon.offload import Inline
 from daemon.precedents import Precedents
 from daemon.routines import Routines
+from daemon.samples import FLAG_ALARMED, FLAG_GAP, FLAG_OWN_WORK, Recorded, StoredSample
 from daemon.signals import SignalRegistry
 from daemon.snapshot import Snapshot
 from daemon.state import StateDatabase

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from daemon.capacity.forecasts import companions
 from daemon.capacity.points import Points, Stretches, draw_through, points_of, uses_of
 from daemon.capacity.resources import Resource
-from daemon.history import STATISTICS, TIERS_SECONDS, History
+from daemon.history import TIERS_SECONDS, History
+from daemon.samples import STATISTICS
 from detectors.capacity_examples import Examples, joined, taught
 from detectors.capacity_refinement import Lived
 from detectors.forecasts import DAYS, HOURS, POINTS, STEPS, Floats, Horizon

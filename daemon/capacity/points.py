@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from daemon.capacity.resources import FULL, Resource, ResourceKind
 from daemon.collectors.base import Measurement
-from daemon.history import STATISTICS, TIERS_SECONDS, History
+from daemon.history import TIERS_SECONDS, History
+from daemon.samples import STATISTICS
 from daemon.signals import SignalRegistry
 from detectors.forecasts import DAYS, HOURS, MONTHS, POINTS, Floats, Horizon
 

@@ -109,7 +109,7 @@ class LimitsCollector:
 
     def _follow_living(self, root: int) -> list[int]:
         """Forget the processes that have ended, and return those that are new, the newest first."""
-        living = {int(name) for name in os.listdir(root) if name.isdecimal()}  # noqa: PTH208 - of a descriptor
+        living = {int(name) for name in os.listdir(root) if name.isdecimal()}
         if not living:
             raise NotAvailable(f"{self._proc}: there are no processes")
         for pid in self._known.keys() - living:

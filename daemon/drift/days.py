@@ -13,7 +13,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.history import FLAG_DOUBTFUL, FLAGS_LEFT_OUT, History, Rows
+from daemon.history import History
+from daemon.samples import FLAG_DOUBTFUL, FLAGS_LEFT_OUT, Rows
 from detectors.dependence import Dependence
 from detectors.drift import HOURS, Reference, make_reference
 from detectors.model_file import ModelError, read_arrays, read_record, write

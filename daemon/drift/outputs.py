@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from daemon.capacity.state import CapacityState
 from daemon.drift.days import DAY_MS, HOUR_MS, LEAST_DAYS, MOST_DAYS, Float32, Int64, days_before, hours_of
-from daemon.history import FLAG_DOUBTFUL, FLAGS_LEFT_OUT, History
+from daemon.history import History
 from daemon.risk.state import RiskState
+from daemon.samples import FLAG_DOUBTFUL, FLAGS_LEFT_OUT
 from detectors.drift import HOURS, Verdict, compare, make_reference
 from detectors.forecasts import HOURS as BY_THE_HOUR
 from detectors.kernels import Backend

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from daemon.clock import Instant
 from daemon.continuity import GAP_INTERVALS, hour_of_week
 from daemon.errors import StateError
-from daemon.history import FLAG_GAP, History, StoredSample
+from daemon.history import History
 from daemon.imports.table import Table
+from daemon.samples import FLAG_GAP, StoredSample
 from daemon.signals import MAXIMUM
 from daemon.state import StateDatabase
 

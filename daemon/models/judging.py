@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from daemon.errors import WorkerError
-from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, FLAGS_LEFT_OUT, History, Rows
+from daemon.history import History
+from daemon.samples import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK, FLAGS_LEFT_OUT, Rows
 from detectors import registry
 from detectors.anomaly import AnomalyModel
 from detectors.features import FLOORS

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from daemon import __version__
-from daemon.history import History, Rows
+from daemon.history import History
+from daemon.samples import Rows
 from detectors.checkpoint import UNFINISHED, Checkpoint, Checkpoints
 
 _PLAN = "plan"

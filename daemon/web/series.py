@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.history import FLAG_ALARMED, STATISTICS, TIERS_SECONDS, History
+from daemon.history import TIERS_SECONDS, History
+from daemon.samples import FLAG_ALARMED, STATISTICS
 
 Float64 = NDArray[np.float64]
 

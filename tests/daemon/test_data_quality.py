@@ -12,7 +12,7 @@ from daemon.cli import data
 from daemon.cli.data import rows, show_data
 from daemon.config import Config, Loaded
 from daemon.data_quality import assess, to_json
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_OWN_WORK
+from daemon.samples import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_OWN_WORK
 from daemon.signals import Kind, SignalSpec
 from detectors.findings import Unit
 

@@ -13,7 +13,9 @@ from hypothesis.extra import numpy as arrays
 
 from daemon.clock import Instant
 from daemon.errors import StateError
-from daemon.history import (
+from daemon.history import TIERS_SECONDS, History
+from daemon.history_file import forget_old_copies
+from daemon.samples import (
     FLAG_ALARMED,
     FLAG_EXPECTED,
     FLAG_GAP,
@@ -21,8 +23,6 @@ from daemon.history import (
     FLAG_OWN_WORK,
     FLAG_SPARED,
     STATISTICS,
-    TIERS_SECONDS,
-    History,
     StoredSample,
     decode,
     encode,
@@ -531,18 +531,18 @@ def test_a_history_of_version_1_is_migrated_and_a_copy_is_kept_for_a_fortnight(p
     with contextlib.closing(sqlite3.connect(copy)) as before:
         assert before.execute("PRAGMA user_version").fetchone() == (1,)
         assert before.execute("SELECT count(*) FROM samples").fetchone() == (5,)
-    history.forget_old_copies()
+    forget_old_copies(history.path)
     assert copy.exists()
     now = copy.stat().st_mtime
-    monkeypatch.setattr("daemon.history.time.time", lambda: now + 15 * 86_400)
-    history.forget_old_copies()
+    monkeypatch.setattr("daemon.history_file.time.time", lambda: now + 15 * 86_400)
+    forget_old_copies(history.path)
     assert not copy.exists()
     history.close()
 
 
 def test_without_room_for_a_copy_it_is_migrated_all_the_same(path, monkeypatch):
     as_version_1(path)
-    monkeypatch.setattr("daemon.history.shutil.disk_usage", lambda _path: shutil._ntuple_diskusage(100, 99, 1))
+    monkeypatch.setattr("daemon.history_file.shutil.disk_usage", lambda _path: shutil._ntuple_diskusage(100, 99, 1))
     history = History(path)
     assert history.last_rows(9).seq.tolist() == [1, 2, 3, 4, 5]
     assert not list(path.parent.glob("history.db.before*"))

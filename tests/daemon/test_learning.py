@@ -11,7 +11,7 @@ import structlog
 
 from daemon.config import Anomaly, Compute, Config
 from daemon.errors import StateError, WorkerError
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL
+from daemon.samples import FLAG_ALARMED, FLAG_DOUBTFUL
 from detectors import kernels
 
 SMALL = Config(anomaly=Anomaly(network_after_samples=60, learning_days=0), compute=Compute(backend="numpy"))

@@ -15,7 +15,8 @@ import pytest
 from daemon.clock import Instant
 from daemon.collectors.package_log import PackageLogs
 from daemon.drift.outputs import scores_drifted
-from daemon.history import History, StoredSample, _statistics
+from daemon.history import History
+from daemon.samples import StoredSample, statistics
 from daemon.state import StateDatabase
 from daemon.web.series import DERIVED, Buckets, Wanted, read_series
 from daemon.web.series_answers import HistoryAnswer
@@ -125,7 +126,7 @@ def test_folding_passes_row_by_row(tmp_path, history):
 
 def test_a_day_of_many_signals_is_folded_some_at_a_time():
     values = np.random.default_rng(4).normal(size=(2880, 200)).astype(np.float32)
-    took = passing(lambda: _statistics(values))
+    took = passing(lambda: statistics(values))
     print(f"{took:.2f} MB")
     assert took < 3
 

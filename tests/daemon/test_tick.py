@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from daemon.errors import CollectorError, StateError
-from daemon.history import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK
 from daemon.rates import Rates
+from daemon.samples import FLAG_DOUBTFUL, FLAG_GAP, FLAG_OWN_WORK
 from daemon.signals import Kind, SignalSpec
 from detectors.findings import Unit
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from daemon.clock import Instant
-from daemon.history import (
+from daemon.history import History
+from daemon.models import unfinished
+from daemon.samples import (
     FLAG_ALARMED,
     FLAG_DOUBTFUL,
     FLAG_EXPECTED,
@@ -17,11 +19,9 @@ from daemon.history import (
     FLAG_INCIDENT,
     FLAG_OWN_WORK,
     FLAG_SPARED,
-    History,
     Rows,
     StoredSample,
 )
-from daemon.models import unfinished
 from daemon.worker import learnable, train
 from detectors import continual, kernels, learner
 from detectors.anomaly import score_rows

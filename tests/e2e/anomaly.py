@@ -23,7 +23,7 @@ import pytest
 from faults import FAULTS, Bench, CannotInjectError
 from real import Daemon, need
 
-from daemon.history import FLAG_ALARMED
+from daemon.samples import FLAG_ALARMED
 from detectors.calibration import RELEASE_RATIO, count_episodes
 
 QUIET_SECONDS = 1900  # beyond 1,920 samples, at which the daemon at 1 s learns anew

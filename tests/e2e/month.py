@@ -20,7 +20,8 @@ from daemon.clock import Instant
 from daemon.collectors import CollectorContext, build_collectors
 from daemon.collectors.base import HostPaths
 from daemon.failures.record import FailureEvent, Source
-from daemon.history import FLAG_ALARMED, History, StoredSample, _statistics
+from daemon.history import History
+from daemon.samples import FLAG_ALARMED, StoredSample, statistics
 from daemon.state import StateDatabase
 from detectors.findings import (
     Change,
@@ -143,7 +144,7 @@ def _roll(history, ids, values, times, first_seq):
                         int(buckets[begin]) * tier * 1000,
                         schema,
                         end - begin,
-                        _statistics(values[begin:end]).tobytes(),
+                        statistics(values[begin:end]).tobytes(),
                     )
                     for begin, end in pairwise(edges.tolist())
                 ],

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from real import free_port, get, need, wait_for
 
-from daemon.history import decode
+from daemon.samples import decode
 
 STEP_MS = 30_000
 HOUR_MS = 3_600_000

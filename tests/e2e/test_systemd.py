@@ -77,7 +77,8 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from daemon.clock import Instant
-from daemon.history import History, StoredSample
+from daemon.history import History
+from daemon.samples import StoredSample
 from daemon.state import StateDatabase
 from daemon.signals import Kind, SignalSpec
 from detectors.findings import Unit

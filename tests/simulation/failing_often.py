@@ -7,7 +7,8 @@ import numpy as np
 
 from daemon.clock import Instant
 from daemon.failures.record import FailureEvent, Source
-from daemon.history import History, StoredSample
+from daemon.history import History
+from daemon.samples import StoredSample
 from daemon.signals import Kind, SignalSpec
 from daemon.state import StateDatabase
 from detectors.findings import FailureKind, Unit

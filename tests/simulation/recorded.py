@@ -6,7 +6,8 @@ Enters: a server and a folder. Leaves: the databases a daemon would have left, b
 import numpy as np
 
 from daemon.clock import Instant
-from daemon.history import FLAG_GAP, History, StoredSample
+from daemon.history import History
+from daemon.samples import FLAG_GAP, StoredSample
 from daemon.state import StateDatabase
 
 

@@ -24,7 +24,9 @@ from daemon.alert_store import OffloadedState
 from daemon.collectors.base import Noticed
 from daemon.config import Config
 from daemon.continuity import Continuity
-from daemon.history import (
+from daemon.offload import Offload
+from daemon.routines import Routines
+from daemon.samples import (
     FLAG_ALARMED,
     FLAG_DOUBTFUL,
     FLAG_EXPECTED,
@@ -34,8 +36,6 @@ from daemon.history import (
     FLAGS_UNUSUAL,
     Rows,
 )
-from daemon.offload import Offload
-from daemon.routines import Routines
 from daemon.signals import SignalRegistry
 from daemon.state import StateDatabase
 from daemon.verdicts.effects import effect_of, standing

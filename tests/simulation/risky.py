@@ -9,9 +9,9 @@ from alerting.policy import Severity
 from daemon.capacity.resources import Resource, ResourceKind
 from daemon.capacity.state import CapacityState, ResourceState
 from daemon.failures.record import FailureEvent, Source
-from daemon.history import Rows
 from daemon.metrics import Metrics
 from daemon.risk.watch import RiskWatch
+from daemon.samples import Rows
 from daemon.signals import Kind, SignalRegistry, SignalSpec
 from detectors.exhaustion import Outlook
 from detectors.factor_features import SPAN

@@ -16,7 +16,7 @@ from daemon.backtest.result import Samples
 from daemon.backtest.source import read_changes, read_samples
 from daemon.config import Anomaly, Config
 from daemon.config_alerting import Alerting
-from daemon.history import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP
+from daemon.samples import FLAG_ALARMED, FLAG_DOUBTFUL, FLAG_GAP
 from daemon.verdicts.effects import STEP, effect_of
 from daemon.verdicts.table import Judged
 from detectors.findings import Change, ChangeKind

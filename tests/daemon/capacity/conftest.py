@@ -10,9 +10,10 @@ from daemon.capacity.watch import CapacityWatch
 from daemon.collectors.cpu import BUSY
 from daemon.collectors.memory import AVAILABLE, SWAP_USED, SWAP_USED_BYTES, USED
 from daemon.config import Capacity
-from daemon.history import STATISTICS, TIERS_SECONDS, History
+from daemon.history import TIERS_SECONDS, History
 from daemon.metrics import Metrics
 from daemon.offload import Offload
+from daemon.samples import STATISTICS
 from daemon.signals import Kind, SignalRegistry, SignalSpec
 from detectors.capacity import Forecasts, load_forecaster
 from detectors.findings import Unit

@@ -4,7 +4,7 @@ import pytest
 from daemon.capacity.points import Reader, history_points, points_of
 from daemon.capacity.resources import find_resources
 from daemon.clock import Instant
-from daemon.history import StoredSample
+from daemon.samples import StoredSample
 from detectors.forecasts import DAYS, HOURS, MONTHS, POINTS
 
 GIB, DAY = 2.0**30, 86_400.0

@@ -13,9 +13,10 @@ from server import INTERVAL, Server
 from daemon.capacity.forecasts import Forecasting
 from daemon.capacity.watch import CapacityWatch
 from daemon.config import Capacity
-from daemon.history import History, StoredSample
+from daemon.history import History
 from daemon.metrics import Metrics
 from daemon.offload import Inline
+from daemon.samples import StoredSample
 from daemon.signals import SignalRegistry
 from detectors.capacity import load_forecaster
 from detectors.findings import Strength

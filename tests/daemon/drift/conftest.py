@@ -7,8 +7,9 @@ from daemon.config import Drift
 from daemon.drift.check import Asked, DriftCheck
 from daemon.drift.outputs import NetworkAnswers
 from daemon.drift.watch import DriftWatch, Learned
-from daemon.history import FLAG_ALARMED, History, StoredSample
+from daemon.history import History
 from daemon.offload import Offload
+from daemon.samples import FLAG_ALARMED, StoredSample
 from daemon.signals import Kind, SignalRegistry, SignalSpec
 from daemon.state import StateDatabase
 from detectors.findings import Unit

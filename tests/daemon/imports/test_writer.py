@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from daemon.clock import Instant
 from daemon.errors import StateError
-from daemon.history import FLAG_GAP, History, StoredSample
+from daemon.history import History
 from daemon.imports.table import Table
 from daemon.imports.writer import ImportWriter, Written
+from daemon.samples import FLAG_GAP, StoredSample
 from daemon.signals import Kind, SignalSpec
 from daemon.state import StateDatabase
 from detectors.findings import Unit

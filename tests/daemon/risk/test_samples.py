@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from risky import SPECS, Stored, registry_of
 
-from daemon.history import Rows
 from daemon.risk.samples import FactorSamples
+from daemon.samples import Rows
 from daemon.signals import Kind, SignalSpec
 from detectors.factors import PLACE
 from detectors.findings import Unit

@@ -8,9 +8,9 @@ from risky import Remembered, Said, Stored, alert, capacity, cause, estimate, ev
 from alerting.occurrence import State
 from daemon.errors import Overloaded
 from daemon.failures.starts import Loop
-from daemon.history import Rows
 from daemon.risk.series import risk_families
 from daemon.risk.state import RiskState
+from daemon.samples import Rows
 from detectors.factors import COUNT, PLACE
 from detectors.failure import Estimate, FailureForecaster, load_forecaster
 from detectors.failure_history import BASIS, FailureHistory, Past, load_history

@@ -1,7 +1,7 @@
 """A verdict at work in the daemon: from the tick to the stored sample, and after a restart."""
 
 from alerting.verdict import Verdict, VerdictKind
-from daemon.history import FLAG_ALARMED, FLAG_EXPECTED, FLAG_SPARED
+from daemon.samples import FLAG_ALARMED, FLAG_EXPECTED, FLAG_SPARED
 from daemon.verdicts import effects
 
 

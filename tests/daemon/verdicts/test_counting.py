@@ -11,7 +11,7 @@ from office import Office, Team, read_only
 from alerting.verdict import Recurrence, VerdictKind
 from daemon import durable
 from daemon.clock import Instant
-from daemon.history import FLAG_ALARMED, FLAG_INCIDENT, StoredSample
+from daemon.samples import FLAG_ALARMED, FLAG_INCIDENT, StoredSample
 from daemon.state import MIGRATIONS, StateDatabase
 from daemon.verdicts import counting
 from daemon.verdicts.effects import ALL_STEPS, NOTHING, STEP

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from daemon.clock import Instant
-from daemon.history import FLAG_ALARMED, TIERS_SECONDS, History, StoredSample
+from daemon.history import TIERS_SECONDS, History
+from daemon.samples import FLAG_ALARMED, StoredSample
 from daemon.web.series import ALARMED, DERIVED, RAW_SCORE, RAW_THRESHOLD, SCORE, Wanted, read_series
 from detectors.calibration import shown_score
 

@@ -8,8 +8,9 @@ from asking import asking
 from problem import KIND
 
 from daemon.clock import Instant
-from daemon.history import History, StoredSample
+from daemon.history import History
 from daemon.offload import Offload
+from daemon.samples import StoredSample
 from daemon.signals import Kind, SignalSpec
 from daemon.state import StoredSignal
 from daemon.web.series_answers import FindingsAnswer, HistoryAnswer, SignalsAnswer
