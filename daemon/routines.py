@@ -22,6 +22,7 @@ _ABOUT_MS = 3_600_000  # a run so near to its time is on time
 _NEAR_MS = 1_200_000  # so near before it is a habit: what runs at any hour comes within an hour of itself by chance
 _SAME_MS = 600_000  # a timer and its unit, or two starts in a row, are one run
 _LEAST_RUNS = 3
+_CHANCE = 2e-4  # that what runs at any hour comes so near to itself so often, in all that was seen of it
 _MOST_MISSES = 3
 _MOST_A_DAY = 4  # what runs more often has no hour of its own
 _MOST_JOBS = 200
@@ -38,13 +39,21 @@ class Routine:
 
 @dataclass(slots=True)
 class _Habit:
-    """One turn of one job: `due_ms` is the next run's local time; `runs` came on time in a row, `seen` in all."""
+    """One turn of one job: `due_ms` is the next run's local time; `runs` came on time in a row, `seen` in all.
+
+    `off_ms`: how far from its time the farthest of them came.
+    """
 
     turn_ms: int
     due_ms: int
     runs: int = 1
     seen: int = 1
     overdue: bool = False
+    off_ms: int = 0
+
+    def is_chance(self, beginnings: int) -> bool:
+        """Whether so many runs in a row may have come so near to each other by chance, once in so many beginnings."""
+        return beginnings * (2 * self.off_ms / self.turn_ms) ** (self.runs - 1) > _CHANCE
 
     def meets(self, local_ms: int) -> bool:
         """Tell whether a run at `local_ms` is on time."""
@@ -55,12 +64,13 @@ class _Habit:
 class _Job:
     """What is known of one job: its last runs (local time), its habits, how often one of them was not kept.
 
-    `lasted_ms` is how long its last run took, `expected_ms` until when the present one is no news (0: it is news).
+    `strays`: runs that came at no time that was known, the first included. `lasted_ms` is how long its last run took, `expected_ms` until when the present one is no news (0: it is news).
     """
 
     recent: list[int] = field(default_factory=list)
     habits: list[_Habit] = field(default_factory=list)
     misses: int = 0
+    strays: int = 0
     lasted_ms: int = 0
     expected_ms: int = 0
 
@@ -115,16 +125,20 @@ class Routines:
         for habit in job.habits:
             if habit.overdue:  # late, or again at its time: either way what was missed is over
                 habit.overdue, habit.runs = False, 0
+        stray = True
         for turn_ms in _TURNS_MS:
             met = next((one for one in job.habits if one.turn_ms == turn_ms and one.meets(local_ms)), None)
             if met is None:
                 job.habits.append(_Habit(turn_ms, local_ms + turn_ms))
                 continue
+            stray = False
             if met.seen >= _LEAST_RUNS:  # one that was late once is no news when it comes on time
                 job.expected_ms = local_ms + int(_LONGER * job.lasted_ms) + self._tail_ms
+            met.off_ms = max(met.off_ms, abs(local_ms - met.due_ms))
             met.runs, met.seen, met.due_ms = met.runs + 1, met.seen + 1, local_ms + turn_ms
             if met.runs >= job.enough:
                 break  # a daily job is no weekly one seven times over
+        job.strays += stray
 
     def _end(self, job: _Job, local_ms: int) -> None:
         job.lasted_ms = max(0, local_ms - job.recent[-1])
@@ -135,7 +149,7 @@ class Routines:
         """Let a turn go by at which the job did not run."""
         if self._watched_since_ms > habit.due_ms - _ABOUT_MS:
             habit.overdue = False
-        elif habit.overdue or habit.runs < job.enough:
+        elif habit.overdue or habit.runs < job.enough or habit.is_chance(job.strays):
             job.habits.remove(habit)
             return
         else:
@@ -153,7 +167,8 @@ class Routines:
             for name, job in json.loads(text).items():
                 habits = [_Habit(**habit) for habit in job["habits"]]
                 recent = [int(at) for at in job["recent"]]
-                self._jobs[str(name)] = _Job(recent, habits, int(job["misses"]), int(job["lasted_ms"]))
+                strays = int(job.get("strays", 1))  # older programs did not count them
+                self._jobs[str(name)] = _Job(recent, habits, int(job["misses"]), strays, int(job["lasted_ms"]))
         except (TypeError, AttributeError, KeyError) as error:
             raise ValueError(f"the habits of jobs are not understood: {error}") from error
 

@@ -112,6 +112,16 @@ def test_three_runs_make_a_habit(host, days, found):
     assert len(host.found) == found
 
 
+def test_what_runs_at_any_hour_needs_more_than_three_runs_that_are_near_each_other(host):
+    """As a timer with a random delay of a day does: three came within five minutes, after six that did not."""
+    hours = (15.6, 10.9, 19.1, 3.3, 6.4, 22.0, 12.4, 12.48, 12.48)
+    host.live(11 * DAY, *[("lists.service", day * DAY + hour * HOUR) for day, hour in enumerate(hours)])
+    assert host.found == []
+    again = [("lists.service", day * DAY + 12.48 * HOUR) for day in range(11, 14)]
+    host.live(5 * DAY, *again)
+    assert len(host.found) == 1  # and where it goes on so, it has an hour
+
+
 def test_a_weekly_job_is_missed_after_three_weeks(host):
     runs = nightly(22, job="scrub.service", every=7)
     host.live(29 * DAY, *runs[:4])
