@@ -64,7 +64,8 @@ class _Habit:
 class _Job:
     """What is known of one job: its last runs (local time), its habits, how often one of them was not kept.
 
-    `strays`: runs that came at no time that was known, the first included. `lasted_ms` is how long its last run took, `expected_ms` until when the present one is no news (0: it is news).
+    `strays`: runs that came at no time that was known, the first included. `lasted_ms` is how long its last run took,
+    `expected_ms` until when the present one is no news (0: it is news).
     """
 
     recent: list[int] = field(default_factory=list)
