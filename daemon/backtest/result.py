@@ -16,7 +16,7 @@ class Samples:
     """The samples that were replayed: `values` (T, S) float32 of `specs`, NaN = missing; the rest is (T,).
 
     `seq` is below zero for samples that were imported. `hours` is the local hour of the week, `flags` as in
-    `daemon.history`; `monotonic_ns` and `boot` (a number for each boot) order them.
+    `daemon.samples`; `monotonic_ns` and `boot` (a number for each boot) order them.
     """
 
     specs: tuple[SignalSpec, ...]
