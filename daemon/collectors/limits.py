@@ -32,7 +32,7 @@ _MOST_NEAR = 64  # processes that are looked at in every round
 _LEAST_OTHERS = 16
 _FEW_FILES = 64  # nobody is near a limit with less
 _READ_AGAIN = 20  # looks: a limit is seldom changed, and a process seldom moved
-_SELDOM = 4  # rounds in which it is looked once which processes there are, and at what is far from its limit
+_SELDOM = 4  # rounds in which what is far from its limit is looked at once
 _CHECKED_EVERY = 4  # processes: asking for the thread's time costs a tenth of one
 _NO_LIMIT = 2**60  # version 1 has no word for it
 _FILES = b"Max open files"
@@ -86,7 +86,6 @@ class LimitsCollector:
         self._groups = _MemoryGroups(paths.sys / "fs" / "cgroup")
         self._budget = budget_seconds
         self._known: dict[int, _Process] = {}  # those that were looked at longest ago come first
-        self._rounds = 0
         self._memory = _Chosen("memory_used")
         self._files = _Chosen("descriptors_used")
 
@@ -98,23 +97,18 @@ class LimitsCollector:
         except OSError as error:
             raise NotAvailable(f"{self._proc}: {error.strerror}") from error
         try:
-            fresh = self._follow_living(root) if self._rounds % _SELDOM == 0 else []
-            self._rounds += 1
+            living = {int(name) for name in os.listdir(root) if name.isdecimal()}  # noqa: PTH208 - of a descriptor
+            if not living:
+                raise NotAvailable(f"{self._proc}: there are no processes")
+            for pid in self._known.keys() - living:
+                del self._known[pid]
             near = sorted((pid for pid, one in self._known.items() if one.used >= LEAST_USED), key=self._emptiness)
+            fresh = sorted(living - self._known.keys(), reverse=True)
             others = islice(self._known, max(_LEAST_OTHERS, len(self._known) // _SELDOM))
             self._look(root, list(dict.fromkeys((*near[:_MOST_NEAR], *fresh, *others))), began + self._budget)
         finally:
             os.close(root)
         return [*self._memory.measure(self._groups.used(self._known.values())), *self._files.measure(self._open())]
-
-    def _follow_living(self, root: int) -> list[int]:
-        """Forget the processes that have ended, and return those that are new, the newest first."""
-        living = {int(name) for name in os.listdir(root) if name.isdecimal()}
-        if not living:
-            raise NotAvailable(f"{self._proc}: there are no processes")
-        for pid in self._known.keys() - living:
-            del self._known[pid]
-        return sorted(living - self._known.keys(), reverse=True)
 
     def _emptiness(self, pid: int) -> float:
         return -self._known[pid].used
