@@ -162,22 +162,19 @@ def refusals(group):
 def test_without_time_and_memory_to_spare_no_tick_is_later_than_an_interval(daemons, watchdog_fed, tmp_path, scale):
     """Four who compute for each core, and one who takes all memory of the group that the daemon is in.
 
-    The group may have little more than the daemon itself holds. The kernel kills the other, as stress-ng asks it to and
-    as the unit has it (`OOMScoreAdjust=`), again and again; until then each page that the daemon takes has to be found.
+    The group may have little more than the daemon itself holds. The kernel kills the other, as stress-ng asks it to,
+    again and again; until then every page that the daemon takes has to be found.
     """
     if scale == 1:
         pytest.skip("PRESAGED_TEST_SCALE is 1: it would take the time of all that is tested beside it")
     if shutil.which("stress-ng") is None or os.geteuid() != 0:
         pytest.skip("this takes stress-ng and root")
-    unit = Path(__file__).parents[2] / "systemd" / "presaged.service"
-    (adjustment,) = re.findall(r"^OOMScoreAdjust=(\S+)$", unit.read_text(), re.MULTILINE)
     with memory_group() as group:
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "90000000"}
         inside = ("-c", INSIDE, str(group / "cgroup.procs"))
         program = (*inside, sys.executable, "-P", "-m", "daemon")
         daemon = daemons(program=program, text="[sampling]\ninterval_seconds = 1", environment=environment).start()
         daemon.wait(lambda status: status["seq"] >= 10)
-        Path(f"/proc/{daemon.process.pid}/oom_score_adj").write_text(adjustment)
         held, limit = squeeze(group)
         long = ("--timeout", f"{STRESS_SECONDS}s")
         computing = ("stress-ng", "--cpu", str(4 * (os.cpu_count() or 1)), *long)
